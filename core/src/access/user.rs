@@ -1,0 +1,135 @@
+//! Users and grants: plain replicated records. What grants allow is in `grants.rs`, what patterns match in
+//! `pattern.rs`.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+pub use super::pattern::Pattern;
+use crate::types::{Blob, Index};
+
+/// A user, as replicated.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// The position at which the user was created or got its present password. A login holds as long as
+    /// this stays the same; a user who is removed and created again has another one.
+    pub generation: Index,
+    /// The password's hash in PHC form (argon2id).
+    pub password: String,
+    /// What it may do, sorted by pattern.
+    pub grants: Vec<Grant>,
+}
+
+/// The hash stays out: what is printed ends in traces and logs, where a hash can be attacked at leisure.
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("User")
+            .field("generation", &self.generation)
+            .field("grants", &self.grants)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A permission on a pattern of keys.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Grant {
+    /// Which keys. Irrelevant for `Admin`, which is granted on `*`.
+    pub pattern: Pattern,
+    /// What may be done with them.
+    pub permission: Permission,
+}
+
+impl fmt::Display for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ON {}", self.permission, self.pattern)
+    }
+}
+
+/// What a grant allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Permission {
+    /// See values, existence and remaining time.
+    Read,
+    /// Create, change and delete.
+    Write,
+    /// Manage users and grants, and see the state of the cluster. Includes no key.
+    Admin,
+}
+
+impl Permission {
+    /// All permissions, in the order in which they are listed to people.
+    pub const ALL: [Permission; 3] = [Self::Read, Self::Write, Self::Admin];
+
+    /// The word in commands and messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "READ",
+            Self::Write => "WRITE",
+            Self::Admin => "ADMIN",
+        }
+    }
+
+    /// The permission with this name, in any case.
+    #[must_use]
+    pub fn parse(name: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|permission| name.eq_ignore_ascii_case(permission.name().as_bytes()))
+    }
+}
+
+impl fmt::Display for Permission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Who asks: a user and the login's generation, checked again at every evaluation.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Principal {
+    /// A logged-in user.
+    User {
+        /// The name.
+        name: Blob,
+        /// The generation at the login.
+        generation: Index,
+    },
+    /// Everybody, where access is not enforced.
+    Anybody,
+}
+
+/// The first administrator, whom the founding leader creates at `generation`: manages users, and reads
+/// and writes every key.
+#[must_use]
+pub fn root_user(password_hash: String, generation: Index) -> User {
+    let grants = Permission::ALL.map(|permission| Grant { pattern: Pattern::everything(), permission });
+    User { generation, password: password_hash, grants: grants.to_vec() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::grants::{allows, holds};
+
+    #[test]
+    fn root_may_do_everything() {
+        let root = root_user("hash".into(), Index(1));
+        assert!(holds(&root.grants, Permission::Admin));
+        assert!(
+            allows(&root.grants, Permission::Read, b"any") && allows(&root.grants, Permission::Write, b"")
+        );
+        assert!(root.grants.is_sorted(), "grants are kept sorted");
+    }
+
+    #[test]
+    fn a_printed_user_shows_no_hash() {
+        assert!(!format!("{:?}", root_user("$argon2id$secret".into(), Index(1))).contains("secret"));
+    }
+
+    #[test]
+    fn permissions_are_read_in_any_case_and_nothing_else_is_one() {
+        for permission in Permission::ALL {
+            assert_eq!(Permission::parse(permission.name().to_lowercase().as_bytes()), Some(permission));
+        }
+        assert_eq!(Permission::parse(b"all"), None);
+    }
+}

@@ -1,0 +1,353 @@
+//! Evaluation: what a command does to the state at the tail of the log, decided once, by the leader.
+//!
+//! In this order, all at one position of the log: has this very command been executed before? who asks, and
+//! is the login still good? may they? is the condition met? what changes? Everything is read through one
+//! [`View`], so that the reply depends on whatever any of these questions rested on: a key, its absence, a
+//! grant, a session, the time. The state itself is not changed; the caller appends the effects in the same
+//! step.
+//!
+//! Never reads a clock, waits, or answers a client.
+
+use std::sync::Arc;
+
+use super::info::NodeInfo;
+use super::{Command, needs};
+use crate::access::grants;
+use crate::access::user::{Grant, Permission, Principal, User};
+use crate::config::AccessMode;
+use crate::error::{ErrorCode, Failure};
+use crate::limits::Limits;
+use crate::reply::{Outcome, Value};
+use crate::state::effect::{Effect, StoredReply};
+use crate::state::{Dependency, Finished, Forwarded, State, View};
+use crate::time::Millis;
+use crate::types::{Blob, BootNumber, Incarnation, Index, SessionId};
+
+/// What of a frame is not the reply's value: header, request id, receipt, node; with room to spare.
+const REPLY_OVERHEAD: usize = 256;
+
+/// A command with all that its evaluation rests on besides the state.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Who asks, as of the login.
+    pub principal: &'a Principal,
+    /// What.
+    pub command: &'a Command,
+    /// [`Command::digest`] of it.
+    pub digest: u64,
+    /// The client's number for it, if it is to execute once.
+    pub once: Option<Once>,
+    /// The forwarding node's number for it, if it was forwarded.
+    pub forwarded: Option<ForwardId>,
+    /// What INFO shows.
+    pub info: &'a NodeInfo,
+}
+
+/// A client's number for a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Once {
+    /// The session, one of the same user.
+    pub session: SessionId,
+    /// The command's number in it, 1 or more. A retry has the same.
+    pub seq: u64,
+    /// The client holds the answers of all commands up to here, and will not ask for them again.
+    pub floor: u64,
+}
+
+/// A forwarding node's number for a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ForwardId {
+    /// The node's data directory: a wiped node begins to count from nothing.
+    pub origin: Incarnation,
+    /// Its boot.
+    pub boot: BootNumber,
+    /// The command's number in that boot, 1 or more. Sent again, it has the same.
+    pub seq: u64,
+    /// The node holds the answers of all commands up to here.
+    pub floor: u64,
+}
+
+/// What came of an evaluation.
+#[derive(Debug)]
+#[must_use = "the effects are to be logged in this same step, and the answer waits for its dependency"]
+pub struct Evaluated {
+    /// The answer.
+    pub outcome: Outcome,
+    /// What to log, in order. Empty if there is nothing to log.
+    pub effects: Vec<Effect>,
+    /// The newest pending entry that the answer rests on.
+    pub dependency: Dependency,
+    /// The answer rests on the time: if that lies after the last logged time, the command is logged even
+    /// without effects.
+    pub time_consulted: bool,
+    /// For an answer that was stored before: the entry that stored it, which is the answer's position.
+    pub stored_at: Option<Index>,
+    /// That entry is not yet committed.
+    pub met_pending_retry: bool,
+}
+
+/// Evaluates a command against the state at the tail of the log, at the cluster time `now`.
+///
+/// The same state, request and time always give the same result.
+///
+/// # Panics
+/// If `now` lies before the last logged time.
+pub fn evaluate(
+    state: &State,
+    limits: &Limits,
+    mode: AccessMode,
+    request: &Request<'_>,
+    now: Millis,
+) -> Evaluated {
+    let view = state.view(now);
+    Evaluation { state, limits, mode, request, view, actor: None }.run()
+}
+
+/// One evaluation under way.
+pub(super) struct Evaluation<'a> {
+    pub(super) state: &'a State,
+    pub(super) limits: &'a Limits,
+    pub(super) mode: AccessMode,
+    request: &'a Request<'a>,
+    pub(super) view: View<'a>,
+    /// The user who asks; `None` before the login was checked, and for everybody where access is not enforced.
+    actor: Option<(Blob, Arc<User>)>,
+}
+
+/// Why a command is not executed.
+enum Early {
+    /// It was before: the index of the entry that stored its answer, and the answer.
+    Stored(Index, Arc<StoredReply>),
+    /// It must not be, and neither a session nor a forwarding node has anything to remember.
+    Refused(Failure),
+    /// It must not be, and sent on again by the forwarding node it must not be either: the client may have
+    /// been told already that nothing happened.
+    RefusedForGood(Failure),
+}
+
+impl<'a> Evaluation<'a> {
+    fn run(mut self) -> Evaluated {
+        let (outcome, in_session, forwarded) = match self.admit() {
+            Err(Early::Stored(index, reply)) => return self.answer_again(index, &reply),
+            Err(Early::Refused(failure)) => (Err(failure), false, false),
+            Err(Early::RefusedForGood(failure)) => (Err(failure), false, true),
+            Ok(()) => (self.attempt(), true, true),
+        };
+        if outcome.is_err() {
+            self.view.discard_draft();
+        }
+        if self.request.command.is_write() {
+            self.keep(&outcome, in_session, forwarded);
+        }
+        self.finish(outcome, None)
+    }
+
+    /// Everything that comes before the command itself.
+    fn admit(&mut self) -> Result<(), Early> {
+        let command = self.request.command;
+        let level = self.view.level();
+        if level < command.level() {
+            let message = format!(
+                "{} needs feature level {}, and the cluster is at {level}: upgrade every node",
+                command.name(),
+                command.level()
+            );
+            return Err(Early::Refused(Failure::new(ErrorCode::FeatureLevel, message)));
+        }
+        self.check_forwarded()?;
+        self.check_login().map_err(Early::RefusedForGood)?;
+        if command.is_write() { self.check_session() } else { Ok(()) }
+    }
+
+    /// Whether the forwarding node has sent this command before.
+    fn check_forwarded(&mut self) -> Result<(), Early> {
+        let Some(ForwardId { origin, boot, seq, floor }) = self.request.forwarded else { return Ok(()) };
+        let stale = |why: String| Err(Early::Refused(Failure::new(ErrorCode::SessionStale, why)));
+        match self.view.forwarded(origin, boot, seq) {
+            Forwarded::OldBoot => stale(format!("the forwarding node was restarted since its boot {boot}")),
+            Forwarded::Stale => stale(format!("the forwarding node holds the answer to its command {seq}")),
+            // The answer that is stored under this number must stay, so that of this one is not stored.
+            Forwarded::Known { index, reply } => Err(self.known(index, reply).unwrap_or_else(Early::Refused)),
+            Forwarded::New if seq <= floor => {
+                stale(format!("the forwarding node holds the answers up to {floor}"))
+            }
+            // A node's commands are executed in the order of their numbers. This one was refused or lost on its way to
+            // an earlier leader, and a later one was executed: to execute it now would reverse the order of a
+            // connection's commands, and would let a read see what came after it.
+            Forwarded::New if self.view.forwarded_last(origin, boot) > seq => {
+                let message =
+                    "the leader changed while the command was on its way, and it was not executed: try again";
+                Err(Early::Refused(Failure::new(ErrorCode::LeaderChanged, message)))
+            }
+            Forwarded::New => Ok(()),
+        }
+    }
+
+    /// Whether the login still holds: the user exists, and has neither been removed and created again nor got
+    /// another password since.
+    fn check_login(&mut self) -> Result<(), Failure> {
+        if matches!(self.request.command, Command::UserLookup { .. }) {
+            return Ok(());
+        }
+        let refused = |message: &str| Err(Failure::new(ErrorCode::Unauthenticated, message));
+        match (self.request.principal, self.mode) {
+            (Principal::Anybody, AccessMode::InsecureNoAuth) => Ok(()),
+            (Principal::Anybody, AccessMode::Enforced) => refused("nobody is logged in: AUTH first"),
+            (Principal::User { name, generation }, _) => match self.view.user(name) {
+                Some(user) if user.generation == *generation => {
+                    self.actor = Some((name.clone(), user));
+                    Ok(())
+                }
+                // Removed, created again or another password: which one is nobody's business here.
+                _ => refused("the login has ended, for the user was changed: AUTH again"),
+            },
+        }
+    }
+
+    /// Whether the client has sent this write before, and may send it at all.
+    fn check_session(&mut self) -> Result<(), Early> {
+        let Some(once) = self.request.once else { return Ok(()) };
+        let refuse = |code, message: String| Err(Early::RefusedForGood(Failure::new(code, message)));
+        let owner = self.actor().cloned().unwrap_or_default();
+        let record = self.view.session(once.session).filter(|record| record.user == owner);
+        let Some(record) = record else {
+            let message = format!(
+                "there is no session {} of this user, or it has expired: SESSION OPEN another; whether earlier \
+                 commands of it were executed can't be told any more",
+                once.session
+            );
+            return refuse(ErrorCode::SessionUnknown, message);
+        };
+        if let Some((index, reply)) = self.view.session_reply(once.session, once.seq) {
+            return Err(self.known(index, reply).unwrap_or_else(Early::RefusedForGood));
+        }
+        let floor = record.floor.max(once.floor);
+        if once.seq <= floor {
+            let message = format!("the answers up to {floor} were acknowledged, and this is {}", once.seq);
+            return refuse(ErrorCode::SessionStale, message);
+        }
+        if once.seq - floor > self.limits.session_window {
+            let window = self.limits.session_window;
+            let message = format!(
+                "{} runs more than {window} ahead of what was acknowledged ({floor}): take the answers first",
+                once.seq
+            );
+            return refuse(ErrorCode::SessionWindow, message);
+        }
+        Ok(())
+    }
+
+    /// An answer was found under the number of this command.
+    fn known(&self, index: Index, reply: Arc<StoredReply>) -> Result<Early, Failure> {
+        if reply.digest == self.request.digest {
+            return Ok(Early::Stored(index, reply));
+        }
+        let message = "another command was executed under this number: number every command anew";
+        Err(Failure::new(ErrorCode::SessionConflict, message))
+    }
+
+    /// Permission, condition and effect.
+    fn attempt(&mut self) -> Outcome {
+        if let Some((name, user)) = &self.actor {
+            needs::check(name, &user.grants, self.request.command)?;
+        }
+        let value = self.execute()?;
+        let (size, room) = (value.size(), self.reply_room());
+        if size > room {
+            // Before anything is logged: an answer that can't be sent must not stand for a write that was done.
+            let message =
+                format!("the reply would take {size} bytes of at most {room}: ask for less at a time");
+            return Err(Failure::new(ErrorCode::TooLarge, message));
+        }
+        Ok(value)
+    }
+
+    fn execute(&mut self) -> Outcome {
+        let command: &'a Command = self.request.command;
+        Ok(match command {
+            Command::Ping { message: None } => Value::Status("PONG".into()),
+            Command::Ping { message: Some(message) } => Value::Bytes(message.clone()),
+            Command::Get { key } => self.get(key),
+            Command::GetV { key } => self.getv(key),
+            Command::Set { key, value, expiry, condition, return_old } => {
+                self.set((key, value), *expiry, *condition, *return_old)
+            }
+            Command::Del { keys } => self.del(keys),
+            Command::Exists { keys } => self.exists(keys),
+            Command::IncrBy { key, delta } => self.incr_by(key, *delta)?,
+            Command::Expire { key, ttl_ms } => self.expire(key, *ttl_ms),
+            Command::PTtl { key } => self.pttl(key),
+            Command::Persist { key } => self.persist(key),
+            Command::MGet { keys } => self.mget(keys),
+            Command::MSet { pairs } => self.mset(pairs),
+            Command::Scan { prefix, after, count } => self.scan(prefix, after.as_ref(), *count),
+            Command::Info => self.info(),
+            Command::UserAdd { name, password_hash } => self.user_add(name, password_hash)?,
+            Command::UserRemove { name } => self.user_remove(name)?,
+            Command::UserPassword { name, password_hash } => self.user_password(name, password_hash)?,
+            Command::UserList => self.user_list(),
+            Command::UserShow { name } => self.user_show(name)?,
+            Command::UserLookup { name } => self.user_lookup(name)?,
+            Command::Grant { permission, pattern, user } => {
+                self.grant(Grant { pattern: pattern.clone(), permission: *permission }, user)?
+            }
+            Command::Revoke { permission, pattern, user } => {
+                self.revoke(&Grant { pattern: pattern.clone(), permission: *permission }, user)?
+            }
+            Command::WhoAmI => self.who_am_i(),
+            Command::SessionOpen => self.session_open()?,
+            Command::SessionEnd { id } => self.session_end(*id),
+        })
+    }
+
+    fn info(&mut self) -> Value {
+        let admin = self.grants().is_none_or(|grants| grants::holds(grants, Permission::Admin));
+        let level = self.view.level();
+        self.request.info.answer(self.state, level, admin)
+    }
+
+    /// Makes the answer part of the command's own entry, so that a retry finds it however soon it comes.
+    fn keep(&mut self, outcome: &Outcome, in_session: bool, forwarded: bool) {
+        let Request { digest, once, forwarded: forward, .. } = *self.request;
+        let reply = || StoredReply { outcome: outcome.clone(), digest };
+        if let (true, Some(Once { session: id, seq, floor })) = (in_session, once) {
+            // The command may have ended its own session, and the answer goes with it.
+            if self.view.session(id).is_some() {
+                self.view.effect(Effect::SessionStepped { id, seq, floor, reply: reply() });
+            }
+        }
+        if let (true, Some(ForwardId { origin, boot, seq, floor })) = (forwarded, forward) {
+            self.view.effect(Effect::Forwarded { origin, boot, seq, floor, reply: reply() });
+        }
+    }
+
+    fn answer_again(self, index: Index, reply: &StoredReply) -> Evaluated {
+        self.finish(reply.outcome.clone(), Some(index))
+    }
+
+    fn finish(self, outcome: Outcome, stored_at: Option<Index>) -> Evaluated {
+        let committed = self.state.committed();
+        let Finished { effects, dependency, time_consulted } = self.view.finish();
+        let met_pending_retry = stored_at.is_some_and(|index| index > committed);
+        assert!(
+            stored_at.is_none_or(|index| index <= committed || index <= dependency.index()),
+            "an answer from a pending entry depends on that entry"
+        );
+        Evaluated { outcome, effects, dependency, time_consulted, stored_at, met_pending_retry }
+    }
+
+    /// The name of the user who asks; `None` for everybody where access is not enforced.
+    pub(super) fn actor(&self) -> Option<&Blob> {
+        self.actor.as_ref().map(|(name, _)| name)
+    }
+
+    /// The grants of the user who asks; `None` for everybody where access is not enforced, who may do all.
+    pub(super) fn grants(&self) -> Option<&[Grant]> {
+        self.actor.as_ref().map(|(_, user)| user.grants.as_slice())
+    }
+
+    /// Bytes that the value of a reply may take.
+    pub(super) fn reply_room(&self) -> usize {
+        self.limits.frame_bytes.saturating_sub(REPLY_OVERHEAD)
+    }
+}

@@ -1,0 +1,120 @@
+//! What INFO says. The node fills in where it stands; what it counts is shown to administrators alone, for a
+//! count tells about keys and people.
+
+use crate::inspect::RoleName;
+use crate::reply::Value;
+use crate::state::State;
+use crate::types::{Blob, BootNumber, ClusterId, Index, NodeId, Term};
+
+/// Where a node stands, for INFO.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeInfo {
+    /// Its number.
+    pub node: NodeId,
+    /// Its role.
+    pub role: RoleName,
+    /// Its term.
+    pub term: Term,
+    /// Whom it believes to lead.
+    pub leader: Option<NodeId>,
+    /// The last index that it knows to be committed.
+    pub commit: Index,
+    /// The cluster's identity, once it is founded.
+    pub cluster: Option<ClusterId>,
+    /// The cluster's name.
+    pub cluster_name: String,
+    /// How many members the cluster has.
+    pub members: usize,
+    /// The release that the node runs.
+    pub version: String,
+    /// How often its data directory was started.
+    pub boot: BootNumber,
+    /// Milliseconds since this start.
+    pub uptime_ms: u64,
+    /// Client connections.
+    pub connections: usize,
+    /// Requests that wait for an answer.
+    pub waiting: usize,
+    /// Bytes of entries appended and not committed.
+    pub pending_bytes: usize,
+}
+
+impl Default for NodeInfo {
+    /// A node that knows nothing yet.
+    fn default() -> Self {
+        Self {
+            node: NodeId::default(),
+            role: RoleName::Recovering,
+            term: Term::default(),
+            leader: None,
+            commit: Index::default(),
+            cluster: None,
+            cluster_name: String::new(),
+            members: 0,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            boot: BootNumber::default(),
+            uptime_ms: 0,
+            connections: 0,
+            waiting: 0,
+            pending_bytes: 0,
+        }
+    }
+}
+
+impl NodeInfo {
+    /// The answer to INFO. Counts are those of the committed state.
+    pub(super) fn answer(&self, state: &State, level: u32, admin: bool) -> Value {
+        let cluster = self.cluster.map_or(Value::Nil, |id| text(&id.to_string()));
+        let mut pairs = vec![
+            ("cluster_name", text(&self.cluster_name)),
+            ("cluster_id", cluster),
+            ("members", count(self.members)),
+            ("feature_level", Value::Int(level.into())),
+            ("node", Value::Int(self.node.0.into())),
+            ("version", text(&self.version)),
+            ("role", text(role_name(self.role))),
+            ("leader", self.leader.map_or(Value::Nil, |id| Value::Int(id.0.into()))),
+            ("term", number(self.term.0)),
+            ("commit", number(self.commit.0)),
+            ("uptime_ms", number(self.uptime_ms)),
+        ];
+        if admin {
+            pairs.extend([
+                ("boot", number(self.boot.0)),
+                ("keys", count(state.key_count())),
+                ("users", count(state.user_count())),
+                ("sessions", count(state.session_count())),
+                ("connections", count(self.connections)),
+                ("waiting_requests", count(self.waiting)),
+                ("pending_bytes", count(self.pending_bytes)),
+            ]);
+        }
+        Value::Map(pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    }
+}
+
+/// The largest number that a reply can hold stands for all beyond it; no index comes near.
+pub(super) fn number(value: u64) -> Value {
+    Value::Int(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+/// A count of things in memory.
+pub(super) fn count(value: usize) -> Value {
+    Value::Int(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+fn text(words: &str) -> Value {
+    Value::Bytes(Blob::from(words))
+}
+
+fn role_name(role: RoleName) -> &'static str {
+    match role {
+        RoleName::Recovering => "recovering",
+        RoleName::Founding => "founding",
+        RoleName::Learner => "learner",
+        RoleName::Follower => "follower",
+        RoleName::PreCandidate => "pre-candidate",
+        RoleName::Candidate => "candidate",
+        RoleName::Leader => "leader",
+    }
+}

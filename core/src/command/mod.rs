@@ -1,0 +1,287 @@
+//! Commands: what a client can ask for, parsed.
+//!
+//! `catalogue.rs` lists them, and parsing, arity, permissions, help and documentation come from it;
+//! `parse.rs` turns arguments into a [`Command`]; `needs.rs` says which permissions it takes; `evaluate.rs`
+//! decides what it does, with the effects on keys in `keys.rs`, on users and sessions in `admin.rs`. Nothing
+//! here reads a clock, a connection or the log.
+
+mod admin;
+pub mod catalogue;
+pub mod evaluate;
+pub mod help;
+pub mod info;
+mod keys;
+mod needs;
+pub mod parse;
+mod table;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::access::user::{Pattern, Permission};
+use crate::types::{Blob, Index, SessionId};
+
+/// Longest time that a key can be given, in milliseconds: some 63 years. The slack of its deadline (a
+/// five-hundredth) then fits its field, so that no key goes early for want of room.
+pub const TTL_MS_MAX: u64 = 2_000_000_000_000;
+
+/// A parsed command: whatever can be said about it without looking at the state was checked.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Answers `PONG`, or the message.
+    Ping {
+        /// What to answer instead.
+        message: Option<Blob>,
+    },
+    /// The value of a key.
+    Get {
+        /// Which.
+        key: Blob,
+    },
+    /// Sets a key.
+    Set {
+        /// Which.
+        key: Blob,
+        /// To what.
+        value: Blob,
+        /// For how long.
+        expiry: SetExpiry,
+        /// When.
+        condition: SetCondition,
+        /// Whether to answer the value before, instead of `OK`.
+        return_old: bool,
+    },
+    /// Deletes keys; answers how many there were.
+    Del {
+        /// Which, at least one.
+        keys: Vec<Blob>,
+    },
+    /// How many of the keys exist, each mention counted.
+    Exists {
+        /// Which, at least one.
+        keys: Vec<Blob>,
+    },
+    /// Adds to a whole number; a missing key counts as zero.
+    IncrBy {
+        /// Which.
+        key: Blob,
+        /// How much; may be negative.
+        delta: i64,
+    },
+    /// Gives a key a deadline; zero or less deletes it.
+    Expire {
+        /// Which.
+        key: Blob,
+        /// Milliseconds from now, at most [`TTL_MS_MAX`].
+        ttl_ms: i64,
+    },
+    /// The remaining milliseconds: -1 without a deadline, -2 without a key.
+    PTtl {
+        /// Which.
+        key: Blob,
+    },
+    /// Takes a key's deadline away.
+    Persist {
+        /// Which.
+        key: Blob,
+    },
+    /// The values of keys.
+    MGet {
+        /// Which, at least one.
+        keys: Vec<Blob>,
+    },
+    /// Sets keys, all at one position.
+    MSet {
+        /// Keys with values, at least one; of a key that is named twice the last value counts.
+        pairs: Vec<(Blob, Blob)>,
+    },
+    /// A page of the keys with a prefix, in order, after the cursor.
+    Scan {
+        /// What the keys begin with; may be empty.
+        prefix: Blob,
+        /// The last key of the page before.
+        after: Option<Blob>,
+        /// Most keys in the page, at least one.
+        count: usize,
+    },
+    /// What the node says about itself and the cluster.
+    Info,
+    /// Creates a user who may do nothing yet.
+    UserAdd {
+        /// The name.
+        name: Blob,
+        /// In PHC form.
+        password_hash: String,
+    },
+    /// Removes a user, with logins and sessions.
+    UserRemove {
+        /// The name.
+        name: Blob,
+    },
+    /// Changes a password and ends the user's logins and sessions.
+    UserPassword {
+        /// The name.
+        name: Blob,
+        /// In PHC form.
+        password_hash: String,
+    },
+    /// Allows something.
+    Grant {
+        /// What.
+        permission: Permission,
+        /// On which keys.
+        pattern: Pattern,
+        /// Whom.
+        user: Blob,
+    },
+    /// Takes a grant away.
+    Revoke {
+        /// What.
+        permission: Permission,
+        /// On which keys; exactly as it was granted.
+        pattern: Pattern,
+        /// From whom.
+        user: Blob,
+    },
+    /// The user's name and grants.
+    WhoAmI,
+    /// Opens a session; answers its id.
+    SessionOpen,
+    /// Ends a session.
+    SessionEnd {
+        /// Which.
+        id: SessionId,
+    },
+    /// The node's own question before a login: the user's hash and generation. Not in the catalogue.
+    UserLookup {
+        /// The name.
+        name: Blob,
+    },
+    /// The value of a key with its revision, for `SET … IFVERSION`.
+    GetV {
+        /// Which.
+        key: Blob,
+    },
+    /// The names of all users.
+    UserList,
+    /// What a user may do.
+    UserShow {
+        /// The name.
+        name: Blob,
+    },
+}
+
+/// What a SET does to the deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SetExpiry {
+    /// No deadline afterwards.
+    Clear,
+    /// This many milliseconds from now, at least one, at most [`TTL_MS_MAX`].
+    After(u64),
+}
+
+/// When a SET happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SetCondition {
+    /// In any case.
+    Always,
+    /// Only if the key is missing.
+    Missing,
+    /// Only if the key exists.
+    Exists,
+    /// Only if the key has this revision; zero means that it is missing.
+    Version(Index),
+}
+
+impl Command {
+    /// The name under which the catalogue lists the command.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Ping { .. } => "PING",
+            Self::Get { .. } => "GET",
+            Self::GetV { .. } => "GETV",
+            Self::Set { .. } => "SET",
+            Self::Del { .. } => "DEL",
+            Self::Exists { .. } => "EXISTS",
+            Self::IncrBy { .. } => "INCRBY",
+            Self::Expire { .. } => "PEXPIRE",
+            Self::PTtl { .. } => "PTTL",
+            Self::Persist { .. } => "PERSIST",
+            Self::MGet { .. } => "MGET",
+            Self::MSet { .. } => "MSET",
+            Self::Scan { .. } => "SCAN",
+            Self::Info => "INFO",
+            Self::UserAdd { .. } => "USER ADD",
+            Self::UserRemove { .. } => "USER REMOVE",
+            Self::UserPassword { .. } => "USER PASSWORD",
+            Self::UserList => "USER LIST",
+            Self::UserShow { .. } => "USER SHOW",
+            Self::Grant { .. } => "GRANT",
+            Self::Revoke { .. } => "REVOKE",
+            Self::WhoAmI => "WHOAMI",
+            Self::SessionOpen => "SESSION OPEN",
+            Self::SessionEnd { .. } => "SESSION END",
+            Self::UserLookup { .. } => "USER LOOKUP",
+        }
+    }
+
+    /// Whether the command can change something. A write under a session is logged whatever comes of it;
+    /// a read never stores an answer.
+    #[must_use]
+    pub const fn is_write(&self) -> bool {
+        match self {
+            Self::Ping { .. }
+            | Self::Get { .. }
+            | Self::GetV { .. }
+            | Self::Exists { .. }
+            | Self::PTtl { .. }
+            | Self::MGet { .. }
+            | Self::Scan { .. }
+            | Self::Info
+            | Self::UserList
+            | Self::UserShow { .. }
+            | Self::WhoAmI
+            | Self::UserLookup { .. } => false,
+            Self::Set { .. }
+            | Self::Del { .. }
+            | Self::IncrBy { .. }
+            | Self::Expire { .. }
+            | Self::Persist { .. }
+            | Self::MSet { .. }
+            | Self::UserAdd { .. }
+            | Self::UserRemove { .. }
+            | Self::UserPassword { .. }
+            | Self::Grant { .. }
+            | Self::Revoke { .. }
+            | Self::SessionOpen
+            | Self::SessionEnd { .. } => true,
+        }
+    }
+
+    /// The feature level at which the command's effects may be logged. All of today's came with the first.
+    #[must_use]
+    pub const fn level(&self) -> u32 {
+        if self.is_write() { 1 } else { 0 }
+    }
+}
+
+/// The words of the command. A password's hash stays out: what is printed ends in traces and logs, where a
+/// hash can be attacked at leisure.
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut printed = Ok(());
+        let mut separator = "";
+        self.words(&mut |word| {
+            let secret = matches!(word, words::Word::Secret(_));
+            let word = if secret { b"***" } else { word.bytes() };
+            printed = printed.and_then(|()| write!(f, "{separator}{}", word.escape_ascii()));
+            separator = " ";
+        });
+        printed
+    }
+}

@@ -1,0 +1,108 @@
+//! Which permissions a parsed command takes. One function derives them and one checks them, and nothing
+//! else in the database asks for a permission; a command inside a transaction or script goes through the
+//! same two.
+//!
+//! Whoever may not read a key must not learn whether it exists. So a write whose answer or effect tells
+//! something about what was there (a count, a sum, a condition) takes READ as well.
+
+use std::slice::from_ref;
+
+use super::catalogue::shown;
+use super::{Command, SetCondition};
+use crate::access::grants;
+use crate::access::user::{Grant, Permission};
+use crate::error::{ErrorCode, Failure};
+use crate::types::Blob;
+
+/// What a user must hold for a command.
+pub(super) enum Needs<'a> {
+    /// Nothing: the node's own question.
+    Internal,
+    /// A login.
+    Login,
+    /// All of these permissions on all of these keys.
+    Keys(&'static [Permission], &'a [Blob]),
+    /// WRITE on the first of each pair.
+    Pairs(&'a [(Blob, Blob)]),
+    /// READ on some key with the prefix.
+    Range(&'a Blob),
+    /// ADMIN.
+    Admin,
+    /// ADMIN, or to be this user.
+    AdminOrSelf(&'a Blob),
+}
+
+const READ: &[Permission] = &[Permission::Read];
+const WRITE: &[Permission] = &[Permission::Write];
+const READ_WRITE: &[Permission] = &[Permission::Read, Permission::Write];
+
+/// What the command takes.
+pub(super) fn needs(command: &Command) -> Needs<'_> {
+    match command {
+        Command::UserLookup { .. } => Needs::Internal,
+        Command::Ping { .. }
+        | Command::Info
+        | Command::WhoAmI
+        | Command::SessionOpen
+        | Command::SessionEnd { .. } => Needs::Login,
+        Command::Get { key } | Command::GetV { key } | Command::PTtl { key } => {
+            Needs::Keys(READ, from_ref(key))
+        }
+        Command::Exists { keys } | Command::MGet { keys } => Needs::Keys(READ, keys),
+        Command::Set { key, condition, return_old, .. } => {
+            let blind = *condition == SetCondition::Always && !return_old;
+            Needs::Keys(if blind { WRITE } else { READ_WRITE }, from_ref(key))
+        }
+        Command::MSet { pairs } => Needs::Pairs(pairs),
+        Command::Del { keys } => Needs::Keys(READ_WRITE, keys),
+        Command::IncrBy { key, .. } | Command::Expire { key, .. } | Command::Persist { key } => {
+            Needs::Keys(READ_WRITE, from_ref(key))
+        }
+        Command::Scan { prefix, .. } => Needs::Range(prefix),
+        Command::UserPassword { name, .. } => Needs::AdminOrSelf(name),
+        Command::UserAdd { .. }
+        | Command::UserRemove { .. }
+        | Command::UserList
+        | Command::UserShow { .. }
+        | Command::Grant { .. }
+        | Command::Revoke { .. } => Needs::Admin,
+    }
+}
+
+/// Whether a user of this name, with these grants, may execute the command.
+///
+/// # Errors
+/// `DENIED`, with what is missing. It is derived from the command and the grants alone, so it can't tell
+/// whether a key exists.
+pub(super) fn check(user: &[u8], held: &[Grant], command: &Command) -> Result<(), Failure> {
+    match needs(command) {
+        Needs::Internal | Needs::Login => Ok(()),
+        Needs::Keys(permissions, keys) => {
+            keys.iter().try_for_each(|key| check_key(user, held, permissions, key))
+        }
+        Needs::Pairs(pairs) => pairs.iter().try_for_each(|(key, _)| check_key(user, held, WRITE, key)),
+        Needs::Range(prefix) if grants::ranges(held, Permission::Read, prefix).is_empty() => {
+            Err(denied(user, Permission::Read, &format!("{}*", shown(prefix))))
+        }
+        Needs::AdminOrSelf(name) if **name == *user => Ok(()),
+        Needs::Range(_) => Ok(()),
+        Needs::AdminOrSelf(_) | Needs::Admin if grants::holds(held, Permission::Admin) => Ok(()),
+        Needs::AdminOrSelf(_) | Needs::Admin => Err(denied(user, Permission::Admin, "*")),
+    }
+}
+
+fn check_key(user: &[u8], held: &[Grant], permissions: &[Permission], key: &[u8]) -> Result<(), Failure> {
+    match permissions.iter().find(|permission| !grants::allows(held, **permission, key)) {
+        None => Ok(()),
+        Some(permission) => Err(denied(user, *permission, &shown(key))),
+    }
+}
+
+fn denied(user: &[u8], permission: Permission, what: &str) -> Failure {
+    let user = shown(user);
+    let message = format!(
+        "user '{user}' lacks {permission} ON {what}: an administrator can GRANT {permission} ON a pattern \
+         that covers it TO {user}"
+    );
+    Failure::new(ErrorCode::Denied, message)
+}

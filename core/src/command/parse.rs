@@ -1,0 +1,385 @@
+//! From a client's words to a [`Command`]. Checks everything that can be said without the state: the
+//! command's name, the number of words, sizes, options, numbers. What it accepts, it accepts whole: no word
+//! is ignored. Never looks at users or keys.
+
+use std::fmt;
+
+use super::catalogue::{self, Spec, shown};
+use super::help::Question;
+use super::{Command, SetCondition, SetExpiry, TTL_MS_MAX};
+use crate::access::user::{Pattern, Permission};
+use crate::error::{ErrorCode, Failure};
+use crate::limits::Limits;
+use crate::types::{Blob, Index, SessionId};
+
+/// What a client's words come to.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Parsed {
+    /// For evaluation.
+    Command(Command),
+    /// Answered by any node at once, from the catalogue.
+    Help(Question),
+    /// A login: needs the user's record, then a verification.
+    Auth {
+        /// Who.
+        user: Blob,
+        /// As typed.
+        password: String,
+    },
+    /// Needs a hash, then is [`Command::UserAdd`].
+    UserAdd {
+        /// Whom.
+        name: Blob,
+        /// As typed.
+        password: String,
+    },
+    /// Needs a hash, then is [`Command::UserPassword`].
+    UserPassword {
+        /// Whose.
+        name: Blob,
+        /// As typed.
+        password: String,
+    },
+}
+
+/// Shows no password.
+impl fmt::Debug for Parsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Command(command) => write!(f, "{command:?}"),
+            Self::Help(question) => write!(f, "{question:?}"),
+            Self::Auth { user, .. } => write!(f, "AUTH {user} ***"),
+            Self::UserAdd { name, .. } => write!(f, "USER ADD {name} ***"),
+            Self::UserPassword { name, .. } => write!(f, "USER PASSWORD {name} ***"),
+        }
+    }
+}
+
+/// Parses a command.
+///
+/// # Errors
+/// `UNKNOWN_COMMAND`, `ARITY`, `ARGUMENT` or `TOO_LARGE`, each with the offending word and the way out.
+pub fn parse(args: &[Blob], limits: &Limits) -> Result<Parsed, Failure> {
+    if args.len() > limits.arguments {
+        return Err(too_large("words in one command", args.len(), limits.arguments));
+    }
+    let spec = catalogue::resolve(args)?;
+    for position in spec.keys.positions(args.len()) {
+        if let Some(key) = args.get(position) {
+            check_size("bytes in a key", key, limits.key_bytes)?;
+        }
+    }
+    let rest = &args[spec.name.split(' ').count()..];
+    Words { spec, limits, rest }.command()
+}
+
+/// The words after a command's name, and what they are measured against.
+struct Words<'a> {
+    spec: &'static Spec,
+    limits: &'a Limits,
+    rest: &'a [Blob],
+}
+
+impl<'a> Words<'a> {
+    fn command(mut self) -> Result<Parsed, Failure> {
+        let command = match self.spec.name {
+            "AUTH" => {
+                let (user, password) = (self.login_name()?, self.password()?);
+                return Ok(Parsed::Auth { user, password });
+            }
+            "USER ADD" => {
+                let (name, password) = (self.new_name()?, self.new_password()?);
+                return Ok(Parsed::UserAdd { name, password });
+            }
+            "USER PASSWORD" => {
+                let (name, password) = (self.login_name()?, self.new_password()?);
+                return Ok(Parsed::UserPassword { name, password });
+            }
+            "HELP" if self.rest.is_empty() => return Ok(Parsed::Help(Question::Overview)),
+            "HELP" => return Ok(Parsed::Help(Question::About(self.topic()?))),
+            "COMMAND" => return Ok(Parsed::Help(Question::List)),
+            "COMMAND DOCS" => return Ok(Parsed::Help(self.docs())),
+            "PING" => self.ping()?,
+            "GET" => Command::Get { key: self.next()? },
+            "GETV" => Command::GetV { key: self.next()? },
+            "SET" => self.set()?,
+            "DEL" => Command::Del { keys: self.rest.to_vec() },
+            "EXISTS" => Command::Exists { keys: self.rest.to_vec() },
+            "MGET" => Command::MGet { keys: self.rest.to_vec() },
+            "MSET" => self.mset()?,
+            "INCRBY" => Command::IncrBy { key: self.next()?, delta: self.whole("the number to add")? },
+            "EXPIRE" => Command::Expire { key: self.next()?, ttl_ms: self.ttl(1000)? },
+            "PEXPIRE" => Command::Expire { key: self.next()?, ttl_ms: self.ttl(1)? },
+            "PTTL" => Command::PTtl { key: self.next()? },
+            "PERSIST" => Command::Persist { key: self.next()? },
+            "SCAN" => self.scan()?,
+            "INFO" => Command::Info,
+            "WHOAMI" => Command::WhoAmI,
+            "USER LIST" => Command::UserList,
+            "USER REMOVE" => Command::UserRemove { name: self.login_name()? },
+            "USER SHOW" => Command::UserShow { name: self.login_name()? },
+            "GRANT" => {
+                let (permission, pattern, user) = self.grant("TO")?;
+                Command::Grant { permission, pattern, user }
+            }
+            "REVOKE" => {
+                let (permission, pattern, user) = self.grant("FROM")?;
+                Command::Revoke { permission, pattern, user }
+            }
+            "SESSION OPEN" => Command::SessionOpen,
+            "SESSION END" => Command::SessionEnd { id: SessionId(self.unsigned("the session's id")?) },
+            // A test parses every command of the catalogue, so nobody gets here.
+            other => return Err(Failure::new(ErrorCode::UnknownCommand, format!("'{other}' has no parser"))),
+        };
+        Ok(Parsed::Command(command))
+    }
+
+    /// The next word. Arity was checked, so that a missing one belongs to an option.
+    fn next(&mut self) -> Result<Blob, Failure> {
+        let (first, rest) =
+            self.rest.split_first().ok_or_else(|| self.syntax("something is missing at the end"))?;
+        self.rest = rest;
+        Ok(first.clone())
+    }
+
+    /// Takes the next word if it is this keyword, in any case.
+    fn keyword(&mut self, keyword: &str) -> bool {
+        let found = self.rest.first().is_some_and(|word| word.eq_ignore_ascii_case(keyword.as_bytes()));
+        if found {
+            self.rest = &self.rest[1..];
+        }
+        found
+    }
+
+    fn value(&mut self) -> Result<Blob, Failure> {
+        let value = self.next()?;
+        check_size("bytes in a value", &value, self.limits.value_bytes)?;
+        Ok(value)
+    }
+
+    fn whole(&mut self, what: &str) -> Result<i64, Failure> {
+        let word = self.next()?;
+        integer(&word)
+            .ok_or_else(|| argument(format!("{what} is not a whole number in 64 bits: '{}'", shown(&word))))
+    }
+
+    fn unsigned(&mut self, what: &str) -> Result<u64, Failure> {
+        let word = self.next()?;
+        std::str::from_utf8(&word)
+            .ok()
+            .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| {
+                argument(format!("{what} is not a whole number from 0 to 2^64-1: '{}'", shown(&word)))
+            })
+    }
+
+    /// A time to live in milliseconds, given in units of this many; may be zero or less.
+    fn ttl(&mut self, unit: i64) -> Result<i64, Failure> {
+        let ttl = self.whole("the time to live")?.saturating_mul(unit);
+        if u64::try_from(ttl).is_ok_and(|ttl| ttl > TTL_MS_MAX) {
+            return Err(argument(format!(
+                "the time to live is longer than {TTL_MS_MAX} ms (63 years): use PERSIST for a key that stays"
+            )));
+        }
+        Ok(ttl)
+    }
+
+    fn ping(&mut self) -> Result<Command, Failure> {
+        let message = if self.rest.is_empty() { None } else { Some(self.value()?) };
+        self.end()?;
+        Ok(Command::Ping { message })
+    }
+
+    fn set(&mut self) -> Result<Command, Failure> {
+        let (key, value) = (self.next()?, self.value()?);
+        let (mut expiry, mut condition, mut return_old) = (SetExpiry::Clear, SetCondition::Always, false);
+        while !self.rest.is_empty() {
+            let unit = [("EX", 1000), ("PX", 1)].into_iter().find(|(word, _)| self.keyword(word));
+            if let Some((_, unit)) = unit {
+                let ttl = u64::try_from(self.ttl(unit)?).unwrap_or(0);
+                if ttl == 0 {
+                    return Err(argument(
+                        "the time to live is not above zero: use DEL to delete a key".into(),
+                    ));
+                }
+                self.once(expiry == SetExpiry::Clear, "EX and PX")?;
+                expiry = SetExpiry::After(ttl);
+                continue;
+            }
+            let new = if self.keyword("NX") {
+                SetCondition::Missing
+            } else if self.keyword("XX") {
+                SetCondition::Exists
+            } else if self.keyword("IFVERSION") {
+                SetCondition::Version(Index(self.unsigned("the revision")?))
+            } else if self.keyword("GET") {
+                self.once(!return_old, "GET")?;
+                return_old = true;
+                continue;
+            } else {
+                return Err(self.syntax(&format!("'{}' is no option", shown(&self.rest[0]))));
+            };
+            self.once(condition == SetCondition::Always, "NX, XX and IFVERSION")?;
+            condition = new;
+        }
+        if return_old && matches!(condition, SetCondition::Version(_)) {
+            return Err(self.syntax(
+                "GET and IFVERSION exclude each other, for the value before would not tell whether it was replaced",
+            ));
+        }
+        Ok(Command::Set { key, value, expiry, condition, return_old })
+    }
+
+    /// Refuses the second of options of which there can be one.
+    fn once(&self, first: bool, options: &str) -> Result<(), Failure> {
+        if first { Ok(()) } else { Err(self.syntax(&format!("of {options} there can be one, once"))) }
+    }
+
+    fn mset(&mut self) -> Result<Command, Failure> {
+        if !self.rest.len().is_multiple_of(2) {
+            let message = format!("the last key has no value: write {}", self.spec.syntax);
+            return Err(Failure::new(ErrorCode::Arity, message));
+        }
+        let mut pairs = Vec::with_capacity(self.rest.len() / 2);
+        while !self.rest.is_empty() {
+            pairs.push((self.next()?, self.value()?));
+        }
+        Ok(Command::MSet { pairs })
+    }
+
+    fn scan(&mut self) -> Result<Command, Failure> {
+        let prefix = self.next()?;
+        check_size("bytes in a prefix", &prefix, self.limits.key_bytes)?;
+        let (mut after, mut count) = (None, None);
+        while !self.rest.is_empty() {
+            if self.keyword("AFTER") {
+                self.once(after.is_none(), "AFTER")?;
+                let cursor = self.next()?;
+                check_size("bytes in a cursor", &cursor, self.limits.key_bytes)?;
+                after = Some(cursor);
+            } else if self.keyword("COUNT") {
+                self.once(count.is_none(), "COUNT")?;
+                count = Some(self.page()?);
+            } else {
+                return Err(self.syntax(&format!("'{}' is no option", shown(&self.rest[0]))));
+            }
+        }
+        let count = count.unwrap_or((self.limits.scan_keys / 10).max(1));
+        Ok(Command::Scan { prefix, after, count })
+    }
+
+    fn page(&mut self) -> Result<usize, Failure> {
+        let most = self.limits.scan_keys;
+        let count = self.unsigned("COUNT")?;
+        usize::try_from(count)
+            .ok()
+            .filter(|count| (1..=most).contains(count))
+            .ok_or_else(|| argument(format!("COUNT is {count}, not 1 to {most}: ask for more pages instead")))
+    }
+
+    fn grant(&mut self, preposition: &str) -> Result<(Permission, Pattern, Blob), Failure> {
+        let word = self.next()?;
+        let permission = Permission::parse(&word)
+            .ok_or_else(|| argument(format!("'{}' is no permission: READ, WRITE or ADMIN", shown(&word))))?;
+        if !self.keyword("ON") {
+            return Err(self.syntax("ON does not follow the permission"));
+        }
+        let word = self.next()?;
+        check_size("bytes in a pattern", &word, self.limits.name_bytes)?;
+        let pattern = Pattern::parse(&word).map_err(|error| argument(error.to_string()))?;
+        if permission == Permission::Admin && pattern != Pattern::everything() {
+            return Err(argument("ADMIN is about no key: write ADMIN ON *".into()));
+        }
+        if !self.keyword(preposition) {
+            return Err(self.syntax(&format!("{preposition} does not follow the pattern")));
+        }
+        Ok((permission, pattern, self.login_name()?))
+    }
+
+    /// The name of a user, who may exist or not.
+    fn login_name(&mut self) -> Result<Blob, Failure> {
+        let name = self.next()?;
+        check_size("bytes in a user's name", &name, self.limits.name_bytes)?;
+        Ok(name)
+    }
+
+    /// The name of a user to create: printable, so that messages and logs show it as it is.
+    fn new_name(&mut self) -> Result<Blob, Failure> {
+        let name = self.login_name()?;
+        if name.is_empty() || !name.iter().all(u8::is_ascii_graphic) {
+            let name = shown(&name);
+            return Err(argument(format!(
+                "'{name}' is no user name: use printable ASCII characters, no spaces"
+            )));
+        }
+        Ok(name)
+    }
+
+    fn password(&mut self) -> Result<String, Failure> {
+        let word = self.next()?;
+        check_size("bytes in a password", &word, self.limits.name_bytes)?;
+        // The message must not repeat the word.
+        String::from_utf8(word.to_vec()).map_err(|_| argument("the password is not UTF-8".into()))
+    }
+
+    fn new_password(&mut self) -> Result<String, Failure> {
+        let password = self.password()?;
+        if password.is_empty() {
+            return Err(argument("the password is empty".into()));
+        }
+        Ok(password)
+    }
+
+    fn topic(&mut self) -> Result<&'static Spec, Failure> {
+        let spec = catalogue::lookup(self.rest)?;
+        self.rest = self.rest.get(spec.name.split(' ').count()..).unwrap_or_default();
+        self.end()?;
+        Ok(spec)
+    }
+
+    fn docs(&mut self) -> Question {
+        // Programs name a command of two words with a bar between them, as Redis does.
+        let dotted = |word: &Blob| {
+            word.iter().map(|&byte| if byte == b'|' { b' ' } else { byte }).collect::<Vec<u8>>()
+        };
+        let named = self.rest.iter().filter_map(|word| catalogue::find(&dotted(word)));
+        let specs = if self.rest.is_empty() { catalogue::all().iter().collect() } else { named.collect() };
+        Question::Docs(specs)
+    }
+
+    fn end(&self) -> Result<(), Failure> {
+        match self.rest.first() {
+            None => Ok(()),
+            Some(word) => Err(self.syntax(&format!("'{}' is one word too many", shown(word)))),
+        }
+    }
+
+    fn syntax(&self, what: &str) -> Failure {
+        argument(format!("{what}: write {}", self.spec.syntax))
+    }
+}
+
+/// A whole number as Redis writes it: no plus sign, no leading zero, no space, no `-0`. Values that INCRBY
+/// counts and numbers in commands are read alike.
+pub(super) fn integer(word: &[u8]) -> Option<i64> {
+    let digits = word.strip_prefix(b"-").unwrap_or(word);
+    let canonical = match digits {
+        [b'0'] => word.len() == 1,
+        [b'1'..=b'9', rest @ ..] => word.len() <= 20 && rest.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    if canonical { std::str::from_utf8(word).ok()?.parse().ok() } else { None }
+}
+
+fn argument(message: String) -> Failure {
+    Failure::new(ErrorCode::Argument, message)
+}
+
+fn check_size(what: &str, word: &[u8], most: usize) -> Result<(), Failure> {
+    if word.len() > most { Err(too_large(what, word.len(), most)) } else { Ok(()) }
+}
+
+fn too_large(what: &str, size: usize, most: usize) -> Failure {
+    Failure::new(ErrorCode::TooLarge, format!("{size} {what}: the limit is {most}"))
+}

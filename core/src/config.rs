@@ -1,0 +1,86 @@
+//! What the operator decides about a node before it starts. Plain data; drivers fill it in.
+
+use serde::{Deserialize, Serialize};
+
+use crate::access::password::Cost;
+use crate::limits::Limits;
+use crate::time::Micros;
+use crate::types::NodeId;
+
+/// A node's configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeConfig {
+    /// This node's number; one of the members.
+    pub id: NodeId,
+    /// A name that clients and nodes must agree on, so that nobody talks to the wrong cluster. At most 64 bytes.
+    pub cluster_name: String,
+    /// All members of the cluster, this node included, one to seven, in any order. Fixed at the founding.
+    pub members: Vec<Member>,
+    /// Bounds.
+    pub limits: Limits,
+    /// Time-outs.
+    pub timing: Timing,
+    /// How the log is laid out.
+    pub log: LogConfig,
+    /// Who may do what.
+    pub access: AccessMode,
+    /// How expensive new password hashes are.
+    pub password_cost: Cost,
+    /// The first administrator's password; drawn at random if `None`.
+    pub root_password: Option<String>,
+}
+
+/// One member of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its number.
+    pub id: NodeId,
+    /// Where it listens, as the operator wrote it; the core only repeats it to clients.
+    pub address: String,
+}
+
+/// Raft's time-outs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timing {
+    /// How often a leader lets its followers hear from it.
+    pub heartbeat: Micros,
+    /// Shortest time without a leader after which a follower asks for an election; the longest is twice it.
+    pub election: Micros,
+    /// When an idle leader's log gets its synced-through mark.
+    pub idle_mark: Micros,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            heartbeat: Micros::from_millis(50),
+            election: Micros::from_millis(300),
+            idle_mark: Micros::from_millis(5),
+        }
+    }
+}
+
+/// The log's layout on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogConfig {
+    /// Size of a segment, zero-filled before it is used, in bytes; a multiple of the sector size. A batch
+    /// that does not fit into a fresh segment makes that segment larger.
+    pub segment_bytes: u64,
+    /// Most bytes in one write of a group commit.
+    pub batch_bytes: usize,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { segment_bytes: 16 << 20, batch_bytes: 4 << 20 }
+    }
+}
+
+/// Whether access is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AccessMode {
+    /// Every command needs a user with a grant.
+    Enforced,
+    /// Everybody is the administrator. For tests; only connections from loopback are accepted.
+    InsecureNoAuth,
+}

@@ -1,0 +1,154 @@
+//! Every error that a client can see: its stable number and name, and whether it is *definite* (the
+//! command did not take effect and never will) or *indeterminate* (it may have).
+//!
+//! `docs/errors.md` lists the same table; a test compares them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Whether the client may conclude that nothing happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Certainty {
+    /// This attempt did not take effect and never will.
+    Definite,
+    /// This attempt may have taken effect, or may yet. Ask again under the same session and sequence.
+    Indeterminate,
+}
+
+/// Declares the table of codes once, for the wire, for the text and for the documentation.
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $text:literal, $certainty:ident;)*) => {
+        /// A stable error code. Numbers and names are never reused.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum ErrorCode { $($(#[$doc])* $name,)* }
+
+        impl ErrorCode {
+            /// All codes, in the order of their numbers.
+            pub const ALL: &'static [ErrorCode] = &[$(Self::$name,)*];
+
+            /// The number on the wire.
+            #[must_use]
+            pub const fn number(self) -> u16 {
+                match self { $(Self::$name => $code,)* }
+            }
+
+            /// The code with this number.
+            #[must_use]
+            pub const fn from_number(number: u16) -> Option<Self> {
+                match number { $($code => Some(Self::$name),)* _ => None }
+            }
+
+            /// The name that programs match on and people search for.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// Whether nothing happened.
+            #[must_use]
+            pub const fn certainty(self) -> Certainty {
+                match self { $(Self::$name => Certainty::$certainty,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// A frame or request breaks the protocol; the connection is closed.
+    Protocol = 1, "PROTOCOL", Definite;
+    /// No common protocol version.
+    Version = 2, "VERSION", Definite;
+    /// A frame, command or reply is larger than its limit.
+    TooLarge = 3, "TOO_LARGE", Definite;
+    /// The client expects another cluster.
+    WrongCluster = 4, "WRONG_CLUSTER", Definite;
+    /// Nobody is logged in on this connection, or the login was ended by a change of the user.
+    Unauthenticated = 5, "UNAUTHENTICATED", Definite;
+    /// The user name or the password is wrong; which one is not said.
+    WrongPassword = 6, "WRONG_PASSWORD", Definite;
+    /// The user has no grant for what the command needs. Says nothing about whether a key exists.
+    Denied = 7, "DENIED", Definite;
+    /// No such command.
+    UnknownCommand = 8, "UNKNOWN_COMMAND", Definite;
+    /// A wrong number of arguments.
+    Arity = 9, "ARITY", Definite;
+    /// An argument can't be understood or is out of range.
+    Argument = 10, "ARGUMENT", Definite;
+    /// The value is not a whole number in 64 bits, or would leave that range.
+    NotAnInteger = 11, "NOT_AN_INTEGER", Definite;
+    /// The node has too much to do; try again later.
+    Overloaded = 12, "OVERLOADED", Definite;
+    /// Too many requests under way on this connection.
+    TooManyRequests = 13, "TOO_MANY_REQUESTS", Definite;
+    /// Too many connections to this node.
+    TooManyConnections = 14, "TOO_MANY_CONNECTIONS", Definite;
+    /// No leader is known, and the command was handed to nobody.
+    NoLeader = 15, "NO_LEADER", Definite;
+    /// The deadline passed before the command was evaluated.
+    DeadlineExceeded = 16, "DEADLINE_EXCEEDED", Definite;
+    /// The command was logged or handed on, and its outcome was not known in time.
+    TimedOut = 17, "TIMED_OUT", Indeterminate;
+    /// The leader lost its term while the command's entry was not yet committed.
+    LeaderLost = 18, "LEADER_LOST", Indeterminate;
+    /// An earlier command of this connection has an unknown outcome, so this one was not executed.
+    AfterIndeterminate = 19, "AFTER_INDETERMINATE", Definite;
+    /// The session has expired, was ended, or belongs to somebody else. This attempt was not executed;
+    /// whether an earlier one was can no longer be told.
+    SessionUnknown = 20, "SESSION_UNKNOWN", Definite;
+    /// The sequence lies at or below what the client has acknowledged.
+    SessionStale = 21, "SESSION_STALE", Definite;
+    /// The same session and sequence came with another command before.
+    SessionConflict = 22, "SESSION_CONFLICT", Definite;
+    /// The sequence runs too far ahead of what was acknowledged.
+    SessionWindow = 23, "SESSION_WINDOW", Definite;
+    /// A number of things of this kind (users, grants, sessions, log bytes) has reached its limit.
+    LimitReached = 24, "LIMIT_REACHED", Definite;
+    /// The user exists already.
+    UserExists = 25, "USER_EXISTS", Definite;
+    /// No such user.
+    UserUnknown = 26, "USER_UNKNOWN", Definite;
+    /// The change would leave nobody who can administer users.
+    LastAdministrator = 27, "LAST_ADMINISTRATOR", Definite;
+    /// What the command read changed while it was computing; try again.
+    Changed = 28, "CHANGED", Definite;
+    /// The node is stopping.
+    ShuttingDown = 29, "SHUTTING_DOWN", Definite;
+    /// A read was handed to a leader that was replaced before it could answer; nothing happened.
+    LeaderChanged = 30, "LEADER_CHANGED", Definite;
+    /// The cluster's feature level does not allow this yet.
+    FeatureLevel = 31, "FEATURE_LEVEL", Definite;
+    /// The command was evaluated, and its answer is larger than the frames that the client takes.
+    ReplyTooLarge = 32, "REPLY_TOO_LARGE", Indeterminate;
+}
+
+/// An error for a client: the code, and a sentence with the offending value and the way out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Which.
+    pub code: ErrorCode,
+    /// For people. Never says whether a key exists that the user may not read.
+    pub message: String,
+}
+
+impl Failure {
+    /// An error with its sentence.
+    #[must_use]
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    /// Whether nothing happened.
+    #[must_use]
+    pub fn is_definite(&self) -> bool {
+        self.code.certainty() == Certainty::Definite
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.code.name(), self.message)
+    }
+}
+
+impl std::error::Error for Failure {}

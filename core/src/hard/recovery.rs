@@ -1,0 +1,223 @@
+//! Reads the hard state back at a start: the highest generation of all whole records.
+//!
+//! A crash leaves one record broken, the one under way; if two in a row are, the state counts as in doubt. A file
+//! that is missing or short is damage, and so is a directory with a log and without any whole record: refused.
+//! Nothing is written here.
+
+use bytes::Bytes;
+
+use super::format::{FILE_BYTES, SLOT_BYTES, SLOTS, Slot, decode, place_of, slot_of};
+use super::{HardState, HardStore};
+use crate::disk::{Pending, Tokens};
+use crate::io::{DiskError, DiskOp, DiskReply, FileName, HaltReason, Outbox, Owner, Token};
+use crate::types::NodeId;
+
+/// A recovery of the hard state under way.
+#[derive(Clone, Debug)]
+pub struct HardRecovery {
+    node: NodeId,
+    cluster_name: String,
+    tokens: Tokens,
+    pending: Option<Pending>,
+    listed: bool,
+    /// Lengths of the two files, if they exist.
+    lengths: [Option<u64>; 2],
+    /// The newest log segment there is.
+    log: Option<u64>,
+    contents: Vec<Bytes>,
+}
+
+/// What a finished recovery of the hard state hands over.
+#[derive(Clone, Debug)]
+pub struct HardRecovered {
+    /// The state, or `None` if the directory is empty. It may not be durable (after a failed sync): it must not
+    /// be acted on before the new boot number, set over it, is durable.
+    pub state: Option<HardState>,
+    /// The store for further changes.
+    pub store: HardStore,
+}
+
+/// How far the recovery has come.
+#[derive(Clone, Debug)]
+pub enum HardRecoveryStep {
+    /// An operation is under way.
+    Working,
+    /// All was read.
+    Done(Box<HardRecovered>),
+}
+
+impl HardRecovery {
+    /// For the directory of this node in the cluster with this name.
+    #[must_use]
+    pub fn new(node: NodeId, cluster_name: &str) -> Self {
+        Self {
+            node,
+            cluster_name: cluster_name.to_owned(),
+            tokens: Tokens::new(Owner::Hard),
+            pending: None,
+            listed: false,
+            lengths: [None; 2],
+            log: None,
+            contents: Vec::new(),
+        }
+    }
+
+    /// Issues the first operation.
+    pub fn start(&mut self, out: &mut Outbox) {
+        assert!(self.pending.is_none() && !self.listed, "a recovery starts once");
+        self.pending = Some(self.tokens.issue("listing the data directory", DiskOp::List, out));
+    }
+
+    /// An operation of the recovery has ended. Its tokens are those of [`Owner::Hard`].
+    ///
+    /// # Errors
+    /// A failed operation, damage, or a directory of another node, cluster or release.
+    pub fn disk_done(
+        &mut self,
+        token: Token,
+        result: Result<DiskReply, DiskError>,
+        out: &mut Outbox,
+    ) -> Result<HardRecoveryStep, HaltReason> {
+        let pending = self.pending.take_if(|pending| pending.token == token);
+        let pending = pending.expect("a driver reports an operation once, and only one that was issued");
+        match pending.settle(result)? {
+            DiskReply::Listing(files) => self.listed(&files),
+            DiskReply::Data(data) => self.contents.push(data),
+            DiskReply::Done => panic!("a driver answers an operation with its own kind of reply"),
+        }
+        while let Some(len) = self.lengths.get(self.contents.len()) {
+            if len.is_some() {
+                let file = FileName::Hard(self.contents.len() as u8);
+                let op = DiskOp::Read { file, offset: 0, len: FILE_BYTES as u32 };
+                self.pending = Some(self.tokens.issue("reading", op, out));
+                return Ok(HardRecoveryStep::Working);
+            }
+            self.contents.push(Bytes::new());
+        }
+        self.finish().map(|recovered| HardRecoveryStep::Done(Box::new(recovered)))
+    }
+
+    fn listed(&mut self, files: &[(FileName, u64)]) {
+        self.listed = true;
+        for (file, len) in files {
+            match file {
+                FileName::Hard(copy) if *copy < 2 => self.lengths[usize::from(*copy)] = Some(*len),
+                FileName::Wal(segment) => self.log = self.log.max(Some(*segment)),
+                _ => {}
+            }
+        }
+    }
+
+    fn finish(&mut self) -> Result<HardRecovered, HaltReason> {
+        let slots: Vec<Slot> = (0..SLOTS).map(|slot| decode(slot, self.slot_bytes(slot))).collect();
+        if let Some(version) = slots.iter().find_map(|slot| match slot {
+            Slot::Unknown(version) => Some(version),
+            _ => None,
+        }) {
+            return Err(HaltReason::WrongDirectory(format!(
+                "the hard state has format {version}, which this build does not know: start a release that does"
+            )));
+        }
+        let newest = slots.iter().filter_map(|slot| match slot {
+            Slot::Valid(generation, state) => Some((*generation, state)),
+            _ => None,
+        });
+        let newest = newest.max_by_key(|(generation, _)| *generation);
+        let found = match newest {
+            Some((generation, state)) => {
+                self.check_files()?;
+                self.check_owner(state)?;
+                let mut state = state.clone();
+                state.in_doubt |= successors_broken(generation, &slots);
+                Some((generation, state))
+            }
+            None => {
+                self.check_unused(&slots)?;
+                None
+            }
+        };
+        let state = found.as_ref().map(|(_, state)| state.clone());
+        Ok(HardRecovered { state, store: HardStore::new(self.tokens.clone(), found) })
+    }
+
+    fn slot_bytes(&self, slot: u64) -> &[u8] {
+        let (FileName::Hard(copy), offset) = place_of(slot) else { unreachable!("slots lie in hard files") };
+        let file = self.contents.get(usize::from(copy)).map_or(&[][..], |content| content);
+        let rest = file.get(offset as usize..).unwrap_or_default();
+        rest.get(..SLOT_BYTES as usize).unwrap_or(rest)
+    }
+
+    /// Both files were complete before the first record was written.
+    fn check_files(&self) -> Result<(), HaltReason> {
+        for (copy, len) in self.lengths.iter().enumerate() {
+            let file = FileName::Hard(copy as u8);
+            let what = match len {
+                None => "is missing".to_owned(),
+                Some(len) if *len < FILE_BYTES => format!("has {len} bytes and must have {FILE_BYTES}"),
+                Some(_) => continue,
+            };
+            return Err(damaged(format!("{file} {what}")));
+        }
+        Ok(())
+    }
+
+    fn check_owner(&self, state: &HardState) -> Result<(), HaltReason> {
+        if state.node != self.node || state.cluster_name != self.cluster_name {
+            return Err(HaltReason::WrongDirectory(format!(
+                "the data directory belongs to node {} of cluster \"{}\", but this is node {} of cluster \"{}\": \
+                 start the node that it belongs to, or choose another data directory",
+                state.node, state.cluster_name, self.node, self.cluster_name
+            )));
+        }
+        match (&state.phase, self.log) {
+            (super::Phase::Fresh, Some(segment)) => Err(damaged(format!(
+                "{} exists, but by the hard state no cluster was founded yet",
+                FileName::Wal(segment)
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Without any whole record, the directory must be one in which nothing was promised: no log, and nothing
+    /// broken but its first records, torn before any was durable (one, and one more for each failed sync). If it was
+    /// used after all, it comes back under another incarnation, as a wiped disk does.
+    fn check_unused(&self, slots: &[Slot]) -> Result<(), HaltReason> {
+        if let Some(segment) = self.log {
+            let found = match self.lengths {
+                [None, None] => "hard-0 and hard-1 are missing",
+                _ => "neither hard-0 nor hard-1 holds a whole record",
+            };
+            return Err(damaged(format!("{found}, but there is a log ({})", FileName::Wal(segment))));
+        }
+        let first = 1..=3;
+        let broken = slots.iter().zip(0..).find(|(slot, at)| **slot == Slot::Broken && !first.contains(at));
+        match broken {
+            None => Ok(()),
+            Some((_, at)) => {
+                let (file, offset) = place_of(at);
+                Err(damaged(format!("no record is whole; one of them is in {file} at offset {offset}")))
+            }
+        }
+    }
+}
+
+/// Whether both records that would follow the newest whole one are broken. One is what a crash leaves. A second one
+/// was most likely durable and rotted, and its copy with it; a failed sync followed by a power loss, over a slot
+/// that an earlier crash broke, can leave the same.
+fn successors_broken(generation: u64, slots: &[Slot]) -> bool {
+    [1, 2].iter().all(|successor| {
+        let slot = slot_of(generation.wrapping_add(*successor));
+        matches!(slots.get(slot as usize), Some(Slot::Broken | Slot::Noise))
+    })
+}
+
+/// The refusal of a directory whose boot, term and vote are lost.
+fn damaged(what: String) -> HaltReason {
+    HaltReason::Damaged(format!(
+        "The hard state (boot, term and vote) is damaged: {what}. A node that forgot its vote may elect two \
+         leaders, so it does not start. Nothing was changed. If a majority of the cluster is healthy without this \
+         node, move this data directory away and start the node with an empty one: it copies everything and follows \
+         under a new identity, but has no vote any more. Otherwise mend the disk, or put back an intact copy of this \
+         very state of the directory"
+    ))
+}

@@ -1,0 +1,51 @@
+//! What a test, the simulator and `status` may see of a node. Reading it changes nothing.
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::{Index, NodeId, Term};
+
+/// Where a node stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum RoleName {
+    /// Reading its data directory.
+    Recovering,
+    /// Waiting for all configured nodes to found the cluster.
+    Founding,
+    /// A member of no founded set, or in doubt: follows, and never votes.
+    Learner,
+    /// Follows.
+    Follower,
+    /// Asks whether it could win.
+    PreCandidate,
+    /// Asks for votes.
+    Candidate,
+    /// Leads.
+    Leader,
+}
+
+/// A node's figures.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inspection {
+    /// Its role.
+    pub role: RoleName,
+    /// Its term.
+    pub term: Term,
+    /// Whom it voted for in that term.
+    pub vote: Option<NodeId>,
+    /// Whom it believes to lead.
+    pub leader: Option<NodeId>,
+    /// The last index known to be committed; everything up to it is applied.
+    pub commit: Index,
+    /// The last index of its log.
+    pub last: Index,
+    /// The highest index that its own disk holds durably.
+    pub durable: Index,
+    /// A digest of the committed state, equal on all nodes at the same commit index.
+    pub state_digest: u64,
+    /// Requests that wait for an answer.
+    pub waiting: usize,
+    /// Bytes of entries appended and not committed.
+    pub pending_bytes: usize,
+    /// Client connections.
+    pub connections: usize,
+}

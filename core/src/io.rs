@@ -1,0 +1,347 @@
+//! The boundary between the database and the world: everything that enters and everything that leaves.
+//!
+//! A driver (the simulator or the tokio runtime) hands each event to [`crate::Node::step`] as an [`Input`]
+//! and executes the [`Output`]s that come back, in any order it likes: no output may be issued before all
+//! that it depends on was reported done, so a driver has no ordering rules to get right. The one exception
+//! is what TCP gives anyway: bytes to one connection keep their order.
+//!
+//! Both enums are plain, serialisable data: a production node can record its inputs, and the simulator
+//! can replay that recording bit for bit. Nothing here decides anything.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::access::password::{Job, JobResult};
+use crate::time::Micros;
+use crate::trace::Event;
+use crate::types::{ConnId, NodeId};
+
+/// Correlates an operation with its completion: who asked, and the how-manieth request of theirs it was.
+/// Never reused within a boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Token {
+    /// The part of the node that waits for the answer.
+    pub owner: Owner,
+    /// Counts that part's requests since the boot.
+    pub seq: u64,
+}
+
+/// The parts of a node that use disk or compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Owner {
+    /// Reads everything back at a start.
+    Recovery,
+    /// The boot, term and vote record.
+    Hard,
+    /// The write-ahead log.
+    Wal,
+    /// The file with the first administrator's password.
+    Credentials,
+    /// Password hashing and verification.
+    Password,
+}
+
+/// What a driver tells the node. Each carries everything that happened; the node asks no questions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Input {
+    /// Time has passed: the first input after construction, then whenever the last `WakeAt` is due.
+    /// Extra ticks do no harm.
+    Tick,
+    /// A client has connected.
+    Connected {
+        /// A number that the driver has not used before in this boot.
+        conn: ConnId,
+        /// Whether the peer's address is a loopback address.
+        loopback: bool,
+    },
+    /// A client sent bytes, split anywhere.
+    Bytes {
+        /// Whose.
+        conn: ConnId,
+        /// At least one byte.
+        data: Bytes,
+    },
+    /// The driver handed this many bytes of earlier `Send`s to the operating system. The node bounds what
+    /// waits for a slow reader by these.
+    Drained {
+        /// Whose.
+        conn: ConnId,
+        /// Bytes, not counted before.
+        bytes: u64,
+    },
+    /// The connection is gone, whoever closed it. Not sent after the node's own `Close`.
+    Disconnected {
+        /// Which.
+        conn: ConnId,
+    },
+    /// One whole frame from another node, as that node sent it. The sender's name is inside, under a checksum.
+    Peer {
+        /// See `docs/formats.md`, peer frames.
+        frame: Bytes,
+    },
+    /// A disk operation has ended.
+    DiskDone {
+        /// The operation.
+        token: Token,
+        /// What came of it.
+        result: Result<DiskReply, DiskError>,
+    },
+    /// A compute job has ended.
+    Computed {
+        /// The job.
+        token: Token,
+        /// What came of it.
+        result: JobResult,
+    },
+    /// The operator asks the node to stop: refuse new work, answer what is under way, then `Halt(Stopped)`.
+    Shutdown,
+}
+
+/// What the node tells its driver to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Output {
+    /// Execute a disk operation and report `DiskDone` with the token.
+    Disk {
+        /// For the report.
+        token: Token,
+        /// What to do.
+        op: DiskOp,
+    },
+    /// Send bytes to a client, after all earlier bytes to it.
+    Send {
+        /// To whom.
+        conn: ConnId,
+        /// At least one byte.
+        data: Bytes,
+    },
+    /// Send one frame to another node. It may be lost, doubled, delayed or overtaken.
+    SendPeer {
+        /// To whom.
+        to: NodeId,
+        /// See `docs/formats.md`, peer frames.
+        frame: Bytes,
+    },
+    /// Close a client's connection once everything sent before has gone out.
+    Close {
+        /// Which.
+        conn: ConnId,
+    },
+    /// Run slow, pure work elsewhere ([`Job::run`]) and report `Computed` with the token.
+    Compute {
+        /// For the report.
+        token: Token,
+        /// What to compute.
+        job: Job,
+    },
+    /// Send a `Tick` at this monotonic time. Replaces every earlier wish.
+    WakeAt(Micros),
+    /// Something an operator or a test may want to read. Has no effect.
+    Trace(Event),
+    /// Stop stepping this node for good: nothing that it did after its last durable write may be trusted.
+    Halt(HaltReason),
+}
+
+/// A file of a data directory. The core never sees a path; drivers map these names (`docs/formats.md`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum FileName {
+    /// One of the two copies (0, 1) of the boot, term and vote record: `hard-0`, `hard-1`.
+    Hard(u8),
+    /// A segment of the log: `wal-` and sixteen hexadecimal digits.
+    Wal(u64),
+    /// The first administrator's password: `root-credentials`, readable by the owner alone.
+    RootCredentials,
+    /// The same, before its rename: `root-credentials.tmp`, readable by the owner alone.
+    RootCredentialsTmp,
+}
+
+impl fmt::Display for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hard(copy) => write!(f, "hard-{copy}"),
+            Self::Wal(seq) => write!(f, "wal-{seq:016x}"),
+            Self::RootCredentials => f.write_str("root-credentials"),
+            Self::RootCredentialsTmp => f.write_str("root-credentials.tmp"),
+        }
+    }
+}
+
+impl std::str::FromStr for FileName {
+    type Err = ();
+
+    /// The inverse of `Display`. A name that is not ours is an error, and drivers leave such files alone.
+    fn from_str(name: &str) -> Result<Self, ()> {
+        let parsed = match name {
+            "hard-0" => Self::Hard(0),
+            "hard-1" => Self::Hard(1),
+            "root-credentials" => Self::RootCredentials,
+            "root-credentials.tmp" => Self::RootCredentialsTmp,
+            _ => Self::Wal(u64::from_str_radix(name.strip_prefix("wal-").ok_or(())?, 16).map_err(|_| ())?),
+        };
+        if parsed.to_string() == name { Ok(parsed) } else { Err(()) }
+    }
+}
+
+/// One operation on the data directory. Small and dumb: the core decides on offsets, order and syncs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DiskOp {
+    /// Create an empty file; one that exists is cut to nothing.
+    Create {
+        /// Which.
+        file: FileName,
+    },
+    /// Write all of `data` at `offset`, extending the file if need be.
+    WriteAt {
+        /// Which.
+        file: FileName,
+        /// In bytes.
+        offset: u64,
+        /// At least one byte.
+        data: Bytes,
+    },
+    /// Make every completed write to the file durable, its size included (`fdatasync`).
+    Sync {
+        /// Which.
+        file: FileName,
+    },
+    /// Set the file's length.
+    Truncate {
+        /// Which.
+        file: FileName,
+        /// In bytes.
+        len: u64,
+    },
+    /// Give a file a new name, replacing a file of that name.
+    Rename {
+        /// The old name.
+        from: FileName,
+        /// The new name.
+        to: FileName,
+    },
+    /// Remove a file.
+    Remove {
+        /// Which.
+        file: FileName,
+    },
+    /// Make completed creations, renames and removals durable.
+    SyncDir,
+    /// List the files that have a [`FileName`], with their lengths, in order.
+    List,
+    /// Read up to `len` bytes at `offset`; fewer at the end of the file.
+    Read {
+        /// Which.
+        file: FileName,
+        /// In bytes.
+        offset: u64,
+        /// In bytes; bounded by the core.
+        len: u32,
+    },
+}
+
+/// What a successful disk operation answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DiskReply {
+    /// Done, for every operation that returns nothing.
+    Done,
+    /// The answer to `List`.
+    Listing(Vec<(FileName, u64)>),
+    /// The answer to `Read`.
+    Data(Bytes),
+}
+
+/// Why a disk operation failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskError {
+    /// What kind of failure, as far as the database acts on it.
+    pub kind: DiskErrorKind,
+    /// The operating system's words, for the operator.
+    pub message: String,
+}
+
+impl fmt::Display for DiskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// The kinds of disk failure that the database tells apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DiskErrorKind {
+    /// No such file.
+    NotFound,
+    /// No space, or a quota.
+    NoSpace,
+    /// Everything else.
+    Io,
+}
+
+/// Why a node stopped for good.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HaltReason {
+    /// The operator asked, and everything under way was answered.
+    Stopped,
+    /// A disk operation failed. After a failed sync the pages count as clean although they are not on
+    /// disk (PostgreSQL's fsync incident, 2018): it is never tried again.
+    Disk {
+        /// What was tried, in words.
+        doing: String,
+        /// On which file.
+        file: Option<FileName>,
+        /// How it failed.
+        error: DiskError,
+    },
+    /// What is on disk can't be trusted, with the file, the place and the way out.
+    Damaged(String),
+    /// The data directory belongs to another node or cluster than the configuration says.
+    WrongDirectory(String),
+    /// A log entry holds an effect that this build does not know. It is never skipped.
+    UnknownEffect {
+        /// The effect's kind.
+        kind: u8,
+        /// The entry's index.
+        index: u64,
+    },
+    /// A committed entry can't be decoded or applied, which no correct leader can cause.
+    Corrupt(String),
+}
+
+impl fmt::Display for HaltReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stopped => f.write_str("stopped as asked"),
+            Self::Disk { doing, file: Some(file), error } => write!(f, "{doing} {file} failed: {error}"),
+            Self::Disk { doing, file: None, error } => write!(f, "{doing} failed: {error}"),
+            Self::Damaged(text) | Self::WrongDirectory(text) | Self::Corrupt(text) => f.write_str(text),
+            Self::UnknownEffect { kind, index } => write!(
+                f,
+                "entry {index} holds an effect of kind {kind}, which this build does not know: \
+                 start a release that does"
+            ),
+        }
+    }
+}
+
+/// Where a step puts its outputs, in the order in which they arose.
+#[derive(Clone, Debug, Default)]
+pub struct Outbox {
+    outputs: Vec<Output>,
+}
+
+impl Outbox {
+    /// Adds one output.
+    pub fn push(&mut self, output: Output) {
+        self.outputs.push(output);
+    }
+
+    /// Takes everything out, in order.
+    pub fn drain(&mut self) -> std::vec::Drain<'_, Output> {
+        self.outputs.drain(..)
+    }
+
+    /// Whether nothing is in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.outputs.is_empty()
+    }
+}

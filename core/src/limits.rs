@@ -1,0 +1,102 @@
+//! Every bound in the database, in one place: what it bounds, its unit and its default.
+//!
+//! Whatever comes from outside is measured against one of these before it is stored, queued or allocated
+//! for. `docs/operations.md` lists what happens at each.
+
+use serde::{Deserialize, Serialize};
+
+/// Bounds on what one node accepts, queues and stores. The same on every node of a cluster, except in
+/// tests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Longest key, in bytes.
+    pub key_bytes: usize,
+    /// Longest value, in bytes.
+    pub value_bytes: usize,
+    /// Longest client frame, header included, in bytes. Also the longest reply.
+    pub frame_bytes: usize,
+    /// Longest frame before authentication, in bytes.
+    pub greeting_bytes: usize,
+    /// Most arguments of one command, its name included.
+    pub arguments: usize,
+    /// Most client connections of one node.
+    pub connections: usize,
+    /// Most requests of one connection that wait for an answer.
+    pub inflight_requests: usize,
+    /// Most bytes of requests of one connection that wait for an answer.
+    pub inflight_bytes: usize,
+    /// Most bytes that wait for one connection to read them; beyond, it is closed.
+    pub unsent_bytes: u64,
+    /// Longest time that a connection may take to say hello and authenticate, in milliseconds.
+    pub greeting_ms: u64,
+    /// Most requests of all connections and peers that wait for an answer.
+    pub waiting_requests: usize,
+    /// Most bytes of entries that the leader has appended and not yet committed.
+    pub pending_bytes: usize,
+    /// Most bytes of the whole log. There are no snapshots yet, so this bounds memory and disk: at the
+    /// limit writes are refused.
+    pub log_bytes: u64,
+    /// Longest deadline that a request may ask for, in milliseconds; also the default.
+    pub deadline_ms: u64,
+    /// Most log bytes in one message to a peer.
+    pub append_bytes: usize,
+    /// Most entries in one message to a peer.
+    pub append_entries: usize,
+    /// Most messages with entries on their way to one peer.
+    pub inflight_appends: usize,
+    /// Longest peer frame, in bytes.
+    pub peer_frame_bytes: usize,
+    /// Most password hashes under way at a time; more are refused.
+    pub password_jobs: usize,
+    /// Most users.
+    pub users: usize,
+    /// Most grants of one user.
+    pub grants: usize,
+    /// Longest user name, password or pattern, in bytes.
+    pub name_bytes: usize,
+    /// Most sessions in the cluster.
+    pub sessions: usize,
+    /// Most commands of one session that are unanswered or unacknowledged: how far `seq` may run ahead
+    /// of the acknowledged floor.
+    pub session_window: u64,
+    /// How long a session lives without a command, in cluster milliseconds.
+    pub session_ttl_ms: u64,
+    /// Most keys that one SCAN returns, and its default is a tenth of that.
+    pub scan_keys: usize,
+    /// Most keys that one entry of expiry deletes.
+    pub expiry_batch: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            key_bytes: 4096,
+            value_bytes: 1 << 20,
+            frame_bytes: 8 << 20,
+            greeting_bytes: 4096,
+            arguments: 4096,
+            connections: 10_000,
+            inflight_requests: 1024,
+            inflight_bytes: 16 << 20,
+            unsent_bytes: 32 << 20,
+            greeting_ms: 10_000,
+            waiting_requests: 100_000,
+            pending_bytes: 64 << 20,
+            log_bytes: 4 << 30,
+            deadline_ms: 60_000,
+            append_bytes: 1 << 20,
+            append_entries: 4096,
+            inflight_appends: 64,
+            peer_frame_bytes: 16 << 20,
+            password_jobs: 64,
+            users: 10_000,
+            grants: 128,
+            name_bytes: 256,
+            sessions: 100_000,
+            session_window: 256,
+            session_ttl_ms: 600_000,
+            scan_keys: 1000,
+            expiry_batch: 256,
+        }
+    }
+}

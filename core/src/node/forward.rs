@@ -1,0 +1,432 @@
+//! Forwarding: how a node that does not lead hands its clients' commands to the one that does.
+//!
+//! The origin numbers its commands under its own session (node, boot): a *seq* for ever, and a *position* in the
+//! stream to one leader in one term. A leader takes a stream's positions strictly in order, so that a connection's
+//! commands take effect in order although frames are lost, doubled and reordered. When the leader or the
+//! term changes, all that is unanswered goes to the new one as a new stream, in the old order and under the old
+//! seqs: what an earlier leader logged is recognised by its seq and answered from the log, never executed again.
+//!
+//! This file keeps the books of both ends. It evaluates nothing and answers no client itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::access::user::Principal;
+use crate::command::Command;
+use crate::command::evaluate::Once;
+use crate::reply::Reply;
+use crate::time::Micros;
+use crate::types::{BootNumber, ConnId, Incarnation, NodeId, Term};
+
+/// Most commands of one node that wait for a leader's answer; more are refused as overload.
+pub const OUTSTANDING: usize = 16_384;
+
+/// Most commands that one repetition sends again.
+const REPEATED: usize = 256;
+
+/// What nodes say to each other about forwarded commands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ForwardMessage {
+    /// A command for the leader of `term`.
+    Command {
+        /// The leader's term, as the origin knows it. In another term the receiver ignores it.
+        term: Term,
+        /// The place in the stream to this leader, from zero.
+        position: u64,
+        /// The number in the origin's session.
+        seq: u64,
+        /// The origin holds all answers up to here.
+        floor: u64,
+        /// A leader, this or an earlier one, may have seen the command before.
+        again: bool,
+        /// What to do.
+        task: Task,
+    },
+    /// The answer.
+    Reply {
+        /// The origin's boot that asked. Another one counts its commands from the beginning again.
+        boot: BootNumber,
+        /// The number in the origin's session.
+        seq: u64,
+        /// The answer.
+        reply: Reply,
+    },
+}
+
+/// A command on its way to evaluation, with all that evaluation needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// Who asks.
+    pub principal: Principal,
+    /// What.
+    pub command: Command,
+    /// Under which session and number, if any.
+    pub once: Option<Once>,
+}
+
+/// Whom an answer goes to on its own node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket {
+    /// The connection.
+    pub conn: ConnId,
+    /// The how-manieth task of that connection.
+    pub number: u64,
+}
+
+/// A command that waits for a leader's answer.
+#[derive(Clone, Debug)]
+pub struct Outstanding {
+    /// Whom the answer goes to; none if nobody waits any more.
+    pub ticket: Option<Ticket>,
+    /// The command.
+    pub task: Task,
+    /// Its place in the present stream, once it was sent there.
+    position: Option<u64>,
+    /// Whether any leader may have seen it.
+    pub handed: bool,
+    /// Whether a leader before the present one may have.
+    moved: bool,
+    /// When it came.
+    since: Micros,
+}
+
+/// The origin's side.
+#[derive(Clone, Debug)]
+pub struct Forwarder {
+    next_seq: u64,
+    outstanding: BTreeMap<u64, Outstanding>,
+    /// The commands that somebody waits for.
+    tickets: BTreeMap<Ticket, u64>,
+    stream: Option<Stream>,
+    repeat_after: Micros,
+}
+
+/// The commands' way to one leader in one term.
+#[derive(Clone, Debug)]
+struct Stream {
+    leader: NodeId,
+    term: Term,
+    next_position: u64,
+    repeat_at: Micros,
+}
+
+impl Forwarder {
+    /// A node's forwarder; unanswered commands are repeated after `repeat_after`.
+    #[must_use]
+    pub fn new(repeat_after: Micros) -> Self {
+        Self {
+            next_seq: 1,
+            outstanding: BTreeMap::new(),
+            tickets: BTreeMap::new(),
+            stream: None,
+            repeat_after,
+        }
+    }
+
+    /// How many commands wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.outstanding.len()
+    }
+
+    /// Whether none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.outstanding.is_empty()
+    }
+
+    /// Takes a command; [`Forwarder::send`] hands it on.
+    pub fn push(&mut self, ticket: Ticket, task: Task, now: Micros) {
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        let ticket = Some(ticket);
+        let outstanding =
+            Outstanding { ticket, task, position: None, handed: false, moved: false, since: now };
+        self.tickets.extend(outstanding.ticket.map(|ticket| (ticket, seq)));
+        self.outstanding.insert(seq, outstanding);
+    }
+
+    /// All answers up to here have been received or given up.
+    #[must_use]
+    pub fn floor(&self) -> u64 {
+        self.outstanding.first_key_value().map_or(self.next_seq, |(seq, _)| *seq) - 1
+    }
+
+    /// What to send to this leader now.
+    pub fn send(&mut self, now: Micros, leader: NodeId, term: Term) -> Vec<ForwardMessage> {
+        let repeat_at = now.after(self.repeat_after);
+        if self.stream.as_ref().is_none_or(|stream| (stream.leader, stream.term) != (leader, term)) {
+            self.leave();
+            self.stream = Some(Stream { leader, term, next_position: 0, repeat_at });
+        }
+        let floor = self.floor();
+        let Some(stream) = &mut self.stream else { return Vec::new() };
+        let mut messages = Vec::new();
+        if now >= stream.repeat_at {
+            stream.repeat_at = repeat_at;
+            let sent =
+                self.outstanding.iter().filter_map(|(seq, command)| Some((*seq, command, command.position?)));
+            messages.extend(sent.take(REPEATED).map(|(seq, command, position)| {
+                let task = command.task.clone();
+                ForwardMessage::Command { term, position, seq, floor, again: true, task }
+            }));
+        }
+        // New commands have the highest seqs, so only the end of the table is looked at.
+        let fresh = self.outstanding.iter_mut().rev().take_while(|(_, command)| command.position.is_none());
+        let mut fresh: Vec<_> = fresh.collect();
+        for (seq, command) in fresh.iter_mut().rev() {
+            let position = stream.next_position;
+            stream.next_position += 1;
+            command.position = Some(position);
+            let again = std::mem::replace(&mut command.handed, true);
+            let task = command.task.clone();
+            messages.push(ForwardMessage::Command { term, position, seq: **seq, floor, again, task });
+        }
+        messages
+    }
+
+    /// When [`Forwarder::send`] has something to repeat.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Micros> {
+        let stream = self.stream.as_ref().filter(|_| !self.outstanding.is_empty())?;
+        Some(stream.repeat_at)
+    }
+
+    /// Leaves the present stream. What nobody waits for is not asked of another leader.
+    fn leave(&mut self) {
+        self.stream = None;
+        self.outstanding.retain(|_, command| command.ticket.is_some());
+        for command in self.outstanding.values_mut() {
+            command.position = None;
+            command.moved = command.handed;
+        }
+    }
+
+    /// A leader answered; none if nobody waits for that any more.
+    pub fn answered(&mut self, seq: u64) -> Option<Ticket> {
+        let ticket = self.outstanding.remove(&seq)?.ticket?;
+        self.tickets.remove(&ticket);
+        Some(ticket)
+    }
+
+    /// A leader refused to evaluate a command, or answered it. A refusal comes from the first leader that a command was
+    /// handed to. If it was handed on since, that one is late: the other leader may execute it.
+    pub fn replied(&mut self, seq: u64, reply: &Reply) -> Option<Ticket> {
+        let late = |command: &Outstanding| command.moved && command.task.command.is_write();
+        if reply.receipt.is_none() && self.outstanding.get(&seq).is_some_and(late) {
+            return None;
+        }
+        self.answered(seq)
+    }
+
+    /// This node itself leads now: it evaluates what waits, in order. Each stays until it is answered, under its
+    /// seq, because an earlier leader may have logged it: true beside those that were handed to one.
+    #[must_use]
+    pub fn own(&mut self) -> Vec<(u64, Task, bool)> {
+        self.leave();
+        let commands = self.outstanding.iter_mut();
+        commands
+            .map(|(seq, command)| (*seq, command.task.clone(), std::mem::replace(&mut command.handed, true)))
+            .collect()
+    }
+
+    /// Nobody waits for a command any more. Says whether a leader may have seen it.
+    pub fn give_up(&mut self, ticket: Ticket) -> Option<bool> {
+        let seq = self.tickets.remove(&ticket)?;
+        let command = self.outstanding.get_mut(&seq)?;
+        let handed = command.handed;
+        if command.position.is_some() {
+            // It keeps its place until it is answered: a leader that never saw it would wait for it for ever, and
+            // execute nothing that comes after it.
+            command.ticket = None;
+        } else {
+            self.outstanding.remove(&seq);
+        }
+        Some(handed)
+    }
+
+    /// This node begins another boot, under which a leader knows none of these commands. Removes what was handed to
+    /// any; its outcome is unknown.
+    pub fn restart(&mut self) -> Vec<Ticket> {
+        self.leave();
+        let handed = self.outstanding.iter().filter(|(_, command)| command.handed).map(|(seq, _)| *seq);
+        let seqs: Vec<u64> = handed.collect();
+        seqs.into_iter().filter_map(|seq| self.answered(seq)).collect()
+    }
+
+    /// Removes what was handed to nobody and came before `before`.
+    pub fn give_up_unsent(&mut self, before: Micros) -> Vec<Ticket> {
+        let stale = |command: &Outstanding| !command.handed && command.since < before;
+        let seqs: Vec<u64> =
+            self.outstanding.iter().filter(|(_, command)| stale(command)).map(|(seq, _)| *seq).collect();
+        seqs.into_iter().filter_map(|seq| self.answered(seq)).collect()
+    }
+}
+
+/// The leader's side: what it expects next from each node, in its present term.
+#[derive(Clone, Debug, Default)]
+pub struct Inbound {
+    streams: BTreeMap<Incarnation, Incoming>,
+}
+
+/// One node's stream.
+#[derive(Clone, Debug, Default)]
+struct Incoming {
+    boot: BootNumber,
+    /// The position that is expected next.
+    next: u64,
+    /// The numbers that were refused without evaluation, above the origin's floor: they must not be executed, however
+    /// often they come.
+    refused: BTreeSet<u64>,
+}
+
+/// What a leader does with a position that arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// The next one.
+    Next,
+    /// It came before: answer it again if the answer may have been lost.
+    Repeated,
+    /// Something before it is missing, and will be repeated.
+    Early,
+}
+
+impl Inbound {
+    /// A leader begins its term with no streams.
+    pub fn clear(&mut self) {
+        self.streams.clear();
+    }
+
+    /// Takes note of a position in a node's stream. A new boot begins a new stream; an old one is over.
+    pub fn arrive(&mut self, origin: Incarnation, boot: BootNumber, position: u64) -> Arrival {
+        let stream = self.streams.entry(origin).or_default();
+        if boot > stream.boot {
+            *stream = Incoming { boot, ..Incoming::default() };
+        }
+        if boot < stream.boot || position > stream.next {
+            return Arrival::Early;
+        }
+        if position < stream.next {
+            return Arrival::Repeated;
+        }
+        stream.next += 1;
+        Arrival::Next
+    }
+
+    /// Whether this number was refused.
+    #[must_use]
+    pub fn is_refused(&self, origin: Incarnation, boot: BootNumber, seq: u64) -> bool {
+        self.streams.get(&origin).is_some_and(|stream| stream.boot == boot && stream.refused.contains(&seq))
+    }
+
+    /// Whether there is room to refuse another number.
+    #[must_use]
+    pub fn may_refuse(&self, origin: Incarnation) -> bool {
+        self.streams.get(&origin).is_none_or(|stream| stream.refused.len() < OUTSTANDING)
+    }
+
+    /// A number that has just arrived is refused.
+    pub fn refuse(&mut self, origin: Incarnation, seq: u64, floor: u64) {
+        let stream = self.streams.entry(origin).or_default();
+        stream.refused = stream.refused.split_off(&floor.saturating_add(1));
+        stream.refused.insert(seq);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{ErrorCode, Failure};
+
+    fn ticket(number: u64) -> Ticket {
+        Ticket { conn: ConnId(1), number }
+    }
+
+    fn forwarder(commands: u64) -> Forwarder {
+        let mut forwarder = Forwarder::new(Micros(100));
+        for number in 1..=commands {
+            let task = Task { principal: Principal::Anybody, command: Command::WhoAmI, once: None };
+            forwarder.push(ticket(number), task, Micros(0));
+        }
+        forwarder
+    }
+
+    /// (position, seq, floor, seen before) of what goes out.
+    fn sent(forwarder: &mut Forwarder, now: u64, leader: u16, term: u64) -> Vec<(u64, u64, u64, bool)> {
+        let sent = forwarder.send(Micros(now), NodeId(leader), Term(term));
+        sent.into_iter()
+            .map(|message| match message {
+                ForwardMessage::Command { position, seq, floor, again, .. } => (position, seq, floor, again),
+                ForwardMessage::Reply { .. } => unreachable!("the origin sends commands"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn commands_go_out_once_in_order_and_again_when_no_answer_comes() {
+        let mut forwarder = forwarder(2);
+        assert_eq!(sent(&mut forwarder, 0, 1, 1), [(0, 1, 0, false), (1, 2, 0, false)]);
+        assert_eq!(sent(&mut forwarder, 50, 1, 1), []);
+        assert_eq!(sent(&mut forwarder, 100, 1, 1), [(0, 1, 0, true), (1, 2, 0, true)]);
+    }
+
+    #[test]
+    fn a_new_leader_gets_what_is_unanswered_under_the_same_numbers() {
+        let mut forwarder = forwarder(3);
+        sent(&mut forwarder, 0, 1, 1);
+        assert_eq!(forwarder.answered(1), Some(ticket(1)));
+        assert_eq!(sent(&mut forwarder, 1, 2, 2), [(0, 2, 1, true), (1, 3, 1, true)]);
+        assert_eq!(forwarder.answered(1), None, "an answer counts once");
+    }
+
+    #[test]
+    fn giving_up_tells_whether_a_leader_may_have_seen_it() {
+        let mut forwarder = forwarder(1);
+        sent(&mut forwarder, 0, 1, 1);
+        let task = Task { principal: Principal::Anybody, command: Command::WhoAmI, once: None };
+        forwarder.push(ticket(9), task, Micros(5));
+        assert_eq!(forwarder.give_up_unsent(Micros(5)), []);
+        assert_eq!(forwarder.give_up(ticket(1)), Some(true));
+        assert_eq!(forwarder.give_up_unsent(Micros(6)), [ticket(9)]);
+        assert_eq!(forwarder.answered(1), None, "nobody waits for it");
+        assert!(forwarder.is_empty());
+    }
+
+    #[test]
+    fn what_nobody_waits_for_keeps_its_place_until_the_leader_changes() {
+        let mut forwarder = forwarder(2);
+        sent(&mut forwarder, 0, 1, 1);
+        forwarder.give_up(ticket(1));
+        assert_eq!(sent(&mut forwarder, 100, 1, 1), [(0, 1, 0, true), (1, 2, 0, true)]);
+        assert_eq!(sent(&mut forwarder, 101, 2, 2), [(0, 2, 1, true)]);
+    }
+
+    #[test]
+    fn a_refusal_of_a_leader_that_was_replaced_is_no_answer() {
+        let (mut forwarder, refusal) =
+            (Forwarder::new(Micros(100)), Failure::new(ErrorCode::Overloaded, "full"));
+        let refusal = Reply::refused(refusal);
+        for number in 1..=2 {
+            let command = Command::Del { keys: Vec::new() };
+            let task = Task { principal: Principal::Anybody, command, once: None };
+            forwarder.push(ticket(number), task, Micros(0));
+        }
+        sent(&mut forwarder, 0, 1, 1);
+        assert_eq!(forwarder.replied(1, &refusal), Some(ticket(1)));
+        sent(&mut forwarder, 1, 2, 2);
+        assert_eq!(forwarder.replied(2, &refusal), None, "the new leader may execute it");
+        assert_eq!(forwarder.len(), 1);
+    }
+
+    #[test]
+    fn a_leader_takes_a_stream_in_order_only() {
+        let mut inbound = Inbound::default();
+        let (origin, boot) = (Incarnation(2), BootNumber(7));
+        assert_eq!(inbound.arrive(origin, boot, 1), Arrival::Early);
+        assert_eq!(inbound.arrive(origin, boot, 0), Arrival::Next);
+        assert_eq!(inbound.arrive(origin, boot, 0), Arrival::Repeated);
+        assert_eq!(inbound.arrive(origin, BootNumber(8), 0), Arrival::Next);
+        assert_eq!(inbound.arrive(origin, boot, 1), Arrival::Early, "that boot is over");
+    }
+}

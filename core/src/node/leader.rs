@@ -1,0 +1,327 @@
+//! The leader's work: evaluate a command, append its effects, answer once they are committed; and what every
+//! member does with committed entries.
+//!
+//! Evaluation and append are one step: nothing can come between the state that a command saw and the index that it
+//! takes.
+
+use bytes::Bytes;
+
+use super::forward::{ForwardMessage, Task};
+use super::replica::{Replica, Stepped, probe};
+use super::waiting::{Asker, Waiter};
+use crate::clock::ClusterClock;
+use crate::command::Command;
+use crate::command::evaluate::{Evaluated, ForwardId, Request, evaluate};
+use crate::command::info::NodeInfo;
+use crate::error::{ErrorCode, Failure};
+use crate::io::{HaltReason, Outbox, Output};
+use crate::reply::{Receipt, Reply};
+use crate::state::codec::EntryError;
+use crate::state::effect::{Cause, Effect, Entry};
+use crate::time::{Micros, Millis};
+use crate::trace::{Event, Probe};
+use crate::types::Index;
+
+/// The feature level of this build: the highest whose effects it can apply.
+pub const FEATURE_LEVEL: u32 = 1;
+
+/// What an origin says about a command besides its number.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Relay {
+    /// The origin holds all answers up to here.
+    pub floor: u64,
+    /// An earlier leader may have logged the command, so that nobody may say that it never happened.
+    pub again: bool,
+}
+
+impl Replica {
+    /// This node leads a new term. It knows the fate of no entry after its commit index, so it takes them all
+    /// into account before it evaluates anything, and answers nothing before an entry of its own is committed
+    /// (paper, section 8).
+    pub fn begin_term(&mut self, out: &mut Outbox) -> Stepped {
+        self.apply_committed(out)?;
+        let last = self.raft.log().last();
+        if last > self.state.committed() {
+            probe(out, Probe::LeaderWithUncommittedTail);
+        }
+        while self.state.tail() < last {
+            let index = self.state.tail().next();
+            let entry = self.decode(index)?;
+            self.take_into_pending(index, entry);
+        }
+        self.clock = Some(ClusterClock::resume(self.state.time(), self.now));
+        self.inbound.clear();
+        let start = if self.state.tail() == Index(0) {
+            let founding = Effect::Founded(self.founding().clone());
+            self.append(Cause::System, vec![founding, Effect::Level(FEATURE_LEVEL)])
+        } else {
+            self.append(Cause::TermStart, Vec::new())
+        };
+        assert_eq!(Some(start), self.raft.term_start(), "a term starts with its leader's own entry");
+        for (seq, task, again) in self.forwarder.own() {
+            let floor = self.forwarder.floor();
+            self.execute(self.own_asker(seq), &task, Some(Relay { floor, again }), out)?;
+        }
+        Ok(())
+    }
+
+    /// This node no longer leads: what it promised to answer has an unknown fate, or happened nowhere.
+    pub fn end_term(&mut self) {
+        self.clock = None;
+        self.state.drop_pending();
+        self.tail.clear();
+        self.tail_bytes = 0;
+        for waiter in self.waiting.take_all() {
+            if !waiter.own_entry {
+                self.observed = self.observed.max(waiter.depends);
+            }
+            // Another node's, or this node's own session: the forwarder asks the next leader.
+            let Asker::Here(ticket) = waiter.asker else { continue };
+            let failure = if waiter.own_entry {
+                let text = "this node lost its term before the command's entry was committed: it may take effect or not; \
+                            ask again under the same session and sequence";
+                Failure::new(ErrorCode::LeaderLost, text)
+            } else {
+                let text = "this node lost its term before it could answer; nothing was changed: try again";
+                Failure::new(ErrorCode::LeaderChanged, text)
+            };
+            self.answers.push((ticket, Reply::refused(failure)));
+        }
+    }
+
+    /// Evaluates a command, appends its effects and lets the answer wait. With `relay`, another node forwarded it, or
+    /// this one kept it from before it led.
+    pub fn execute(&mut self, asker: Asker, task: &Task, relay: Option<Relay>, out: &mut Outbox) -> Stepped {
+        let write = task.command.is_write();
+        if let Some(refusal) = self.overload(write) {
+            self.refuse(asker, refusal, relay, out);
+            return Ok(());
+        }
+        let forwarded = match (asker, relay) {
+            (Asker::There { origin, boot, seq, .. }, Some(relay)) => {
+                Some(ForwardId { origin, boot, seq, floor: relay.floor })
+            }
+            _ => None,
+        };
+        let clock = self.clock.as_mut().expect("a leader has a clock");
+        let now = clock.read(self.now).max(self.state.time());
+        let evaluated = self.evaluate(task, forwarded, now);
+        if evaluated.met_pending_retry {
+            probe(out, Probe::RetryMetPending);
+        }
+        let shows_time = evaluated.time_consulted && now > self.state.time();
+        let logs = !evaluated.effects.is_empty() || shows_time;
+        if logs && let Some(refusal) = self.overload(true) {
+            // Nothing has happened yet, and a read changes nothing.
+            self.answer(asker, Reply::refused(refusal), out);
+            return Ok(());
+        }
+        let own_entry = logs || evaluated.stored_at.is_some();
+        let start = self.raft.term_start().expect("only a leader executes");
+        let (position, depends) = if logs {
+            let cause = if evaluated.effects.is_empty() { Cause::Clock } else { Cause::Command };
+            self.probe_logged(task, &evaluated, out);
+            let index = self.append(cause, evaluated.effects);
+            (evaluated.stored_at.unwrap_or(index), index)
+        } else {
+            // Nothing between the commit index, or what it depends on, and the tail concerns this answer. What lies
+            // before this term's start may be committed although this node does not know it yet.
+            let depends = evaluated.dependency.index().max(start);
+            (evaluated.stored_at.unwrap_or(depends.max(self.state.committed())), depends)
+        };
+        let round = if logs { None } else { Some(self.raft.join_round()) };
+        let receipt = Receipt { position, time: self.time_at(position)? };
+        let reply = Reply { outcome: evaluated.outcome, receipt: Some(receipt) };
+        self.waiting.push(Waiter { asker, reply, depends, round, own_entry });
+        Ok(())
+    }
+
+    /// A command that only this node's own committed state answers, without a leader.
+    pub fn evaluate_here(&mut self, task: &Task) -> Reply {
+        let evaluated = self.evaluate(task, None, self.state.time());
+        // What one node says about itself has no place in the log's order, and so no receipt.
+        Reply { outcome: evaluated.outcome, receipt: None }
+    }
+
+    fn evaluate(&mut self, task: &Task, forwarded: Option<ForwardId>, now: Millis) -> Evaluated {
+        if matches!(task.command, Command::Info) {
+            self.info = self.current_info();
+        }
+        let request = Request {
+            principal: &task.principal,
+            command: &task.command,
+            digest: task.command.digest(),
+            once: task.once,
+            forwarded,
+            info: &self.info,
+        };
+        evaluate(&self.state, &self.config.limits, self.config.access, &request, now)
+    }
+
+    fn probe_logged(&self, task: &Task, evaluated: &Evaluated, out: &mut Outbox) {
+        if evaluated.effects.is_empty() {
+            probe(out, Probe::ReadLoggedTime);
+        } else if !task.command.is_write() {
+            probe(out, Probe::DueKeyConsulted);
+        }
+    }
+
+    /// Refuses a command that was not evaluated.
+    fn refuse(&mut self, asker: Asker, failure: Failure, relay: Option<Relay>, out: &mut Outbox) {
+        // A refusal says that nothing happened. Where an earlier leader may have logged the command, only evaluation
+        // could tell.
+        let failure = if relay.is_some_and(|relay| relay.again) {
+            let text = format!(
+                "an earlier leader may have logged the command, and this one can't tell: {}",
+                failure.message
+            );
+            Failure::new(ErrorCode::TimedOut, text)
+        } else {
+            failure
+        };
+        self.answer(asker, Reply::refused(failure), out);
+    }
+
+    /// Why nothing more can be taken in, if so. A full log refuses only what would be logged.
+    pub fn overload(&self, logs: bool) -> Option<Failure> {
+        let limits = &self.config.limits;
+        if self.tail_bytes >= limits.pending_bytes || self.waiting.len() >= limits.waiting_requests {
+            let text = format!(
+                "{} bytes of entries and {} answers wait for a majority: try again later",
+                self.tail_bytes,
+                self.waiting.len()
+            );
+            return Some(Failure::new(ErrorCode::Overloaded, text));
+        }
+        if logs && self.raft.log().bytes() >= limits.log_bytes {
+            let text = format!("the log has reached its limit of {} bytes", limits.log_bytes);
+            return Some(Failure::new(ErrorCode::LimitReached, text));
+        }
+        None
+    }
+
+    /// Appends an entry of this leader.
+    pub fn append(&mut self, cause: Cause, effects: Vec<Effect>) -> Index {
+        let clock = self.clock.as_mut().expect("a leader has a clock");
+        let time = clock.read(self.now).max(self.state.time());
+        let entry = Entry { time, cause, effects };
+        let index = self.raft.propose(entry.encode());
+        self.take_into_pending(index, entry);
+        index
+    }
+
+    fn take_into_pending(&mut self, index: Index, entry: Entry) {
+        self.state.append(index, &entry);
+        self.tail_bytes += self.body(index).len();
+        self.tail.push_back(entry);
+    }
+
+    /// Applies what is newly committed, on every member alike.
+    pub fn apply_committed(&mut self, out: &mut Outbox) -> Stepped {
+        let before = self.state.committed();
+        while self.state.committed() < self.raft.commit() {
+            let index = self.state.committed().next();
+            let entry = match self.tail.pop_front() {
+                Some(entry) => {
+                    self.tail_bytes -= self.body(index).len();
+                    entry
+                }
+                None => self.decode(index)?,
+            };
+            self.state.commit(index, &entry);
+        }
+        if self.state.committed() > before {
+            out.push(Output::Trace(Event::Committed { index: self.state.committed() }));
+            self.root_committed(out);
+        }
+        Ok(())
+    }
+
+    /// Deletes what is due, in entries of bounded size.
+    pub fn expire_due(&mut self) -> Stepped {
+        let Some(clock) = &mut self.clock else { return Ok(()) };
+        let now = clock.read(self.now);
+        if self.state.next_due().is_some_and(|due| due <= now) && self.overload(true).is_none() {
+            let effects = self.state.due(now, self.config.limits.expiry_batch);
+            assert!(!effects.is_empty(), "what is due can be expired");
+            self.append(Cause::Expiry, effects);
+        }
+        Ok(())
+    }
+
+    /// When something will be due, on the leader's monotonic clock.
+    pub fn due_at(&self) -> Option<Micros> {
+        let at = self.clock.as_ref()?.when(self.state.next_due()?);
+        // A slewed clock may need a little longer; it is asked at most once a millisecond.
+        Some(at.max(self.now.mono.after(Micros::from_millis(1))))
+    }
+
+    /// Sends answers that are true by now.
+    pub fn release_answers(&mut self, out: &mut Outbox) {
+        for waiter in self.waiting.release(self.raft.commit(), self.raft.confirmed_round()) {
+            self.answer(waiter.asker, waiter.reply, out);
+        }
+    }
+
+    fn answer(&mut self, asker: Asker, reply: Reply, out: &mut Outbox) {
+        match asker {
+            Asker::Here(ticket) => self.answers.push((ticket, reply)),
+            Asker::There { node, seq, .. } if node == self.config.id => {
+                if let Some(ticket) = self.forwarder.answered(seq) {
+                    self.answers.push((ticket, reply));
+                }
+            }
+            Asker::There { node, boot, seq, .. } => {
+                self.send_forward(node, &ForwardMessage::Reply { boot, seq, reply }, out);
+            }
+        }
+    }
+
+    fn body(&self, index: Index) -> &Bytes {
+        &self.raft.log().get(index).expect("the log reaches beyond what is applied").payload
+    }
+
+    /// The entry after the last one that the state has taken in.
+    fn decode(&self, index: Index) -> Result<Entry, HaltReason> {
+        let entry = Entry::decode(self.body(index)).map_err(|error| match error {
+            EntryError::UnknownEffect { kind } => HaltReason::UnknownEffect { kind, index: index.0 },
+            other => HaltReason::Corrupt(format!("entry {index} of the log can't be decoded: {other:?}")),
+        })?;
+        let before = self.state.time();
+        if entry.time < before {
+            let text = format!(
+                "entry {index} of the log has the time {}, and the one before it {before}",
+                entry.time
+            );
+            return Err(HaltReason::Corrupt(text));
+        }
+        Ok(entry)
+    }
+
+    /// The logged time at an index.
+    fn time_at(&self, index: Index) -> Result<Millis, HaltReason> {
+        Entry::peek_time(self.body(index)).map_err(|error| {
+            HaltReason::Corrupt(format!("entry {index} of the log can't be decoded: {error:?}"))
+        })
+    }
+
+    /// What this node says about itself.
+    fn current_info(&self) -> NodeInfo {
+        NodeInfo {
+            node: self.config.id,
+            role: self.raft.role(),
+            term: self.raft.term(),
+            leader: self.raft.leader(),
+            commit: self.raft.commit(),
+            cluster: Some(self.founding().cluster),
+            cluster_name: self.config.cluster_name.clone(),
+            members: self.config.members.len(),
+            boot: self.peers.boot().number,
+            uptime_ms: self.now.mono.since(self.started).0 / 1000,
+            connections: self.connections,
+            waiting: self.waiting.len() + self.forwarder.len(),
+            pending_bytes: self.tail_bytes,
+            ..NodeInfo::default()
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! The node: routes every input to the part of the database that handles it. Read this file first.
+//!
+//! ```text
+//!  client bytes ──► connections.rs ──► tasks ──► replica.rs ──► leader.rs: evaluate, append ──► raft/ ──► peers
+//!                     │  requests.rs, login.rs      │              │                             │
+//!                     │                             │              └► state/ (pending)           └► durable.rs ──► wal/, hard/
+//!                     │                             └► forward.rs: to the leader                          │
+//!  client bytes ◄── answers ◄── waiting.rs: once committed, and the term confirmed ◄──────────────────────┘ synced
+//! ```
+//!
+//! A node starts in `startup.rs` (read the hard state, found the cluster, read the log) and then is a replica. This
+//! file decides nothing but the way of an input, what follows what within a step, and when to be woken.
+
+mod connections;
+mod durable;
+pub mod forward;
+mod leader;
+mod login;
+mod peers;
+mod replica;
+mod requests;
+mod root;
+mod startup;
+mod streams;
+#[cfg(test)]
+mod tests;
+mod waiting;
+
+pub use leader::FEATURE_LEVEL;
+
+use bytes::Bytes;
+
+use crate::config::NodeConfig;
+use crate::error::{ErrorCode, Failure};
+use crate::founding::FoundingMessage;
+use crate::hard::HardState;
+use crate::inspect::{Inspection, RoleName};
+use crate::io::{HaltReason, Input, Outbox, Output, Owner};
+use crate::protocol::peer::{self, PeerHeader};
+use crate::reply::Reply;
+use crate::state::State;
+use crate::time::{Micros, Stamp};
+use crate::types::{BootNumber, Index, NodeId, Term, listed};
+use connections::Connections;
+use peers::{Boot, Check, Kind, Quarantine};
+use replica::{Replica, Stepped, notice};
+use startup::{Startup, send_founding};
+use streams::Streams;
+
+/// One member of a cluster: everything it decides, and nothing that it does.
+#[derive(Clone, Debug)]
+pub struct Node {
+    config: NodeConfig,
+    connections: Connections,
+    phase: Phase,
+    /// What the state is before there is a replica.
+    nothing: State,
+}
+
+#[derive(Clone, Debug)]
+enum Phase {
+    /// Not stepped yet.
+    New(Box<Streams>),
+    Starting(Box<Startup>),
+    Running(Box<Replica>),
+    /// Halted: whatever comes is ignored.
+    Halted,
+}
+
+impl Node {
+    /// A node that has just been started on its data directory. All its randomness comes from `seed`, which
+    /// a driver draws anew for every start. It begins to work with the first `Tick`.
+    ///
+    /// # Panics
+    /// If the configuration contradicts itself: one to seven members, this node among them, each once.
+    #[must_use]
+    pub fn new(config: NodeConfig, seed: [u8; 32]) -> Self {
+        let ids: std::collections::BTreeSet<NodeId> = config.members.iter().map(|member| member.id).collect();
+        assert!(ids.contains(&config.id), "a node is one of its cluster's members");
+        assert!(ids.len() == config.members.len(), "each member is named once");
+        assert!((1..=7).contains(&ids.len()), "a cluster has one to seven members");
+        assert!(config.cluster_name.len() <= 64, "a cluster's name has at most 64 bytes");
+        let streams = Streams::new(seed);
+        let connections = Connections::new(config.clone(), streams.passwords.clone());
+        Self { config, connections, phase: Phase::New(Box::new(streams)), nothing: State::default() }
+    }
+
+    /// Handles one input completely. `now` must not be less than at the step before. After a
+    /// [`Output::Halt`] the node ignores every input.
+    pub fn step(&mut self, now: Stamp, input: Input, out: &mut Outbox) {
+        if matches!(self.phase, Phase::Halted) {
+            return;
+        }
+        if let Err(reason) = self.try_step(now, input, out) {
+            self.phase = Phase::Halted;
+            out.push(Output::Halt(reason));
+        }
+    }
+
+    fn try_step(&mut self, now: Stamp, input: Input, out: &mut Outbox) -> Stepped {
+        if let Phase::New(streams) = &self.phase {
+            let startup = Startup::new(self.config.clone(), (**streams).clone(), out);
+            self.phase = Phase::Starting(Box::new(startup));
+        }
+        if let Phase::Running(replica) = &mut self.phase {
+            replica.now = now;
+        }
+        self.route(now, input, out)?;
+        self.settle(now, out)?;
+        if let Some(wake_at) = self.wake_at() {
+            out.push(Output::WakeAt(wake_at));
+        }
+        Ok(())
+    }
+
+    /// Hands an input to its part.
+    fn route(&mut self, now: Stamp, input: Input, out: &mut Outbox) -> Stepped {
+        match input {
+            Input::Tick => {
+                self.connections.tick(now.mono, out);
+                match &mut self.phase {
+                    Phase::Starting(startup) => startup.tick(now, out)?,
+                    Phase::Running(replica) => replica.tick(out)?,
+                    Phase::New(_) | Phase::Halted => {}
+                }
+            }
+            Input::Connected { conn, loopback } => self.connections.connected(now.mono, conn, loopback, out),
+            Input::Bytes { conn, data } => self.connections.bytes(now.mono, conn, &data, out),
+            Input::Drained { conn, bytes } => self.connections.drained(conn, bytes),
+            Input::Disconnected { conn } => self.connections.disconnected(conn),
+            Input::Peer { frame } => self.peer(now, &frame, out)?,
+            Input::DiskDone { token, result } => match &mut self.phase {
+                Phase::Starting(startup) => {
+                    if let Some(replica) = startup.disk_done(now, token, result, out)? {
+                        self.phase = Phase::Running(Box::new(replica));
+                    }
+                }
+                Phase::Running(replica) => replica.disk_done(token, result, out)?,
+                Phase::New(_) | Phase::Halted => {}
+            },
+            Input::Computed { token, result } => match (token.owner, &mut self.phase) {
+                (Owner::Credentials, Phase::Running(replica)) => replica.root_computed(token, result, out),
+                (Owner::Credentials, _) => {}
+                _ => self.connections.computed(now.mono, token, result, out),
+            },
+            Input::Shutdown => self.connections.stopping = true,
+        }
+        Ok(())
+    }
+
+    /// Carries tasks to the replica and answers back, until nothing follows any more.
+    fn settle(&mut self, now: Stamp, out: &mut Outbox) -> Stepped {
+        loop {
+            for (ticket, why) in self.connections.take_abandoned() {
+                let touched = match &mut self.phase {
+                    Phase::Running(replica) => replica.abandon(ticket),
+                    _ => false,
+                };
+                self.connections.given_up(now.mono, ticket, why, touched, out);
+            }
+            while let Some((ticket, task)) = self.connections.tasks.pop_front() {
+                match &mut self.phase {
+                    Phase::Running(replica) => replica.submit(ticket, task, out)?,
+                    _ => {
+                        let reply = Reply::refused(self.not_ready());
+                        self.connections.answered(now.mono, ticket, reply, out);
+                    }
+                }
+            }
+            let Phase::Running(replica) = &mut self.phase else { break };
+            replica.connections = self.connections.table.len();
+            replica.finish(out)?;
+            self.connections.leader = replica.raft.leader();
+            self.connections.cluster = replica.founding().cluster;
+            let answers = std::mem::take(&mut replica.answers);
+            for (ticket, reply) in answers {
+                self.connections.answered(now.mono, ticket, reply, out);
+            }
+            if self.connections.is_quiet() {
+                break;
+            }
+        }
+        if self.connections.stopping && self.connections.is_idle() {
+            return Err(HaltReason::Stopped);
+        }
+        Ok(())
+    }
+
+    fn not_ready(&self) -> Failure {
+        let text = match &self.phase {
+            Phase::Starting(startup) if startup.is_founding() => format!(
+                "the cluster is not founded yet: every configured node must be there once, and these were not heard of: {}",
+                listed(&startup.missing())
+            ),
+            _ => "this node is still reading its data directory: try again".into(),
+        };
+        Failure::new(ErrorCode::NoLeader, text)
+    }
+
+    /// A frame from another node: is it to be believed, and by whom?
+    fn peer(&mut self, now: Stamp, frame: &Bytes, out: &mut Outbox) -> Stepped {
+        let (header, body) = match peer::decode(frame) {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                notice(out, format!("a peer frame was dropped: {error}"));
+                return Ok(());
+            }
+        };
+        match &mut self.phase {
+            Phase::Starting(startup) => startup.peer(now, &header, &body, out),
+            Phase::Running(replica) => replica.frame(&header, body, out),
+            Phase::New(_) | Phase::Halted => Ok(()),
+        }
+    }
+
+    fn wake_at(&self) -> Option<Micros> {
+        let own = match &self.phase {
+            Phase::Starting(startup) => startup.wake_at(),
+            Phase::Running(replica) => Some(replica.wake_at()),
+            Phase::New(_) | Phase::Halted => None,
+        };
+        own.into_iter().chain(self.connections.wake_at()).min()
+    }
+
+    /// What a test, the simulator and `status` may see.
+    #[must_use]
+    pub fn inspect(&self) -> Inspection {
+        let connections = self.connections.table.len();
+        match &self.phase {
+            Phase::Running(replica) => Inspection { connections, ..replica.inspect() },
+            Phase::Starting(startup) if startup.is_founding() => {
+                Inspection { connections, ..nowhere(RoleName::Founding) }
+            }
+            _ => Inspection { connections, ..nowhere(RoleName::Recovering) },
+        }
+    }
+
+    /// A log entry's term and encoded body, if the index is in the log.
+    #[must_use]
+    pub fn entry(&self, index: Index) -> Option<(Term, &Bytes)> {
+        let Phase::Running(replica) = &self.phase else { return None };
+        replica.raft.log().get(index).map(|entry| (entry.term, &entry.payload))
+    }
+
+    /// The replicated state.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        match &self.phase {
+            Phase::Running(replica) => &replica.state,
+            _ => &self.nothing,
+        }
+    }
+}
+
+impl Replica {
+    /// Checks a frame's envelope and handles it.
+    fn frame(&mut self, header: &PeerHeader, body: Bytes, out: &mut Outbox) -> Stepped {
+        if !self.raft.members().iter().any(|(member, _)| *member == header.from) {
+            return Ok(());
+        }
+        match self.peers.check(header) {
+            Check::Foreign => Ok(()),
+            Check::Quarantined(known) => {
+                let body = postcard::to_stdvec(&known).expect("plain numbers always encode");
+                let to = header.from;
+                out.push(Output::SendPeer {
+                    to,
+                    frame: peer::encode(&self.peers.header(to, Kind::Quarantine), &body),
+                });
+                Ok(())
+            }
+            Check::Accepted => match Kind::from_number(header.kind) {
+                Some(Kind::Founding) => {
+                    // An answer is never answered: two nodes that are founded would talk for ever.
+                    let asks =
+                        !matches!(postcard::from_bytes(&body), Ok(FoundingMessage::Founded(_)) | Err(_));
+                    if asks {
+                        let message = FoundingMessage::Founded(self.founding().clone());
+                        send_founding(&self.peers, header.from, &message, out);
+                    }
+                    Ok(())
+                }
+                Some(Kind::Quarantine) => {
+                    if let Ok(known) = postcard::from_bytes::<Quarantine>(&body) {
+                        self.quarantined(&known, out);
+                    }
+                    Ok(())
+                }
+                _ => self.peer(header, body, out),
+            },
+        }
+    }
+
+    /// Another node has seen a boot of this directory that this one does not know: the directory is an old image. It
+    /// goes on in a boot above that one, and in doubt of every term and vote.
+    fn quarantined(&mut self, known: &Quarantine, out: &mut Outbox) {
+        if !self.peers.is_old_image(known) {
+            return;
+        }
+        notice(
+            out,
+            format!(
+                "this data directory is older than boot {}, which other nodes have seen: it has forgotten promises, and \
+                 neither votes nor leads until a leader elected without it has brought it up to date",
+                known.boot
+            ),
+        );
+        let nonce = rand_core::Rng::next_u64(&mut self.rng);
+        let boot = Boot { number: BootNumber(known.boot.0.saturating_add(1)), nonce };
+        self.peers.reboot(boot);
+        self.raft.doubt(self.now.mono);
+        // What waits for a sync was promised by a memory that is not to be trusted.
+        self.held.clear();
+        drop(self.raft.take_outgoing());
+        // Under the new boot's number a leader would not know them again.
+        for ticket in self.forwarder.restart() {
+            let text = "this node began a new boot before the command was answered: it may take effect or not; ask again \
+                        under the same session and sequence";
+            self.answers.push((ticket, Reply::refused(Failure::new(ErrorCode::LeaderLost, text))));
+        }
+        let state =
+            HardState { boot: boot.number, boot_nonce: nonce, in_doubt: true, ..self.hard.get().clone() };
+        self.hard.set(state);
+    }
+}
+
+/// The figures of a node that is not a member at work.
+fn nowhere(role: RoleName) -> Inspection {
+    Inspection {
+        role,
+        term: Term(0),
+        vote: None,
+        leader: None,
+        commit: Index(0),
+        last: Index(0),
+        durable: Index(0),
+        state_digest: State::default().digest(),
+        waiting: 0,
+        pending_bytes: 0,
+        connections: 0,
+    }
+}

@@ -1,0 +1,231 @@
+//! Who the other nodes are: the envelope of every frame, and the boots that were seen.
+//!
+//! A known boot number under another nonce, or a lower number than known, means that a data directory went back in
+//! time: an old image, which has forgotten what it promised since. Such a node is told so, and is not listened to
+//! until it has begun a boot above the known one, in doubt of its own memory. This file only tells; Raft abstains.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::hard::{MAX_PEERS, PeerBoot};
+use crate::protocol::peer::PeerHeader;
+use crate::types::{BootNumber, ClusterId, Incarnation, NodeId};
+
+/// What a peer frame's body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A Raft message.
+    Raft,
+    /// A [`crate::founding::FoundingMessage`].
+    Founding,
+    /// A [`super::forward::ForwardMessage`].
+    Forward,
+    /// A [`Quarantine`].
+    Quarantine,
+}
+
+impl Kind {
+    const ALL: [Kind; 4] = [Kind::Raft, Kind::Founding, Kind::Forward, Kind::Quarantine];
+
+    /// The number in the envelope.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Raft => 1,
+            Self::Founding => 2,
+            Self::Forward => 3,
+            Self::Quarantine => 4,
+        }
+    }
+
+    /// The kind with this number.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.number() == number)
+    }
+}
+
+/// What a node is told whose boot is not above what was seen of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantine {
+    /// The incarnation that is meant.
+    pub incarnation: Incarnation,
+    /// The highest boot that was seen of it.
+    pub boot: BootNumber,
+    /// That boot's nonce.
+    pub nonce: u64,
+}
+
+/// One data directory's newest boot that was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Boot {
+    /// Its number.
+    pub number: BootNumber,
+    /// Drawn for it.
+    pub nonce: u64,
+}
+
+/// What becomes of a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// It is to be handled.
+    Accepted,
+    /// It is a late frame of an earlier boot, or its sender is an old image: tell it.
+    Quarantined(Quarantine),
+    /// It is not for this node, group or cluster.
+    Foreign,
+}
+
+/// The envelope of this node's frames, and the boots of the others.
+#[derive(Clone, Debug)]
+pub struct PeerBook {
+    own: PeerHeader,
+    seen: BTreeMap<(NodeId, Incarnation), Boot>,
+    /// A boot was seen that the hard state does not have yet.
+    news: bool,
+}
+
+impl PeerBook {
+    /// A node's book in a new boot; `seen` is what its hard state remembers.
+    #[must_use]
+    pub fn new(id: NodeId, incarnation: Incarnation, boot: Boot, seen: &[PeerBoot]) -> Self {
+        let own = PeerHeader {
+            kind: 0,
+            group: 0,
+            cluster: ClusterId(0),
+            from: id,
+            to: id,
+            incarnation,
+            boot: boot.number,
+            nonce: boot.nonce,
+        };
+        let boot_of = |peer: &PeerBoot| Boot { number: peer.boot, nonce: peer.nonce };
+        let seen = seen.iter().map(|peer| ((peer.node, peer.incarnation), boot_of(peer))).collect();
+        Self { own, seen, news: false }
+    }
+
+    /// The cluster exists, and its frames say so.
+    pub fn founded(&mut self, cluster: ClusterId) {
+        self.own.cluster = cluster;
+    }
+
+    /// This node begins another boot without a restart, because its number was taken.
+    pub fn reboot(&mut self, boot: Boot) {
+        (self.own.boot, self.own.nonce) = (boot.number, boot.nonce);
+    }
+
+    /// The envelope of a frame.
+    #[must_use]
+    pub fn header(&self, to: NodeId, kind: Kind) -> PeerHeader {
+        PeerHeader { to, kind: kind.number(), ..self.own }
+    }
+
+    /// This node's boot.
+    #[must_use]
+    pub fn boot(&self) -> Boot {
+        Boot { number: self.own.boot, nonce: self.own.nonce }
+    }
+
+    /// Everything that was seen, for the hard state.
+    #[must_use]
+    pub fn seen(&self) -> Vec<PeerBoot> {
+        let record = |(&(node, incarnation), boot): (&(NodeId, Incarnation), &Boot)| PeerBoot {
+            node,
+            incarnation,
+            boot: boot.number,
+            nonce: boot.nonce,
+        };
+        self.seen.iter().map(record).collect()
+    }
+
+    /// Whether boots were seen since the last call. They are to be remembered through a restart.
+    pub fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Whether a frame may be handled.
+    pub fn check(&mut self, header: &PeerHeader) -> Check {
+        let nowhere = ClusterId(0);
+        let same_cluster = header.cluster == self.own.cluster
+            || match Kind::from_number(header.kind) {
+                Some(Kind::Founding) => header.cluster == nowhere || self.own.cluster == nowhere,
+                // An image from before the founding does not know its cluster.
+                Some(Kind::Quarantine) => self.own.cluster == nowhere,
+                _ => false,
+            };
+        if header.to != self.own.from || header.from == self.own.from || header.group != 0 || !same_cluster {
+            return Check::Foreign;
+        }
+        let boot = Boot { number: header.boot, nonce: header.nonce };
+        match self.seen.get(&(header.from, header.incarnation)) {
+            Some(known) if *known == boot => Check::Accepted,
+            Some(known) if known.number >= boot.number => {
+                let (boot, nonce) = (known.number, known.nonce);
+                Check::Quarantined(Quarantine { incarnation: header.incarnation, boot, nonce })
+            }
+            None if self.seen.len() >= MAX_PEERS => Check::Foreign,
+            _ => {
+                self.seen.insert((header.from, header.incarnation), boot);
+                self.news = true;
+                Check::Accepted
+            }
+        }
+    }
+
+    /// Whether a notice that this node got really means its present boot: if so, its directory is an old image.
+    #[must_use]
+    pub fn is_old_image(&self, notice: &Quarantine) -> bool {
+        let taken = notice.boot == self.own.boot && notice.nonce != self.own.nonce;
+        notice.incarnation == self.own.incarnation && (notice.boot > self.own.boot || taken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: NodeId = NodeId(1);
+    const B: NodeId = NodeId(2);
+
+    fn book(id: NodeId, number: u64, nonce: u64) -> PeerBook {
+        let mut book =
+            PeerBook::new(id, Incarnation(u64::from(id.0)), Boot { number: BootNumber(number), nonce }, &[]);
+        book.founded(ClusterId(7));
+        book
+    }
+
+    #[test]
+    fn a_known_boot_number_under_another_nonce_is_quarantined() {
+        let mut a = book(A, 1, 1);
+        assert_eq!(a.check(&book(B, 5, 50).header(A, Kind::Raft)), Check::Accepted);
+        assert!(a.take_news() && !a.take_news());
+        assert_eq!(a.check(&book(B, 5, 50).header(A, Kind::Raft)), Check::Accepted);
+        assert!(!a.take_news());
+        let old_image = book(B, 5, 51);
+        let Check::Quarantined(notice) = a.check(&old_image.header(A, Kind::Raft)) else {
+            panic!("the boot number is taken")
+        };
+        assert!(old_image.is_old_image(&notice));
+        assert!(!book(B, 6, 60).is_old_image(&notice), "a later boot has nothing to doubt");
+    }
+
+    #[test]
+    fn a_lower_boot_number_is_not_listened_to() {
+        let mut a = book(A, 1, 1);
+        a.check(&book(B, 5, 50).header(A, Kind::Raft));
+        assert!(matches!(a.check(&book(B, 4, 40).header(A, Kind::Raft)), Check::Quarantined(_)));
+    }
+
+    #[test]
+    fn frames_of_another_cluster_or_for_another_node_are_foreign() {
+        let mut a = book(A, 1, 1);
+        let mut other = book(B, 1, 1);
+        assert_eq!(a.check(&other.header(NodeId(3), Kind::Raft)), Check::Foreign);
+        other.founded(ClusterId(8));
+        assert_eq!(a.check(&other.header(A, Kind::Raft)), Check::Foreign);
+        other.founded(ClusterId(0));
+        assert_eq!(a.check(&other.header(A, Kind::Raft)), Check::Foreign);
+        assert_eq!(a.check(&other.header(A, Kind::Founding)), Check::Accepted);
+    }
+}

@@ -1,0 +1,377 @@
+//! One member at work: Raft, the log on disk, the replicated state, and the answers that wait.
+//!
+//! This file holds what these share and the order in which one step goes through them. `leader.rs` evaluates,
+//! `durable.rs` keeps back what must not leave before a sync, `root.rs` creates the first administrator. Nothing here
+//! knows a connection: tasks come in with a [`Ticket`], answers go out with it.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use rand_chacha::ChaCha8Rng;
+
+use super::durable::Held;
+use super::forward::{Arrival, ForwardMessage, Forwarder, Inbound, OUTSTANDING, Task, Ticket};
+use super::leader::Relay;
+use super::peers::{Kind, PeerBook};
+use super::root::RootSetup;
+use super::waiting::{Asker, Waiting};
+use crate::clock::ClusterClock;
+use crate::command::Command;
+use crate::command::info::NodeInfo;
+use crate::config::NodeConfig;
+use crate::error::{ErrorCode, Failure};
+use crate::hard::{self, HardStore};
+use crate::inspect::Inspection;
+use crate::io::{DiskError, DiskReply, HaltReason, Outbox, Output, Owner, Token};
+use crate::protocol::peer::{self, PeerHeader};
+use crate::raft::{Message, Raft, RaftEvent};
+use crate::reply::Reply;
+use crate::state::State;
+use crate::state::effect::{Entry, Founding};
+use crate::time::{Micros, Stamp};
+use crate::trace::{Event, Probe};
+use crate::types::{Index, NodeId, WriteSeq};
+use crate::wal::Wal;
+
+/// What a step of a replica may end in.
+pub(super) type Stepped = Result<(), HaltReason>;
+
+/// A member whose data directory is recovered and whose cluster is founded.
+#[derive(Clone, Debug)]
+pub(super) struct Replica {
+    pub config: NodeConfig,
+    pub now: Stamp,
+    pub peers: PeerBook,
+    pub hard: HardStore,
+    pub raft: Raft,
+    pub wal: Wal,
+    pub state: State,
+    /// The entries of `state`'s pending layer, decoded, from the one after the committed index on.
+    pub tail: VecDeque<Entry>,
+    /// Bytes of their bodies.
+    pub tail_bytes: usize,
+    /// Runs while this node leads.
+    pub clock: Option<ClusterClock>,
+    pub waiting: Waiting,
+    pub forwarder: Forwarder,
+    pub inbound: Inbound,
+    /// Which index each log write carries, until it is durable.
+    pub writes: VecDeque<(WriteSeq, Index)>,
+    /// Frames that wait for a sync.
+    pub held: Vec<Held>,
+    /// Answers for this node's connections.
+    pub answers: Vec<(Ticket, Reply)>,
+    pub root: RootSetup,
+    /// The newest entry that an answer had depended on when its term was lost.
+    pub observed: Index,
+    /// What was traced last, so that only changes are.
+    pub traced: Option<(crate::inspect::RoleName, crate::types::Term, Option<NodeId>)>,
+    pub rng: ChaCha8Rng,
+    /// When this boot began to work.
+    pub started: Micros,
+    /// How many clients are connected, for INFO.
+    pub connections: usize,
+    /// What INFO shows, made when it is asked for.
+    pub info: NodeInfo,
+}
+
+impl Replica {
+    /// A member that has just recovered.
+    #[allow(clippy::too_many_arguments)]
+    pub fn new(
+        config: NodeConfig,
+        now: Stamp,
+        peers: PeerBook,
+        hard: HardStore,
+        raft: Raft,
+        wal: Wal,
+        state: State,
+        rng: ChaCha8Rng,
+    ) -> Self {
+        let repeat_after = Micros(config.timing.heartbeat.0.saturating_mul(4));
+        Self {
+            config,
+            now,
+            peers,
+            hard,
+            raft,
+            wal,
+            state,
+            tail: VecDeque::new(),
+            tail_bytes: 0,
+            clock: None,
+            waiting: Waiting::default(),
+            forwarder: Forwarder::new(repeat_after),
+            inbound: Inbound::default(),
+            writes: VecDeque::new(),
+            held: Vec::new(),
+            answers: Vec::new(),
+            root: RootSetup::default(),
+            observed: Index(0),
+            traced: None,
+            rng,
+            started: now.mono,
+            connections: 0,
+            info: NodeInfo::default(),
+        }
+    }
+
+    /// A disk operation has ended.
+    pub fn disk_done(
+        &mut self,
+        token: Token,
+        result: Result<DiskReply, DiskError>,
+        out: &mut Outbox,
+    ) -> Stepped {
+        match token.owner {
+            Owner::Hard => self.hard.disk_done(token, result)?,
+            Owner::Wal => self.wal.disk_done(token, result)?,
+            Owner::Credentials => self.root_disk_done(token, result, out)?,
+            Owner::Recovery | Owner::Password => {
+                unreachable!("a replica recovers nothing and reads no password")
+            }
+        }
+        self.settle(out)
+    }
+
+    /// The set that founded the cluster.
+    pub fn founding(&self) -> &Founding {
+        match &self.hard.get().phase {
+            hard::Phase::Founded(set) => set,
+            _ => unreachable!("a replica's cluster is founded"),
+        }
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, out: &mut Outbox) -> Stepped {
+        self.raft.tick(self.now.mono);
+        self.settle(out)?;
+        self.expire_due()?;
+        self.root_begin(out);
+        // Without a leader for two of the longest election time-outs, what was handed to nobody is refused.
+        let patience = Micros(self.config.timing.election.0.saturating_mul(4));
+        for ticket in self.forwarder.give_up_unsent(Micros(self.now.mono.0.saturating_sub(patience.0))) {
+            let text =
+                "this node knows no leader; the command was handed to nobody: try again, or another node";
+            self.answers.push((ticket, Reply::refused(Failure::new(ErrorCode::NoLeader, text))));
+        }
+        Ok(())
+    }
+
+    /// A frame of a member that is to be handled.
+    pub fn peer(&mut self, header: &PeerHeader, body: Bytes, out: &mut Outbox) -> Stepped {
+        match Kind::from_number(header.kind) {
+            Some(Kind::Raft) => match Message::decode(&body) {
+                Ok(message) => {
+                    self.raft.receive(self.now.mono, header.from, header.incarnation, message);
+                    self.settle(out)
+                }
+                Err(error) => {
+                    notice(out, format!("node {} sent no Raft message: {error:?}", header.from));
+                    Ok(())
+                }
+            },
+            Some(Kind::Forward) => match postcard::from_bytes(&body) {
+                Ok(message) => self.forwarded(header, message, out),
+                Err(error) => {
+                    notice(out, format!("node {} sent no forwarded command: {error}", header.from));
+                    Ok(())
+                }
+            },
+            Some(Kind::Founding | Kind::Quarantine) | None => Ok(()),
+        }
+    }
+
+    /// A command of this node's own connection.
+    pub fn submit(&mut self, ticket: Ticket, task: Task, out: &mut Outbox) -> Stepped {
+        if self.raft.is_leader() {
+            return self.execute(Asker::Here(ticket), &task, None, out);
+        }
+        if matches!(task.command, Command::Info) {
+            // What a node says about itself needs no leader.
+            let reply = self.evaluate_here(&task);
+            self.answers.push((ticket, reply));
+        } else if self.forwarder.len() >= OUTSTANDING {
+            let text =
+                format!("{OUTSTANDING} commands of this node already wait for the leader: try again later");
+            self.answers.push((ticket, Reply::refused(Failure::new(ErrorCode::Overloaded, text))));
+        } else {
+            self.forwarder.push(ticket, task, self.now.mono);
+        }
+        Ok(())
+    }
+
+    /// Nobody waits for this answer any more. Says whether the command may have taken effect, or may yet.
+    pub fn abandon(&mut self, ticket: Ticket) -> bool {
+        self.forwarder.give_up(ticket).unwrap_or(true)
+    }
+
+    /// A forwarded command or its answer.
+    fn forwarded(&mut self, header: &PeerHeader, message: ForwardMessage, out: &mut Outbox) -> Stepped {
+        match message {
+            ForwardMessage::Reply { boot, seq, reply } => {
+                // An answer to an earlier boot may be on its way for long.
+                if boot == self.peers.boot().number
+                    && let Some(ticket) = self.forwarder.replied(seq, &reply)
+                {
+                    self.answers.push((ticket, reply));
+                }
+                Ok(())
+            }
+            ForwardMessage::Command { term, position, seq, floor, again, task } => {
+                if !self.raft.is_leader() || self.raft.term() != term {
+                    return Ok(());
+                }
+                let (origin, boot) = (header.incarnation, header.boot);
+                let asker = Asker::There { node: header.from, origin, boot, seq };
+                let overload = self.overload(task.command.is_write());
+                if self.inbound.is_refused(origin, boot, seq) {
+                    let text = "the leader had too much to do when the command came: try again later";
+                    let reply = Reply::refused(Failure::new(ErrorCode::Overloaded, text));
+                    self.send_forward(header.from, &ForwardMessage::Reply { boot, seq, reply }, out);
+                    return Ok(());
+                }
+                if overload.is_some() && (again || !self.inbound.may_refuse(origin)) {
+                    // An earlier leader may have logged it, so that it can't be refused. As if it were lost: it comes
+                    // again, and all that follow it.
+                    return Ok(());
+                }
+                match self.inbound.arrive(origin, boot, position) {
+                    Arrival::Early => return Ok(()),
+                    Arrival::Repeated if overload.is_some() || self.waiting.has(&asker) => return Ok(()),
+                    Arrival::Next if overload.is_some() => self.inbound.refuse(origin, seq, floor),
+                    Arrival::Next | Arrival::Repeated => {}
+                }
+                self.execute(asker, &task, Some(Relay { floor, again }), out)
+            }
+        }
+    }
+
+    /// Acts on what Raft and the disk have brought about: until nothing more follows from it.
+    pub fn settle(&mut self, out: &mut Outbox) -> Stepped {
+        loop {
+            for event in self.raft.take_events() {
+                self.raft_event(event, out)?;
+            }
+            self.apply_committed(out)?;
+            self.issue_writes();
+            self.trace_role(out);
+            if !self.collect_durable() {
+                break;
+            }
+        }
+        self.release_answers(out);
+        Ok(())
+    }
+
+    /// The end of a step: what gathered goes out.
+    pub fn finish(&mut self, out: &mut Outbox) -> Stepped {
+        self.raft.flush();
+        self.settle(out)?;
+        self.forward_commands(out);
+        self.hold_messages();
+        self.wal.pump(self.now.mono, out);
+        self.hard.pump(out);
+        self.send_held(out);
+        Ok(())
+    }
+
+    fn raft_event(&mut self, event: RaftEvent, out: &mut Outbox) -> Stepped {
+        match event {
+            RaftEvent::BecameLeader => self.begin_term(out),
+            RaftEvent::LostLeadership => {
+                self.end_term();
+                Ok(())
+            }
+            RaftEvent::Truncated(from) => {
+                self.writes.retain(|(_, index)| *index < from);
+                out.push(Output::Trace(Event::Truncated { from }));
+                if self.wal.sync_in_flight() {
+                    probe(out, Probe::TruncationUnderSync);
+                }
+                if from <= self.observed {
+                    probe(out, Probe::ObservedThenLost);
+                    self.observed = Index(0);
+                }
+                Ok(())
+            }
+            RaftEvent::CheckQuorumFailed => {
+                probe(out, Probe::CheckQuorumStepDown);
+                Ok(())
+            }
+            RaftEvent::Abstained => {
+                probe(out, Probe::DoubtfulVoteWithheld);
+                Ok(())
+            }
+        }
+    }
+
+    /// Hands waiting commands to the leader, if one is known.
+    fn forward_commands(&mut self, out: &mut Outbox) {
+        let Some(leader) = self.raft.leader().filter(|_| !self.raft.is_leader()) else { return };
+        for message in self.forwarder.send(self.now.mono, leader, self.raft.term()) {
+            if matches!(message, ForwardMessage::Command { again: true, .. }) {
+                probe(out, Probe::ForwardedAgain);
+            }
+            self.send_forward(leader, &message, out);
+        }
+    }
+
+    pub fn send_forward(&mut self, to: NodeId, message: &ForwardMessage, out: &mut Outbox) {
+        let body = postcard::to_stdvec(message).expect("a task is plain data");
+        let frame = peer::encode(&self.peers.header(to, Kind::Forward), &body);
+        out.push(Output::SendPeer { to, frame });
+    }
+
+    fn trace_role(&mut self, out: &mut Outbox) {
+        let now = (self.raft.role(), self.raft.term(), self.raft.leader());
+        if self.traced != Some(now) {
+            self.traced = Some(now);
+            out.push(Output::Trace(Event::Role { role: now.0, term: now.1, leader: now.2 }));
+        }
+    }
+
+    /// When the replica wants to be woken.
+    pub fn wake_at(&self) -> Micros {
+        let due = self.due_at();
+        // Without a leader there is nobody to repeat anything to, and the wish would stay in the past for ever.
+        let follows = self.raft.leader().is_some() && !self.raft.is_leader();
+        let repeat = self.forwarder.wake_at().filter(|_| follows);
+        let times = [self.wal.wake_at(), repeat, due];
+        let unsent = (!self.forwarder.is_empty()).then(|| self.now.mono.after(self.config.timing.heartbeat));
+        times.into_iter().flatten().chain(unsent).fold(self.raft.wake_at(), Micros::min)
+    }
+
+    /// The figures of this node.
+    pub fn inspect(&self) -> Inspection {
+        Inspection {
+            role: self.raft.role(),
+            term: self.raft.term(),
+            vote: self.raft.vote(),
+            leader: self.raft.leader(),
+            commit: self.raft.commit(),
+            last: self.raft.log().last(),
+            durable: self.raft.durable(),
+            state_digest: self.state.digest(),
+            waiting: self.waiting.len() + self.forwarder.len(),
+            pending_bytes: self.tail_bytes,
+            connections: 0,
+        }
+    }
+
+    /// The number in this node's own session under which it evaluates a waiting command itself.
+    pub fn own_asker(&self, seq: u64) -> Asker {
+        let (node, origin) = (self.config.id, self.hard.get().incarnation);
+        Asker::There { node, origin, boot: self.peers.boot().number, seq }
+    }
+}
+
+/// Tells the operator something.
+pub(super) fn notice(out: &mut Outbox, text: String) {
+    out.push(Output::Trace(Event::Notice(text)));
+}
+
+/// A rare state was reached.
+pub(super) fn probe(out: &mut Outbox, probe: Probe) {
+    out.push(Output::Trace(Event::Probe(probe)));
+}

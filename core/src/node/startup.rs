@@ -1,0 +1,361 @@
+//! From a data directory to a member at work: read the hard state, begin a new boot, found the cluster or learn that
+//! it exists, recover the log.
+//!
+//! Each stage ends with something durable before the next begins; a crash anywhere starts again from the top. This
+//! file issues the same disk operations as every other part, so a start can be crashed like everything else.
+
+use bytes::Bytes;
+use rand_chacha::ChaCha8Rng;
+use rand_core::Rng;
+
+use super::peers::{Boot, Check, Kind, PeerBook, Quarantine};
+use super::replica::{Replica, Stepped, notice};
+use super::streams::Streams;
+use crate::config::NodeConfig;
+use crate::founding::{FoundingMessage, FoundingRun, Step};
+use crate::hard::{self, HardRecovered, HardRecovery, HardRecoveryStep, HardState, HardStore};
+use crate::io::{DiskError, DiskReply, HaltReason, Outbox, Output, Owner, Token};
+use crate::protocol::peer::{self, PeerHeader};
+use crate::raft::{Log, LogEntry, Raft, Start};
+use crate::state::State;
+use crate::time::{Micros, Stamp};
+use crate::trace::{Event, Probe};
+use crate::types::{BootNumber, Incarnation, NodeId, Term, listed};
+use crate::wal::{Identity, Recovered, Recovery, RecoveryStep, Setup};
+
+/// A node that is not a member at work yet.
+#[derive(Clone, Debug)]
+pub(super) struct Startup {
+    config: NodeConfig,
+    streams: Streams,
+    stage: Stage,
+}
+
+#[derive(Clone, Debug)]
+enum Stage {
+    /// Reads the hard state.
+    Hard(Box<HardRecovery>),
+    /// Waits until the new boot is durable, and then until the cluster is founded.
+    Founding(Box<Founding>),
+    /// Reads the log.
+    Log { hard: Box<HardStore>, peers: Box<PeerBook>, recovery: Box<Recovery> },
+    /// Over: the node has become a replica.
+    Over,
+}
+
+/// A boot that has begun, until the cluster is known.
+#[derive(Clone, Debug)]
+struct Founding {
+    hard: HardStore,
+    peers: PeerBook,
+    run: FoundingRun,
+    /// When the others are told again.
+    tell_at: Micros,
+    /// The hard state's last change is durable and acted on.
+    settled: bool,
+}
+
+impl Startup {
+    /// Nothing was read yet.
+    pub fn new(config: NodeConfig, streams: Streams, out: &mut Outbox) -> Self {
+        let mut recovery = HardRecovery::new(config.id, &config.cluster_name);
+        recovery.start(out);
+        Self { config, streams, stage: Stage::Hard(Box::new(recovery)) }
+    }
+
+    /// Whether the cluster's founding is what the node waits for.
+    pub fn is_founding(&self) -> bool {
+        match &self.stage {
+            Stage::Founding(founding) => !matches!(founding.hard.get().phase, hard::Phase::Founded(_)),
+            _ => false,
+        }
+    }
+
+    /// A disk operation has ended. Returns the replica once everything is read.
+    pub fn disk_done(
+        &mut self,
+        now: Stamp,
+        token: Token,
+        result: Result<DiskReply, DiskError>,
+        out: &mut Outbox,
+    ) -> Result<Option<Replica>, HaltReason> {
+        match (&mut self.stage, token.owner) {
+            (Stage::Hard(recovery), Owner::Hard) => {
+                if let HardRecoveryStep::Done(recovered) = recovery.disk_done(token, result, out)? {
+                    self.begin_boot(now, *recovered, out)?;
+                }
+            }
+            (Stage::Founding(founding), Owner::Hard) => {
+                founding.hard.disk_done(token, result)?;
+                founding.hard.pump(out);
+                self.go_on(now, out)?;
+            }
+            (Stage::Log { hard, .. }, Owner::Hard) => {
+                hard.disk_done(token, result)?;
+                hard.pump(out);
+            }
+            (Stage::Log { recovery, .. }, Owner::Recovery) => {
+                if let RecoveryStep::Done(recovered) = recovery.disk_done(token, result, out)? {
+                    return self.recovered(now, *recovered, out).map(Some);
+                }
+            }
+            _ => unreachable!("an operation was reported that this start did not issue"),
+        }
+        Ok(None)
+    }
+
+    /// Time has passed: tell the others again.
+    pub fn tick(&mut self, now: Stamp, out: &mut Outbox) -> Stepped {
+        let heartbeat = self.config.timing.heartbeat;
+        let Stage::Founding(founding) = &mut self.stage else { return Ok(()) };
+        if founding.settled && now.mono >= founding.tell_at {
+            founding.tell_at = now.mono.after(heartbeat);
+            let message = founding.run.message();
+            for member in &self.config.members {
+                if member.id != self.config.id {
+                    send_founding(&founding.peers, member.id, &message, out);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// When [`Startup::tick`] has something to do.
+    pub fn wake_at(&self) -> Option<Micros> {
+        match &self.stage {
+            Stage::Founding(founding) if founding.settled => Some(founding.tell_at),
+            _ => None,
+        }
+    }
+
+    /// Another node's frame.
+    pub fn peer(&mut self, now: Stamp, header: &PeerHeader, body: &Bytes, out: &mut Outbox) -> Stepped {
+        let Stage::Founding(founding) = &mut self.stage else { return Ok(()) };
+        let ours = self.config.members.iter().any(|member| member.id == header.from);
+        if !ours || founding.peers.check(header) != Check::Accepted {
+            return Ok(());
+        }
+        match Kind::from_number(header.kind) {
+            Some(Kind::Founding) => {}
+            Some(Kind::Quarantine) => return self.quarantined(now, body, out),
+            _ => return Ok(()),
+        }
+        let Ok(message) = postcard::from_bytes::<FoundingMessage>(body) else {
+            notice(out, format!("node {} sent no founding message", header.from));
+            return Ok(());
+        };
+        if !founding.settled {
+            // Asked again soon; nothing may be concluded before the last conclusion is durable.
+            return Ok(());
+        }
+        let step = founding.run.receive(header.from, message);
+        if let Some(step) = step {
+            self.conclude(step, out);
+        }
+        self.go_on(now, out)
+    }
+
+    /// Another node has seen a later boot of this directory: it is an image from before the founding, and what it has
+    /// promised since is forgotten. It goes on in doubt, in a boot that is answered.
+    fn quarantined(&mut self, now: Stamp, body: &Bytes, out: &mut Outbox) -> Stepped {
+        let Stage::Founding(founding) = &mut self.stage else { return Ok(()) };
+        let known: Option<Quarantine> = postcard::from_bytes(body).ok();
+        let Some(known) = known.filter(|known| founding.peers.is_old_image(known)) else { return Ok(()) };
+        notice(
+            out,
+            format!("this data directory is older than boot {}, which other nodes have seen", known.boot),
+        );
+        let nonce = self.streams.identity.next_u64();
+        let boot = Boot { number: BootNumber(known.boot.0.saturating_add(1)), nonce };
+        founding.peers.reboot(boot);
+        let state = HardState {
+            boot: boot.number,
+            boot_nonce: boot.nonce,
+            in_doubt: true,
+            ..founding.hard.get().clone()
+        };
+        founding.hard.set(state);
+        founding.hard.pump(out);
+        founding.settled = false;
+        self.go_on(now, out)
+    }
+
+    /// The members that were not heard of yet.
+    pub fn missing(&self) -> Vec<NodeId> {
+        match &self.stage {
+            Stage::Founding(founding) => founding.run.missing(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The hard state is read: begin a new boot, under a new identity if the directory is empty.
+    fn begin_boot(&mut self, now: Stamp, recovered: HardRecovered, out: &mut Outbox) -> Stepped {
+        let HardRecovered { state, store: mut hard } = recovered;
+        let rng = &mut self.streams.identity;
+        let mut state = state.unwrap_or_else(|| fresh(&self.config, rng));
+        check_members(&self.config, &state)?;
+        state.boot = state.boot.next();
+        state.boot_nonce = rng.next_u64();
+        let boot = Boot { number: state.boot, nonce: state.boot_nonce };
+        let peers = PeerBook::new(self.config.id, state.incarnation, boot, &state.peers);
+        let members = self.config.members.iter().map(|member| member.id).collect();
+        let promised = match &state.phase {
+            hard::Phase::Prepared(set) => Some(set.clone()),
+            hard::Phase::Fresh | hard::Phase::Founded(_) => None,
+        };
+        let name = self.config.cluster_name.clone();
+        let run = FoundingRun::new(self.config.id, state.incarnation, name, members, promised);
+        hard.set(state);
+        hard.pump(out);
+        let founding = Founding { hard, peers, run, tell_at: now.mono, settled: false };
+        self.stage = Stage::Founding(Box::new(founding));
+        Ok(())
+    }
+
+    /// Persists what was concluded.
+    fn conclude(&mut self, step: Step, out: &mut Outbox) {
+        let Stage::Founding(founding) = &mut self.stage else { return };
+        let phase = match step {
+            Step::Prepare(set) => hard::Phase::Prepared(set),
+            Step::Found(set) => hard::Phase::Founded(set),
+            Step::Notice(text) => return notice(out, text),
+        };
+        let state = HardState { phase, ..founding.hard.get().clone() };
+        founding.hard.set(state);
+        founding.hard.pump(out);
+        founding.settled = false;
+    }
+
+    /// Goes on once the last conclusion is durable.
+    fn go_on(&mut self, now: Stamp, out: &mut Outbox) -> Stepped {
+        let Stage::Founding(founding) = &mut self.stage else { return Ok(()) };
+        if founding.hard.durable() < founding.hard.issued() {
+            return Ok(());
+        }
+        if !founding.settled {
+            founding.settled = true;
+            founding.tell_at = now.mono;
+            match founding.hard.get().phase.clone() {
+                hard::Phase::Fresh => {}
+                hard::Phase::Prepared(set) => founding.run.prepared(set),
+                hard::Phase::Founded(_) => {
+                    self.read_log(out);
+                    return Ok(());
+                }
+            }
+        }
+        if let Some(step) = founding.run.conclude() {
+            // Alone there is nobody to promise anything to.
+            let step = match step {
+                Step::Prepare(set) if set.members.len() == 1 => Step::Found(set),
+                step => step,
+            };
+            self.conclude(step, out);
+        }
+        self.tick(now, out)
+    }
+
+    /// The cluster is founded: read the log.
+    fn read_log(&mut self, out: &mut Outbox) {
+        let Stage::Founding(founding) = std::mem::replace(&mut self.stage, Stage::Over) else {
+            unreachable!("the log is read after the founding")
+        };
+        let Founding { hard, mut peers, .. } = *founding;
+        let state = hard.get();
+        let hard::Phase::Founded(set) = &state.phase else { unreachable!("the founding is durable") };
+        peers.founded(set.cluster);
+        let setup = Setup {
+            identity: Identity { cluster: set.cluster, node: self.config.id, incarnation: state.incarnation },
+            boot: state.boot,
+            nonce: state.boot_nonce,
+            log: self.config.log.clone(),
+            idle_mark: self.config.timing.idle_mark,
+        };
+        let mut recovery = Recovery::new(setup, state.log_segment);
+        recovery.start(out);
+        let (hard, peers, recovery) = (Box::new(hard), Box::new(peers), Box::new(recovery));
+        self.stage = Stage::Log { hard, peers, recovery };
+    }
+
+    /// The log is read and durable: Raft begins.
+    fn recovered(
+        &mut self,
+        now: Stamp,
+        recovered: Recovered,
+        out: &mut Outbox,
+    ) -> Result<Replica, HaltReason> {
+        let Stage::Log { hard, peers, .. } = std::mem::replace(&mut self.stage, Stage::Over) else {
+            unreachable!("a log is recovered in its stage")
+        };
+        let Recovered { wal, entries, cut } = recovered;
+        let last = entries.last().map_or_else(Default::default, |(index, _, _)| *index);
+        let state = hard.get();
+        out.push(Output::Trace(Event::Recovered { boot: state.boot, last, cut }));
+        if cut > 0 {
+            out.push(Output::Trace(Event::Probe(Probe::TornTailCut)));
+        }
+        let hard::Phase::Founded(set) = state.phase.clone() else { unreachable!("the founding is durable") };
+        out.push(Output::Trace(Event::Founded { cluster: set.cluster }));
+        // Everybody is to know this boot, whoever leads: then every one of them knows an older image for what it is.
+        for member in self.config.members.iter().filter(|member| member.id != self.config.id) {
+            send_founding(&peers, member.id, &FoundingMessage::Founded(set.clone()), out);
+        }
+        let entries = entries.into_iter().map(|(_, term, payload)| LogEntry { term, payload }).collect();
+        let start = Start {
+            id: self.config.id,
+            incarnation: state.incarnation,
+            members: set.members,
+            doubtful: state.in_doubt,
+            term: state.term,
+            vote: state.vote,
+            log: Log::recovered(entries),
+        };
+        let (timing, limits) = (self.config.timing.clone(), self.config.limits.clone());
+        let raft = Raft::new(start, timing, limits, self.streams.raft.clone(), now.mono);
+        let replicated = State::new(state.hash_seed);
+        let rng = self.streams.root.clone();
+        Ok(Replica::new(self.config.clone(), now, *peers, *hard, raft, wal, replicated, rng))
+    }
+}
+
+/// The hard state of an empty directory, before its first boot.
+fn fresh(config: &NodeConfig, rng: &mut ChaCha8Rng) -> HardState {
+    HardState {
+        node: config.id,
+        incarnation: Incarnation(rng.next_u64()),
+        cluster_name: config.cluster_name.clone(),
+        boot: BootNumber(0),
+        boot_nonce: 0,
+        hash_seed: (rng.next_u64(), rng.next_u64()),
+        phase: hard::Phase::Fresh,
+        in_doubt: false,
+        term: Term(0),
+        vote: None,
+        log_segment: 0,
+        peers: Vec::new(),
+    }
+}
+
+/// Refuses a configuration with other members than founded the cluster.
+fn check_members(config: &NodeConfig, state: &HardState) -> Stepped {
+    if let hard::Phase::Founded(set) | hard::Phase::Prepared(set) = &state.phase {
+        let mut configured: Vec<NodeId> = config.members.iter().map(|member| member.id).collect();
+        configured.sort_unstable();
+        let founded: Vec<NodeId> = set.members.iter().map(|(node, _)| *node).collect();
+        if configured != founded {
+            return Err(HaltReason::WrongDirectory(format!(
+                "the cluster was founded by the nodes {}, and this node is configured with {}: the members are fixed at \
+                 the founding, so name the same ones again with --id and --peer, or choose another data directory",
+                listed(&founded),
+                listed(&configured)
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Tells one node about the founding.
+pub(super) fn send_founding(peers: &PeerBook, to: NodeId, message: &FoundingMessage, out: &mut Outbox) {
+    let body = postcard::to_stdvec(message).expect("a founding message is plain data");
+    out.push(Output::SendPeer { to, frame: peer::encode(&peers.header(to, Kind::Founding), &body) });
+}

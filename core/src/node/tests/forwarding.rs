@@ -1,0 +1,87 @@
+//! Commands that other nodes forward, when frames are lost, doubled or late.
+
+use super::super::peers::{Kind, Quarantine};
+use super::{AccessMode, Cluster, config};
+use crate::error::ErrorCode;
+use crate::io::Input;
+use crate::protocol::peer;
+use crate::reply::Value;
+use crate::types::{BootNumber, NodeId};
+
+fn cluster() -> (Cluster, NodeId, NodeId) {
+    let cluster = Cluster::new(3, AccessMode::InsecureNoAuth);
+    let (leader, follower) = (cluster.leader(), cluster.follower());
+    (cluster, leader, follower)
+}
+
+#[test]
+fn an_answer_to_an_earlier_boot_is_no_answer_to_this_one() {
+    let (mut cluster, leader, follower) = cluster();
+    let conn = cluster.connect(follower, None);
+    cluster.ask(conn, "INCRBY n 5");
+    let late = cluster.intercept(follower, Kind::Forward);
+    cluster.boot(config(follower.0, 3, AccessMode::InsecureNoAuth));
+    cluster.run(1000);
+    let conn = cluster.connect(follower, None);
+    let id = cluster.ask(conn, "INCRBY m 1");
+    cluster.intercept(leader, Kind::Forward);
+    cluster.deliver(follower, &late);
+    cluster.run(5);
+    assert_eq!(cluster.answer(conn, id), None, "the leader has not heard of the command");
+    cluster.run(1000);
+    assert_eq!(cluster.answer(conn, id).unwrap().outcome, Ok(Value::Int(1)));
+}
+
+#[test]
+fn a_lost_command_that_nobody_waits_for_holds_up_no_other() {
+    let (mut cluster, leader, follower) = cluster();
+    let (gone, stays) = (cluster.connect(follower, None), cluster.connect(follower, None));
+    cluster.ask(gone, "SET k 1");
+    cluster.intercept(leader, Kind::Forward);
+    cluster.queue.push_back((follower, Input::Disconnected { conn: gone }));
+    let id = cluster.ask(stays, "SET k 2");
+    cluster.run(1000);
+    assert_eq!(cluster.answer(stays, id).expect("an answer").outcome, Ok(Value::ok()));
+}
+
+#[test]
+fn a_command_that_was_refused_is_not_executed_when_its_frame_comes_again() {
+    let (mut cluster, leader, follower) = cluster();
+    let conn = cluster.connect(follower, None);
+    let usual = cluster.replica(leader).config.limits.waiting_requests;
+    cluster.replica(leader).config.limits.waiting_requests = 0;
+    let id = cluster.ask(conn, "INCRBY n 1");
+    let frame = cluster.intercept(leader, Kind::Forward);
+    cluster.deliver(leader, &frame);
+    let refusal = cluster.intercept(follower, Kind::Forward);
+    cluster.replica(leader).config.limits.waiting_requests = usual;
+    cluster.deliver(leader, &frame);
+    // The origin does not know yet, and asks again by itself, too.
+    cluster.run(250);
+    cluster.deliver(follower, &refusal);
+    cluster.run(250);
+    let failure =
+        cluster.answer(conn, id).expect("an answer").outcome.expect_err("the leader was overloaded");
+    assert_eq!(failure.code, ErrorCode::Overloaded);
+    assert_eq!(cluster.value(conn, "GET n"), Value::Nil, "a refusal says that nothing happens");
+}
+
+#[test]
+fn a_node_that_begins_a_boot_anew_sends_nothing_twice_under_it() {
+    let (mut cluster, leader, follower) = cluster();
+    let conn = cluster.connect(follower, None);
+    let id = cluster.ask(conn, "INCRBY n 1");
+    // The leader executes it, and its answer is lost.
+    cluster.intercept(follower, Kind::Forward);
+    let (incarnation, boot) =
+        (cluster.replica(follower).hard.get().incarnation, cluster.replica(follower).peers.boot());
+    let notice = Quarantine { incarnation, boot: BootNumber(boot.number.0 + 3), nonce: 1 };
+    let header = cluster.replica(leader).peers.header(follower, Kind::Quarantine);
+    let frame = peer::encode(&header, &postcard::to_stdvec(&notice).unwrap());
+    cluster.deliver(follower, &frame);
+    cluster.run(2000);
+    let failure = cluster.answer(conn, id).expect("an answer").outcome.expect_err("its answer was lost");
+    assert!(!failure.is_definite(), "{failure}");
+    let conn = cluster.connect(follower, None);
+    assert_eq!(cluster.value(conn, "GET n"), super::bytes("1"));
+}

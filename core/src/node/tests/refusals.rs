@@ -1,0 +1,47 @@
+//! What a node does when it can't go on as usual: no room, no memory, no sense in what it was given.
+
+use super::{AccessMode, Cluster, bytes};
+use crate::error::ErrorCode;
+use crate::reply::Value;
+use crate::state::effect::{Cause, Entry};
+use crate::time::Millis;
+use crate::types::NodeId;
+
+const NODE: NodeId = NodeId(1);
+
+#[test]
+fn at_the_limit_of_the_log_writes_are_refused_and_reads_are_not() {
+    let mut cluster = Cluster::new(1, AccessMode::Enforced);
+    let conn = cluster.connect(NODE, Some(("root", "secret")));
+    assert_eq!(cluster.value(conn, "SET k v"), Value::ok());
+    assert_eq!(cluster.value(conn, "SET dated v PX 100000"), Value::ok());
+    cluster.replica(NODE).config.limits.log_bytes = 1;
+    assert_eq!(cluster.code(conn, "SET k w"), ErrorCode::LimitReached);
+    assert_eq!(cluster.value(conn, "GET k"), bytes("v"));
+    let last = cluster.nodes[&NODE].inspect().last;
+    assert_eq!(cluster.code(conn, "PTTL dated"), ErrorCode::LimitReached, "it would have to log the time");
+    assert_eq!(cluster.nodes[&NODE].inspect().last, last);
+    let again = cluster.connect(NODE, Some(("root", "secret")));
+    assert_eq!(cluster.value(again, "GET k"), bytes("v"), "a login is a read");
+}
+
+#[test]
+fn the_first_administrator_is_created_although_there_was_no_memory_at_first() {
+    let mut cluster = Cluster::empty();
+    cluster.memory = false;
+    cluster.boot(super::config(1, 1, AccessMode::Enforced));
+    cluster.run(2000);
+    assert_eq!(cluster.nodes[&NODE].state().user_count(), 0);
+    cluster.memory = true;
+    cluster.run(1000);
+    assert_eq!(cluster.nodes[&NODE].state().user_count(), 1);
+}
+
+#[test]
+#[should_panic(expected = "node 1 halted: entry")]
+fn an_entry_whose_time_goes_back_stops_the_node_with_a_reason() {
+    let mut cluster = Cluster::new(1, AccessMode::InsecureNoAuth);
+    let entry = Entry { time: Millis(1), cause: Cause::Clock, effects: Vec::new() };
+    cluster.replica(NODE).raft.propose(entry.encode());
+    cluster.run(100);
+}

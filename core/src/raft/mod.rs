@@ -1,0 +1,424 @@
+//! Raft: how the nodes agree on one log.
+//!
+//! # In short
+//!
+//! One node *leads*; it alone appends to the log, and the others copy what it sends. Time is cut into numbered
+//! *terms*, each with at most one leader. A node that has not heard from a leader for its *election time-out*
+//! first asks whether it could win (the *pre-vote*, thesis section 9.6), and only then opens a new term and asks
+//! for votes. A node votes once per term, and only for a candidate whose log is at least as *up to date* as its
+//! own: a higher term in the last entry, or the same and at least as long (paper, section 5.4.1).
+//!
+//! An entry is *committed* once a majority of the voters holds it durably and it belongs to the leader's own
+//! term (paper, section 5.4.2); everything before it then is committed too. A leader therefore begins its term
+//! with an entry of its own, before which it does not know what is committed.
+//!
+//! # Words
+//!
+//! | word | meaning |
+//! |---|---|
+//! | term, vote | the current term and whom this node voted for in it: one durable record |
+//! | index | a position in the log, from 1 |
+//! | commit index | everything up to it is committed |
+//! | match index | what a follower is known to hold durably and in common with the leader |
+//! | next index | the first entry that the leader will send to a follower next |
+//! | probe, replicate | sending one message at a time to find the match, or many in a row |
+//! | inflight | messages with entries that a follower has not yet answered, bounded |
+//! | round | a numbered question "am I still the leader?" that rides on appends; reads wait for one (ReadIndex, thesis section 6.4) |
+//! | check-quorum | a leader that has not heard from a majority for an election time-out steps down |
+//! | learner | copies the log and is never counted: a data directory that did not found the cluster |
+//!
+//! # The parts
+//!
+//! [`Raft`] here holds what every role shares and routes ticks and messages. `election.rs` has time-outs,
+//! pre-votes and votes; `replication.rs` has appends on both sides and the commit rule; `read.rs` the rounds;
+//! `progress.rs` what a leader knows of one follower; `log.rs` the log in memory; `message.rs` the messages.
+//!
+//! Raft itself touches no disk. What it appends is taken from [`Log::take_unwritten`], and a message marked
+//! [`Needs::Log`] must leave only once every write issued before it is durable. That, and the promise that
+//! [`Raft::log_durable`] and [`Raft::vote_durable`] are told the truth, is all it relies on.
+
+mod election;
+mod log;
+pub mod message;
+mod progress;
+mod read;
+mod replication;
+#[cfg(test)]
+mod tests;
+
+pub use log::{Log, LogEntry};
+pub use message::{Append, Message, MessageError, Verdict};
+pub use read::Round;
+
+use std::collections::BTreeMap;
+
+use rand_chacha::ChaCha8Rng;
+
+use crate::config::Timing;
+use crate::inspect::RoleName;
+use crate::limits::Limits;
+use crate::time::Micros;
+use crate::types::{Incarnation, Index, NodeId, Term};
+use progress::Progress;
+use read::Rounds;
+use replication::Answer;
+
+/// What has to be durable before a message may leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Needs {
+    /// The current term and vote.
+    Term,
+    /// The current term and vote, and every log write issued so far.
+    Log,
+}
+
+/// A message on its way out.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// To whom.
+    pub to: NodeId,
+    /// What.
+    pub message: Message,
+    /// What it waits for.
+    pub needs: Needs,
+}
+
+/// Something that the rest of the node must act on at once, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RaftEvent {
+    /// This node leads the current term; the first entry that it proposes must be the term's start.
+    BecameLeader,
+    /// This node no longer leads.
+    LostLeadership,
+    /// The log was cut from this index on.
+    Truncated(Index),
+    /// A quorum was not heard of for an election time-out.
+    CheckQuorumFailed,
+    /// A vote or pre-vote was withheld because this node does not trust its own memory.
+    Abstained,
+}
+
+/// What a node is at the moment, with what only that role knows.
+#[derive(Clone, Debug)]
+enum Role {
+    Follower {
+        leader: Option<NodeId>,
+    },
+    /// Asks for pre-votes (`real` false) or votes.
+    Candidate {
+        real: bool,
+        granted: Vec<NodeId>,
+        refused: Vec<NodeId>,
+    },
+    Leader(Box<Leadership>),
+}
+
+/// What a leader knows.
+#[derive(Clone, Debug)]
+struct Leadership {
+    /// The index of this term's first entry; everything before it has an unknown fate until it is committed.
+    start: Index,
+    /// Who elected it.
+    voters: Vec<NodeId>,
+    /// Of each other member.
+    progress: BTreeMap<NodeId, Progress>,
+    rounds: Rounds,
+    /// When heartbeats go out next.
+    heartbeat_at: Micros,
+    /// When the quorum is checked next.
+    check_at: Micros,
+}
+
+/// One node's part in the agreement.
+#[derive(Clone, Debug)]
+pub struct Raft {
+    id: NodeId,
+    /// All members in order, this node included, with the incarnations that may vote.
+    members: Vec<(NodeId, Incarnation)>,
+    /// Whether this node's own votes and copies count.
+    voter: bool,
+    /// Whether this node doubts its own memory of terms and votes: it then abstains.
+    doubtful: bool,
+    timing: Timing,
+    limits: Limits,
+    rng: ChaCha8Rng,
+    term: Term,
+    vote: Option<NodeId>,
+    log: Log,
+    commit: Index,
+    /// The highest index that this node's own disk is known to hold in the present log.
+    durable: Index,
+    role: Role,
+    /// When a follower or candidate asks for an election.
+    election_at: Micros,
+    /// When a leader was last heard from.
+    heard_leader_at: Option<Micros>,
+    /// The newest read round that this node has answered in the current term.
+    answered_round: u64,
+    outgoing: Vec<Outgoing>,
+    events: Vec<RaftEvent>,
+}
+
+/// How a node's Raft begins after recovery.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// This node.
+    pub id: NodeId,
+    /// This data directory.
+    pub incarnation: Incarnation,
+    /// The founders: only these vote.
+    pub members: Vec<(NodeId, Incarnation)>,
+    /// Whether this node must abstain.
+    pub doubtful: bool,
+    /// The durable term; the log's last term may be higher.
+    pub term: Term,
+    /// The durable vote in that term.
+    pub vote: Option<NodeId>,
+    /// The recovered log, all of it durable.
+    pub log: Log,
+}
+
+impl Raft {
+    /// A follower that has just recovered.
+    #[must_use]
+    pub fn new(start: Start, timing: Timing, limits: Limits, rng: ChaCha8Rng, now: Micros) -> Self {
+        let Start { id, incarnation, members, doubtful, mut term, mut vote, log } = start;
+        assert!(members.iter().any(|(member, _)| *member == id), "a node is one of its cluster's members");
+        // Log and term are synced separately, so a crash can keep an entry of a term that the record has not
+        // reached. Nothing was promised in that term yet, so it begins with no vote.
+        if log.last_term() > term {
+            (term, vote) = (log.last_term(), None);
+        }
+        let voter = members.contains(&(id, incarnation));
+        // Alone, no promise was made to anybody.
+        let doubtful = doubtful && members.len() > 1;
+        let durable = log.last();
+        let mut raft = Self {
+            id,
+            members,
+            voter,
+            doubtful,
+            timing,
+            limits,
+            rng,
+            term,
+            vote,
+            log,
+            commit: Index(0),
+            durable,
+            role: Role::Follower { leader: None },
+            election_at: Micros(0),
+            heard_leader_at: None,
+            answered_round: 0,
+            outgoing: Vec::new(),
+            events: Vec::new(),
+        };
+        if raft.members.len() > 1 {
+            raft.reset_election_timer(now);
+        } else {
+            // Alone, there is no leader to wait for.
+            raft.election_at = now;
+        }
+        raft
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Micros) {
+        if matches!(self.role, Role::Leader(_)) {
+            self.leader_tick(now);
+        } else if now >= self.election_at {
+            self.election_timeout(now);
+        }
+    }
+
+    /// When [`Raft::tick`] has something to do.
+    #[must_use]
+    pub fn wake_at(&self) -> Micros {
+        match &self.role {
+            Role::Leader(leader) => leader.heartbeat_at.min(leader.check_at),
+            _ => self.election_at,
+        }
+    }
+
+    /// A message from another member. `incarnation` is the sender's: only founders are counted.
+    pub fn receive(&mut self, now: Micros, from: NodeId, incarnation: Incarnation, message: Message) {
+        if from == self.id || !self.members.iter().any(|(member, _)| *member == from) {
+            return;
+        }
+        let counted = self.members.contains(&(from, incarnation));
+        match message {
+            Message::PreVote { term, last_index, last_term } => {
+                if counted {
+                    self.receive_pre_vote(now, from, term, last_index, last_term);
+                }
+            }
+            Message::Vote { term, last_index, last_term } => {
+                if counted {
+                    self.receive_vote(now, from, term, last_index, last_term);
+                }
+            }
+            Message::PreVoteReply { term, granted } => {
+                self.receive_vote_reply(now, from, counted, term, granted, false);
+            }
+            Message::VoteReply { term, granted } => {
+                self.receive_vote_reply(now, from, counted, term, granted, true);
+            }
+            Message::Append(append) => self.receive_append(now, from, append),
+            Message::AppendReply { term, round, abstains, verdict } => {
+                let answer = Answer { incarnation, founder: counted, abstains, term, round, verdict };
+                self.receive_append_reply(now, from, answer);
+            }
+        }
+    }
+
+    /// Appends an entry as the leader and returns its index. Sent by [`Raft::flush`].
+    pub fn propose(&mut self, payload: bytes::Bytes) -> Index {
+        assert!(self.is_leader(), "only a leader appends");
+        self.log.append(LogEntry { term: self.term, payload })
+    }
+
+    /// Sends what has gathered since the last call: entries to followers that can take them, and the next
+    /// read round. Called once at the end of a step, so that one message carries all that one step brought.
+    pub fn flush(&mut self) {
+        if self.is_leader() {
+            self.start_round();
+            self.send_appends(false);
+        }
+    }
+
+    /// Everything up to this index of the present log is durable on this node's own disk.
+    pub fn log_durable(&mut self, index: Index) {
+        assert!(index <= self.log.last(), "a disk holds durably at most what was appended");
+        self.durable = index;
+        self.advance_commit();
+    }
+
+    /// The current term and vote are durable: a candidate may count its own vote.
+    pub fn vote_durable(&mut self, now: Micros, term: Term, vote: Option<NodeId>) {
+        let own = term == self.term && vote == Some(self.id);
+        if own && matches!(self.role, Role::Candidate { real: true, .. }) {
+            self.count_vote(now, self.id, true);
+        }
+    }
+
+    /// Messages that have gathered, in order.
+    pub fn take_outgoing(&mut self) -> Vec<Outgoing> {
+        std::mem::take(&mut self.outgoing)
+    }
+
+    /// Events that have gathered, in order.
+    pub fn take_events(&mut self) -> Vec<RaftEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Whether this node leads its term, as far as it knows.
+    #[must_use]
+    pub fn is_leader(&self) -> bool {
+        matches!(self.role, Role::Leader(_))
+    }
+
+    /// The index of the leader's first entry in its term, if this node leads.
+    #[must_use]
+    pub fn term_start(&self) -> Option<Index> {
+        match &self.role {
+            Role::Leader(leader) => Some(leader.start),
+            _ => None,
+        }
+    }
+
+    /// Who leads, as far as this node knows.
+    #[must_use]
+    pub fn leader(&self) -> Option<NodeId> {
+        match &self.role {
+            Role::Leader(_) => Some(self.id),
+            Role::Follower { leader } => *leader,
+            Role::Candidate { .. } => None,
+        }
+    }
+
+    /// What this node is.
+    #[must_use]
+    pub fn role(&self) -> RoleName {
+        match &self.role {
+            Role::Leader(_) => RoleName::Leader,
+            Role::Candidate { real: true, .. } => RoleName::Candidate,
+            Role::Candidate { real: false, .. } => RoleName::PreCandidate,
+            Role::Follower { .. } if !self.may_vote() => RoleName::Learner,
+            Role::Follower { .. } => RoleName::Follower,
+        }
+    }
+
+    /// The current term.
+    #[must_use]
+    pub fn term(&self) -> Term {
+        self.term
+    }
+
+    /// Whom this node voted for in the current term.
+    #[must_use]
+    pub fn vote(&self) -> Option<NodeId> {
+        self.vote
+    }
+
+    /// The commit index.
+    #[must_use]
+    pub fn commit(&self) -> Index {
+        self.commit
+    }
+
+    /// The highest index that this node's own disk holds.
+    #[must_use]
+    pub fn durable(&self) -> Index {
+        self.durable
+    }
+
+    /// The log.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The log, for taking what is not yet written.
+    pub fn log_mut(&mut self) -> &mut Log {
+        &mut self.log
+    }
+
+    /// The members and the incarnations that may vote.
+    #[must_use]
+    pub fn members(&self) -> &[(NodeId, Incarnation)] {
+        &self.members
+    }
+
+    /// Whether this node abstains because it doubts its own memory.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        self.doubtful
+    }
+
+    /// From now on this node abstains: it was told that its memory is older than what it once promised.
+    pub fn doubt(&mut self, now: Micros) {
+        self.doubtful = true;
+        if !matches!(self.role, Role::Follower { .. }) {
+            self.become_follower(now, self.term, None);
+        }
+    }
+
+    /// Whether this node's votes and copies count.
+    fn may_vote(&self) -> bool {
+        self.voter && !self.doubtful
+    }
+
+    /// How many voters make a majority.
+    fn quorum(&self) -> usize {
+        self.members.len() / 2 + 1
+    }
+
+    fn others(&self) -> impl Iterator<Item = NodeId> + use<> {
+        let own = self.id;
+        self.members.clone().into_iter().map(|(member, _)| member).filter(move |member| *member != own)
+    }
+
+    fn send(&mut self, to: NodeId, message: Message, needs: Needs) {
+        self.outgoing.push(Outgoing { to, message, needs });
+    }
+}

@@ -1,0 +1,159 @@
+//! What a leader knows of one other member, and how much it may still send.
+
+use std::collections::VecDeque;
+
+use crate::limits::Limits;
+use crate::time::Micros;
+use crate::types::{Incarnation, Index};
+
+/// How a leader sends to a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// The match is unknown: entries go out once, and until an answer comes heartbeats alone repeat the question.
+    Probe { asked: bool },
+    /// The match is known: messages follow each other without waiting, up to the window.
+    Replicate,
+}
+
+/// One other member, as its leader sees it.
+#[derive(Clone, Debug)]
+pub(super) struct Progress {
+    /// The data directory that last answered; another one begins from nothing.
+    pub incarnation: Option<Incarnation>,
+    /// Whether its answers count for commits, reads and the quorum check.
+    pub counted: bool,
+    /// Whether it is a founder that doubts its own memory, by its last answer.
+    pub abstains: bool,
+    /// The first read round that began after it was first known to doubt.
+    pub doubted_round: u64,
+    /// What it holds durably and in common.
+    pub matched: Index,
+    /// What it is sent next.
+    pub next: Index,
+    pub mode: Mode,
+    /// The last index of each message with entries that it has not answered.
+    inflight: VecDeque<Index>,
+    /// When it last answered in this term.
+    pub heard_at: Micros,
+    /// The newest read round that it has confirmed.
+    pub round: u64,
+    /// The newest read round that it was asked.
+    pub asked_round: u64,
+}
+
+impl Progress {
+    /// A member of which nothing is known but that the leader's log ends at `last`.
+    pub fn new(last: Index, now: Micros) -> Self {
+        Self {
+            incarnation: None,
+            counted: false,
+            abstains: false,
+            doubted_round: 0,
+            matched: Index(0),
+            next: last.next(),
+            mode: Mode::Probe { asked: false },
+            inflight: VecDeque::new(),
+            // Grace until the first quorum check.
+            heard_at: now,
+            round: 0,
+            asked_round: 0,
+        }
+    }
+
+    /// The member answered from this data directory. What another one held says nothing about it; and one that
+    /// begins to doubt its memory may have lost what it confirmed before. Returns whether it just did.
+    pub fn answered(&mut self, incarnation: Incarnation, founder: bool, abstains: bool, now: Micros) -> bool {
+        let abstains = founder && abstains;
+        let other = self.incarnation.is_some_and(|known| known != incarnation);
+        let doubts = abstains && (other || !self.abstains);
+        // At the end of the doubt too: what it confirmed meanwhile was not counted, and may be lost again.
+        if other || abstains != self.abstains {
+            *self = Self { next: self.next, ..Self::new(self.next.prev(), now) };
+        }
+        self.incarnation = Some(incarnation);
+        self.counted = founder && !abstains;
+        self.abstains = abstains;
+        self.heard_at = now;
+        doubts
+    }
+
+    /// The member holds everything up to `index`.
+    pub fn match_to(&mut self, index: Index) {
+        // Answers can overtake each other; what was durable once stays so.
+        self.matched = self.matched.max(index);
+        self.next = self.next.max(self.matched.next());
+        while self.inflight.front().is_some_and(|last| *last <= index) {
+            self.inflight.pop_front();
+        }
+        self.mode = Mode::Replicate;
+    }
+
+    /// The member's log does not fit at `rejected`; the search goes on at `next`. An old answer is ignored.
+    pub fn conflict(&mut self, rejected: Index, next: Index) {
+        let stale = match self.mode {
+            Mode::Probe { .. } => rejected != self.next.prev(),
+            Mode::Replicate => rejected <= self.matched,
+        };
+        if stale {
+            return;
+        }
+        self.next = next.min(rejected).max(Index(1));
+        // A probe that is refused where the match was known: the member has lost what it had confirmed (its disk lied
+        // about a sync, say). It is fed again from where it is; to insist would be to ask the same for ever.
+        self.matched = self.matched.min(self.next.prev());
+        self.mode = Mode::Probe { asked: false };
+        self.inflight.clear();
+    }
+
+    /// Whether a message with entries may go out now.
+    pub fn may_send(&self, limits: &Limits) -> bool {
+        match self.mode {
+            Mode::Probe { asked } => !asked,
+            Mode::Replicate => self.inflight.len() < limits.inflight_appends,
+        }
+    }
+
+    /// A message with entries up to `last` went out.
+    pub fn sent(&mut self, last: Index) {
+        match &mut self.mode {
+            Mode::Probe { asked } => *asked = true,
+            Mode::Replicate => {
+                self.inflight.push_back(last);
+                self.next = last.next();
+            }
+        }
+    }
+
+    /// Nothing was heard for so long that what is on its way is taken for lost. It is sent again once a heartbeat
+    /// is answered.
+    pub fn presume_lost(&mut self) {
+        self.inflight.clear();
+        self.next = self.matched.next();
+        self.mode = Mode::Probe { asked: true };
+    }
+
+    /// Whether messages with entries wait for an answer.
+    pub fn has_inflight(&self) -> bool {
+        !self.inflight.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_that_lost_what_it_had_confirmed_is_searched_again_and_not_asked_for_ever() {
+        let mut peer = Progress::new(Index(100), Micros(0));
+        peer.match_to(Index(100));
+        peer.sent(Index(101));
+        let (end, hint) = (Index(40), Index(41));
+        peer.conflict(Index(101), hint);
+        while peer.next > hint {
+            let asked = peer.next;
+            peer.conflict(asked.prev(), hint);
+            assert!(peer.next < asked, "the same question would be asked and answered for ever");
+        }
+        assert_eq!(peer.matched, end.min(peer.matched), "it holds no more than it says");
+    }
+}

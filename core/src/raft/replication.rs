@@ -1,0 +1,319 @@
+//! Replication: a leader's appends and heartbeats, a follower's answers, and the commit rule.
+
+use super::message::{Append, Message, Verdict};
+use super::progress::Progress;
+use super::{Leadership, Needs, Raft, RaftEvent, Role};
+use crate::time::Micros;
+use crate::types::{Incarnation, Index, NodeId, Term};
+
+/// An answer to an append, with what the envelope says about its sender.
+pub(super) struct Answer {
+    pub incarnation: Incarnation,
+    /// Whether this data directory founded the cluster.
+    pub founder: bool,
+    pub abstains: bool,
+    pub term: Term,
+    pub round: u64,
+    pub verdict: Verdict,
+}
+
+impl Leadership {
+    /// Whether this leadership may rest on something that a member has forgotten. A member in doubt is told, and
+    /// then stays in doubt.
+    ///
+    /// It may have forgotten a vote: one for this leader, or one for a candidate of a later term, who may still win
+    /// with it. It may have forgotten entries: those that it confirmed to this leader, which are no longer counted
+    /// once its doubt is known here; or those of a later leader, of whom this one does not know yet. So every other
+    /// member must have confirmed this term since its doubt was known: then nobody was in a later term before, and
+    /// no promise of a later one was forgotten. A majority is not enough, because a candidate outside it may hold
+    /// the forgotten vote.
+    fn relies_on(&self, member: NodeId) -> bool {
+        let Some(peer) = self.progress.get(&member) else { return true };
+        let confirmed =
+            |(id, other): (&NodeId, &Progress)| *id == member || other.round >= peer.doubted_round;
+        self.voters.contains(&member) || !peer.abstains || !self.progress.iter().all(confirmed)
+    }
+}
+
+impl Raft {
+    /// Heartbeats, and the check that a quorum still answers.
+    pub(super) fn leader_tick(&mut self, now: Micros) {
+        let (heartbeat, election) = (self.timing.heartbeat, self.timing.election);
+        let Role::Leader(leader) = &mut self.role else { return };
+        if now >= leader.check_at {
+            leader.check_at = now.after(election);
+            if !self.hears_quorum(now) {
+                self.events.push(RaftEvent::CheckQuorumFailed);
+                self.become_follower(now, self.term, None);
+                return;
+            }
+        }
+        let Role::Leader(leader) = &mut self.role else { return };
+        if now >= leader.heartbeat_at {
+            leader.heartbeat_at = now.after(heartbeat);
+            for peer in leader.progress.values_mut() {
+                if peer.has_inflight() && now >= peer.heard_at.after(election) {
+                    peer.presume_lost();
+                }
+            }
+            self.send_appends(true);
+        }
+    }
+
+    /// Whether a majority of voters was heard of within an election time-out.
+    fn hears_quorum(&self, now: Micros) -> bool {
+        let Role::Leader(leader) = &self.role else { return false };
+        let recent = |at: Micros| now < at.after(self.timing.election.after(self.timing.heartbeat));
+        let heard = leader
+            .progress
+            .iter()
+            .filter(|(_, peer)| recent(peer.heard_at) && (peer.counted || peer.incarnation.is_none()))
+            .count();
+        heard + usize::from(self.may_vote()) >= self.quorum()
+    }
+
+    /// Sends to every follower what it may be sent; with `heartbeat`, an empty message.
+    pub(super) fn send_appends(&mut self, heartbeat: bool) {
+        for to in self.others() {
+            while self.send_append(to, heartbeat) {}
+        }
+    }
+
+    /// Sends one message to one follower if there is something to say. True if more entries could follow.
+    fn send_append(&mut self, to: NodeId, heartbeat: bool) -> bool {
+        let Role::Leader(leader) = &mut self.role else { return false };
+        let relies = leader.relies_on(to);
+        let Some(peer) = leader.progress.get_mut(&to) else { return false };
+        let round = leader.rounds.begun;
+        // A heartbeat is only a question, so that it is answered at once, whatever the follower's disk does.
+        let entries = if peer.may_send(&self.limits) && !heartbeat {
+            self.log.slice(peer.next, self.limits.append_entries, self.limits.append_bytes)
+        } else {
+            Vec::new()
+        };
+        // Followers learn the commit index with the next entries or heartbeat; only a round is worth an own
+        // message.
+        if entries.is_empty() && !heartbeat && peer.asked_round == round {
+            return false;
+        }
+        let prev_index = peer.next.prev();
+        let prev_term = self.log.term_at(prev_index).expect("a leader's log reaches up to every next index");
+        let last = Index(prev_index.0 + entries.len() as u64);
+        let more = !entries.is_empty() && last < self.log.last();
+        peer.asked_round = round;
+        if !entries.is_empty() {
+            peer.sent(last);
+        }
+        let append =
+            Append { term: self.term, prev_index, prev_term, commit: self.commit, round, relies, entries };
+        self.send(to, Message::Append(append), Needs::Term);
+        more
+    }
+
+    /// Copies a leader's entries.
+    pub(super) fn receive_append(&mut self, now: Micros, from: NodeId, append: Append) {
+        if append.term < self.term {
+            // The answer's term tells the old leader that it was replaced.
+            self.reply_append(from, append.round, Verdict::Heard, Needs::Term);
+            return;
+        }
+        assert!(
+            !(self.is_leader() && append.term == self.term),
+            "two leaders in one term: this node and {from} in {}",
+            self.term
+        );
+        self.become_follower(now, append.term, Some(from));
+        self.heard_leader_at = Some(now);
+        self.reset_election_timer(now);
+        if self.log.term_at(append.prev_index) != Some(append.prev_term) {
+            let verdict = self.conflict(append.prev_index, append.prev_term);
+            self.reply_append(from, append.round, verdict, Needs::Term);
+            return;
+        }
+        let matched = Index(append.prev_index.0 + append.entries.len() as u64);
+        let (round, commit, relies) = (append.round, append.commit, append.relies);
+        let empty = append.entries.is_empty();
+        self.copy(append);
+        // What lies beyond `matched` may be another leader's: it is not committed by this message.
+        self.commit_to(commit.min(matched));
+        if !relies && commit <= matched {
+            self.settle_doubt(from, commit);
+        }
+        self.answer_append(from, round, matched, empty);
+    }
+
+    /// Says what is durable, once it is. The disk may be slow: whether the leader still leads, which is what a
+    /// heartbeat and a round ask, is answered meanwhile.
+    fn answer_append(&mut self, from: NodeId, round: u64, matched: Index, empty: bool) {
+        let asks = empty || round > self.answered_round;
+        self.answered_round = self.answered_round.max(round);
+        if self.durable >= matched {
+            self.reply_append(from, round, Verdict::Match(matched), Needs::Term);
+            return;
+        }
+        if asks {
+            self.reply_append(from, round, Verdict::Heard, Needs::Term);
+        }
+        // Whoever brought the entries is answered when they are durable, and a later heartbeat at once. So what
+        // waits for a disk that stands still is bounded by the leader's window.
+        if !empty {
+            self.reply_append(from, round, Verdict::Match(matched), Needs::Log);
+        }
+    }
+
+    /// Adds the entries that are new, cutting the log only where it really conflicts (paper, section 5.3): an
+    /// old message that was overtaken must not cut what came after it.
+    fn copy(&mut self, append: Append) {
+        let mut index = append.prev_index;
+        for entry in append.entries {
+            index = index.next();
+            match self.log.term_at(index) {
+                Some(term) if term == entry.term => continue,
+                Some(_) => self.truncate_from(index),
+                None => {}
+            }
+            assert!(entry.term <= self.term, "a leader sends no entry of a later term than its own");
+            let at = self.log.append(entry);
+            assert_eq!(at, index, "entries are copied in order");
+        }
+    }
+
+    fn truncate_from(&mut self, index: Index) {
+        assert!(
+            index > self.commit,
+            "a leader of term {} contradicts the committed entry {index} (commit index {})",
+            self.term,
+            self.commit
+        );
+        self.log.truncate_from(index);
+        self.durable = self.durable.min(index.prev());
+        self.events.push(RaftEvent::Truncated(index));
+    }
+
+    /// Where the search for the match goes on.
+    fn conflict(&self, prev_index: Index, prev_term: Term) -> Verdict {
+        let hint_index = self.log.last_at_most(prev_index.prev().min(self.log.last()), prev_term);
+        let hint_term = self.log.term_at(hint_index).expect("the hint lies in the log");
+        Verdict::Conflict { rejected: prev_index, hint_index, hint_term }
+    }
+
+    /// A node in doubt goes on once it holds durably all that is committed, up to an entry of the present leader's
+    /// own term, and that leader does not rely on anything that this node may have forgotten. Whatever this node
+    /// promised before and forgot, it concerns no term above that one (see `Leadership::relies_on`).
+    fn settle_doubt(&mut self, leader: NodeId, commit: Index) {
+        // Not before it is durable: a crash that keeps the end of the doubt must keep what ended it.
+        let holds = self.durable >= commit && self.log.term_at(commit) == Some(self.term);
+        if self.doubtful && holds {
+            self.doubtful = false;
+            // It goes on above this term; in it, its vote is spent. One that it does remember stays.
+            self.vote.get_or_insert(leader);
+        }
+    }
+
+    fn reply_append(&mut self, to: NodeId, round: u64, verdict: Verdict, needs: Needs) {
+        let reply = Message::AppendReply { term: self.term, round, abstains: !self.may_vote(), verdict };
+        self.send(to, reply, needs);
+    }
+
+    /// Learns from a follower's answer.
+    pub(super) fn receive_append_reply(&mut self, now: Micros, from: NodeId, answer: Answer) {
+        let Answer { incarnation, founder, abstains, term, round, verdict } = answer;
+        if term > self.term {
+            self.become_follower(now, term, None);
+            return;
+        }
+        let last = self.log.last();
+        let Role::Leader(leader) = &mut self.role else { return };
+        // An answer from an earlier term speaks of an earlier leader's entries and rounds.
+        let (true, Some(peer)) = (term == self.term, leader.progress.get_mut(&from)) else { return };
+        if peer.answered(incarnation, founder, abstains, now) {
+            peer.doubted_round = leader.rounds.begun + 1;
+            leader.rounds.wanted = true;
+        }
+        peer.round = peer.round.max(round.min(leader.rounds.begun));
+        match verdict {
+            Verdict::Heard => {}
+            // Nobody can hold what this leader has not appended: whoever says so is not believed.
+            Verdict::Match(index) if index > last => {}
+            Verdict::Match(index) => peer.match_to(index),
+            Verdict::Conflict { rejected, hint_index, hint_term } => {
+                let next = self.log.last_at_most(hint_index, hint_term).next();
+                peer.conflict(rejected, next);
+            }
+        }
+        self.advance_rounds();
+        self.advance_commit();
+    }
+
+    /// Commits what a majority of voters holds durably, if it belongs to this term (paper, section 5.4.2 and
+    /// figure 8: an entry of an earlier term is never committed by counting).
+    pub(super) fn advance_commit(&mut self) {
+        let (quorum, own) = (self.quorum(), self.may_vote().then_some(self.durable));
+        let Role::Leader(leader) = &self.role else { return };
+        let mut held: Vec<Index> = leader
+            .progress
+            .values()
+            .filter(|peer| peer.counted)
+            .map(|peer| peer.matched)
+            .chain(own)
+            .collect();
+        held.sort_unstable_by(|a, b| b.cmp(a));
+        let Some(&index) = held.get(quorum - 1) else { return };
+        if self.log.term_at(index) == Some(self.term) {
+            self.commit_to(index);
+        }
+    }
+
+    fn commit_to(&mut self, index: Index) {
+        assert!(index <= self.log.last(), "what is committed lies in the log");
+        self.commit = self.commit.max(index);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha8Rng;
+    use rand_core::SeedableRng;
+
+    use super::*;
+    use crate::config::Timing;
+    use crate::limits::Limits;
+    use crate::raft::{Log, LogEntry, Start};
+
+    /// A node in doubt that voted for itself in term 5, and knows it.
+    fn doubtful() -> Raft {
+        let members = (1..=3).map(|id| (NodeId(id), Incarnation(u64::from(id)))).collect();
+        let start = Start {
+            id: NodeId(3),
+            incarnation: Incarnation(3),
+            members,
+            doubtful: true,
+            term: Term(5),
+            vote: Some(NodeId(3)),
+            log: Log::default(),
+        };
+        Raft::new(start, Timing::default(), Limits::default(), ChaCha8Rng::from_seed([1; 32]), Micros(0))
+    }
+
+    #[test]
+    fn a_vote_that_is_remembered_outlives_the_doubt() {
+        let mut raft = doubtful();
+        let entry = LogEntry { term: Term(5), payload: bytes::Bytes::from_static(b"x") };
+        let mut append = Append {
+            term: Term(5),
+            prev_index: Index(0),
+            prev_term: Term(0),
+            commit: Index(1),
+            round: 1,
+            relies: false,
+            entries: vec![entry],
+        };
+        raft.receive(Micros(1), NodeId(1), Incarnation(1), Message::Append(append.clone()));
+        raft.log_durable(Index(1));
+        (append.prev_index, append.prev_term) = (Index(1), Term(5));
+        append.entries.clear();
+        raft.receive(Micros(2), NodeId(1), Incarnation(1), Message::Append(append));
+        assert!(!raft.is_doubtful());
+        assert_eq!(raft.vote(), Some(NodeId(3)), "a node votes once in a term");
+    }
+}

@@ -1,0 +1,128 @@
+//! Raft's behaviours, as scripts in plain words: `corpus/scripts/*.txt`, described in `docs/raft-scripts.md`.
+//!
+//! Each script is a test of its own here. The runner holds the nodes' queues, clocks and disks in its hand and
+//! checks Raft's invariants after every step, whatever the script expects.
+
+mod cluster;
+mod commands;
+mod disk;
+mod host;
+mod invariants;
+mod script;
+mod show;
+mod wander;
+
+use super::{Message, Verdict};
+use crate::types::{Incarnation, Index, NodeId, Term};
+
+/// One test per script, and one that no script was forgotten.
+macro_rules! scripts {
+    ($($name:ident)*) => {
+        $(#[test] fn $name() { script::run(stringify!($name)); })*
+
+        #[test]
+        fn every_script_in_the_corpus_is_a_test() {
+            let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../corpus/scripts");
+            let files = std::fs::read_dir(folder).expect("the folder of scripts");
+            let mut found: Vec<String> = files
+                .map(|file| file.expect("a file").file_name().into_string().expect("a plain name"))
+                .collect();
+            found.sort();
+            let mut known = vec![$(concat!(stringify!($name), ".txt")),*];
+            known.sort_unstable();
+            assert_eq!(found, known);
+        }
+    };
+}
+
+scripts! {
+    answer_of_an_old_term_is_ignored
+    append_is_answered_once
+    appends_are_pipelined
+    check_quorum_needs_answers
+    check_quorum_steps_down
+    commit_is_clamped_to_the_match
+    conflict_long_divergence
+    conflict_short_divergence
+    doubt_ends_when_durable
+    doubt_is_not_settled_by_an_old_leader
+    doubt_old_image_is_fed_again
+    doubt_waits_for_every_member
+    doubt_waits_for_the_whole_commit
+    doubtful_node_abstains
+    duplicated_and_reordered_appends
+    election_of_one
+    election_of_three
+    election_split_vote
+    figure_8
+    first_entry_is_sent_once
+    follower_confirms_after_its_sync
+    full_window_is_presumed_lost
+    higher_term_steps_down
+    leader_begins_with_an_entry
+    leader_counts_itself_after_its_sync
+    lost_append_is_found_by_a_heartbeat
+    minority_commits_nothing
+    overtaken_answer_takes_nothing_back
+    overtaken_append_does_not_cut
+    prevote_of_a_stale_log_is_refused
+    prevote_spares_a_living_leader
+    probe_is_repeated_without_entries
+    read_at_a_new_leader
+    read_at_a_replaced_leader
+    read_needs_a_quorum
+    read_round_is_repeated
+    read_waits_for_a_later_round
+    single_node_recovers_alone
+    slow_disk_keeps_heartbeats
+    term_in_the_log_is_ahead_of_the_record
+    truncation_on_conflict
+    truncation_under_a_sync
+    undetected_old_image_loses_what_was_committed
+    vote_goes_to_the_longer_log
+    vote_of_one_waits_for_its_sync
+    vote_once_per_term
+    vote_prefers_term_over_length
+    vote_waits_for_its_sync
+    wiped_node_is_fed_but_never_counted
+}
+
+#[test]
+fn a_script_that_expects_something_else_is_refused() {
+    let text = "cluster 1\ntimeout 1\n---\n   1  follower\n";
+    let actual = script::play("control", text);
+    assert_ne!(actual, text);
+    assert!(actual.contains("leader         term 1"), "{actual}");
+}
+
+#[test]
+#[should_panic(expected = "no such command")]
+fn a_word_that_is_no_command_is_refused() {
+    script::play("control", "cluster 1\nvote 1\n---\n");
+}
+
+#[test]
+fn an_answer_that_no_member_can_mean_changes_nothing() {
+    let mut cluster = cluster::Cluster::found(3, &crate::limits::Limits::default(), 1);
+    let (leader, peer, far) = (NodeId(1), NodeId(2), Index(u64::MAX));
+    cluster.host(leader).now = cluster.host(leader).election_at();
+    cluster.step(leader, |raft, now| raft.tick(now));
+    cluster.deliver_all();
+    let (term, commit) = (cluster.host(leader).raft().term(), cluster.host(leader).raft().commit());
+    let conflict = Verdict::Conflict { rejected: far, hint_index: far, hint_term: Term(u64::MAX) };
+    for verdict in [conflict, Verdict::Match(far), conflict] {
+        let answer = Message::AppendReply { term, round: u64::MAX, abstains: false, verdict };
+        cluster.step(leader, |raft, now| raft.receive(now, peer, Incarnation(2), answer));
+        cluster.deliver_all();
+    }
+    assert_eq!(cluster.host(leader).raft().commit(), commit);
+    assert!(cluster.host(leader).raft().is_leader());
+}
+
+#[test]
+fn random_scripts_keep_the_invariants_and_end_in_agreement() {
+    // A longer search is a matter of patience, not of another test.
+    #[allow(clippy::disallowed_methods)]
+    let seeds = std::env::var("RAFT_SEEDS").ok().and_then(|text| text.parse().ok());
+    wander::wander(0..seeds.unwrap_or(1000));
+}

@@ -1,0 +1,318 @@
+//! One node of a script's cluster: a `Raft`, its disk, its clock, and what waits for a sync.
+//!
+//! It drives `Raft` exactly as `node/replica.rs` and `node/durable.rs` do, so that a script shows what a node does. It
+//! prints what changed, one line per change.
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::SeedableRng;
+
+use super::disk::{Disk, Hard, Image};
+use super::show;
+use crate::config::Timing;
+use crate::inspect::RoleName;
+use crate::limits::Limits;
+use crate::raft::{Log, LogEntry, Message, Needs, Outgoing, Raft, RaftEvent, Role, Round, Start};
+use crate::time::Micros;
+use crate::types::{Incarnation, Index, NodeId, Term};
+
+/// A message on its way.
+#[derive(Clone, Debug)]
+pub struct Packet {
+    pub from: NodeId,
+    pub to: NodeId,
+    /// The sender's data directory and boot, as the envelope of a peer frame names them.
+    pub incarnation: Incarnation,
+    pub boot: u64,
+    pub message: Message,
+}
+
+/// A message that waits for writes.
+#[derive(Clone, Debug)]
+pub struct Held {
+    pub packet: Packet,
+    pub needs: Needs,
+    term: Term,
+    hard: u64,
+    log: u64,
+}
+
+/// A read that waits for its round, and for everything that was in the log when it arrived.
+#[derive(Clone, Debug)]
+pub struct Read {
+    pub name: String,
+    pub round: Round,
+    pub depends: Index,
+    /// What was committed anywhere when it arrived: its answer must show that.
+    pub must_see: Index,
+}
+
+/// What a step has done, for the network and the checker.
+#[derive(Clone, Debug, Default)]
+pub struct Done {
+    pub lines: Vec<String>,
+    pub sent: Vec<Packet>,
+    pub answered: Vec<(Read, Index)>,
+}
+
+/// One node.
+#[derive(Clone, Debug)]
+pub struct Host {
+    pub id: NodeId,
+    pub incarnation: Incarnation,
+    pub boot: u64,
+    pub now: Micros,
+    pub raft: Option<Raft>,
+    pub disk: Disk,
+    /// Whether everything is synced at once.
+    pub autosync: bool,
+    pub held: Vec<Held>,
+    pub reads: Vec<Read>,
+    /// Whether the disk still holds everything that it ever held durably.
+    pub intact: bool,
+    /// What was on the disk when it was not intact any more.
+    pub lost: Vec<LogEntry>,
+    members: Vec<(NodeId, Incarnation)>,
+    limits: Limits,
+    seed: u64,
+    done: Done,
+}
+
+impl Host {
+    /// A node with an empty disk that founds the cluster, not started.
+    pub fn new(id: NodeId, members: Vec<(NodeId, Incarnation)>, limits: Limits, seed: u64) -> Self {
+        let (_, incarnation) = *members.iter().find(|(member, _)| *member == id).expect("a member");
+        Self {
+            id,
+            incarnation,
+            boot: 0,
+            now: Micros(0),
+            raft: None,
+            disk: Disk::default(),
+            autosync: true,
+            held: Vec::new(),
+            reads: Vec::new(),
+            intact: true,
+            lost: Vec::new(),
+            members,
+            limits,
+            seed,
+            done: Done::default(),
+        }
+    }
+
+    /// Whether its copies count for a majority.
+    pub fn is_founder(&self) -> bool {
+        self.members.contains(&(self.id, self.incarnation))
+    }
+
+    /// Recovers from what is durable.
+    pub fn start(&mut self) -> Done {
+        self.boot += 1;
+        let Image { hard, log } = self.disk.durable().clone();
+        let start = Start {
+            id: self.id,
+            incarnation: self.incarnation,
+            members: self.members.clone(),
+            doubtful: hard.doubtful,
+            term: hard.term,
+            vote: hard.vote,
+            log: Log::recovered(log),
+        };
+        let rng = ChaCha8Rng::seed_from_u64((self.seed << 24) + (u64::from(self.id.0) << 16) + self.boot);
+        self.raft = Some(Raft::new(start, Timing::default(), self.limits.clone(), rng, self.now));
+        self.step(|_, _| {})
+    }
+
+    /// Power fails: only what was synced stays.
+    pub fn crash(&mut self) {
+        self.raft = None;
+        self.disk.crash();
+        self.held.clear();
+        self.reads.clear();
+    }
+
+    /// The disk of this node, which is down, now holds this.
+    pub fn lose_disk(&mut self, image: Image) {
+        self.lost.clone_from(&self.disk.durable().log);
+        self.disk = Disk::holding(image);
+        self.intact = false;
+    }
+
+    /// The running node.
+    pub fn raft(&self) -> &Raft {
+        self.raft.as_ref().unwrap_or_else(|| panic!("node {} is down", self.id))
+    }
+
+    /// One step: something happens to Raft, then everything that follows from it, and, with `autosync`, from
+    /// the syncs as well.
+    pub fn step(&mut self, action: impl FnOnce(&mut Raft, Micros)) -> Done {
+        let before = self.raft.as_ref().map(Seen::of);
+        let now = self.now;
+        let raft = self.raft.as_mut().unwrap_or_else(|| panic!("node {} is down", self.id));
+        action(raft, now);
+        self.finish();
+        while self.autosync && !self.disk.is_quiet() {
+            self.disk.sync_hard();
+            self.disk.sync_log(usize::MAX);
+            self.finish();
+        }
+        self.tell(before);
+        std::mem::take(&mut self.done)
+    }
+
+    /// The end of a step, as `Replica::finish`.
+    fn finish(&mut self) {
+        self.settle();
+        self.running().flush();
+        self.settle();
+        for Outgoing { to, message, needs } in self.running().take_outgoing() {
+            let log = if needs == Needs::Log { self.disk.log_issued() } else { 0 };
+            let (term, hard) = (self.raft().term(), self.disk.hard_issued());
+            let packet =
+                Packet { from: self.id, to, incarnation: self.incarnation, boot: self.boot, message };
+            self.held.push(Held { packet, needs, term, hard, log });
+        }
+        let (hard, log, term) = (self.disk.hard_done(), self.disk.log_done(), self.raft().term());
+        for held in std::mem::take(&mut self.held) {
+            if held.hard > hard || held.log > log {
+                self.held.push(held);
+            } else if held.term == term {
+                self.done.sent.push(held.packet);
+            }
+        }
+        self.answer_reads();
+    }
+
+    /// Events, writes, and what has become durable, as `Replica::settle`.
+    fn settle(&mut self) {
+        loop {
+            for event in self.running().take_events() {
+                match event {
+                    RaftEvent::BecameLeader => {
+                        let start = self.running().propose(bytes::Bytes::from_static(b"-"));
+                        assert_eq!(Some(start), self.raft().term_start(), "a term starts with its own entry");
+                    }
+                    RaftEvent::LostLeadership => {
+                        for read in std::mem::take(&mut self.reads) {
+                            self.line(format!("read {} gets no answer", read.name));
+                        }
+                    }
+                    RaftEvent::Truncated(from) => {
+                        self.disk.forget_from(from);
+                        self.line(format!("cuts its log from {from} on"));
+                    }
+                    RaftEvent::CheckQuorumFailed => self.line("hears no quorum".into()),
+                    RaftEvent::Abstained => self.line("abstains".into()),
+                }
+            }
+            self.issue_writes();
+            let leads = self.raft().is_leader();
+            let newest = self.disk.collect();
+            if let Some(index) = newest {
+                self.running().log_durable(index);
+            }
+            if let Some(Hard { term, vote, .. }) = self.disk.settled_hard().cloned() {
+                let now = self.now;
+                self.running().vote_durable(now, term, vote);
+            }
+            if newest.is_none() && leads == self.raft().is_leader() {
+                break;
+            }
+        }
+    }
+
+    fn issue_writes(&mut self) {
+        let raft = self.raft.as_mut().expect("a node that runs");
+        self.disk.write_hard(Hard { term: raft.term(), vote: raft.vote(), doubtful: raft.is_doubtful() });
+        let mut written = Vec::new();
+        for (index, entry) in raft.log_mut().take_unwritten() {
+            self.disk.write_log(index, entry.clone());
+            written.push(show::entry(index, entry));
+        }
+        if !written.is_empty() {
+            self.line(format!("appends {}", written.join(" ")));
+        }
+    }
+
+    fn answer_reads(&mut self) {
+        let (commit, confirmed) = (self.raft().commit(), self.raft().confirmed_round());
+        let ready =
+            |read: &Read| confirmed.is_some_and(|round| round >= read.round) && commit >= read.depends;
+        let (answered, waiting) = std::mem::take(&mut self.reads).into_iter().partition(ready);
+        self.reads = waiting;
+        self.done.answered.extend(Vec::<Read>::from_iter(answered).into_iter().map(|read| (read, commit)));
+    }
+
+    /// Prints what is different from before the step.
+    fn tell(&mut self, before: Option<Seen>) {
+        let now = Seen::of(self.raft());
+        let before = before.unwrap_or_default();
+        if before.standing != now.standing {
+            // First the role, since the rest follows from it.
+            self.done.lines.insert(0, show::line(self.id, &show::standing(self.raft())));
+        }
+        if !self.autosync && before.durable != now.durable {
+            self.line(format!("durable {}", now.durable));
+        }
+        if before.commit != now.commit {
+            self.line(format!("commit {}", now.commit));
+        }
+        if before.doubtful && !now.doubtful {
+            self.line("trusts itself again".into());
+        }
+        for (read, at) in &self.done.answered {
+            self.done.lines.push(show::line(self.id, &format!("read {} answered at {at}", read.name)));
+        }
+    }
+
+    fn line(&mut self, text: String) {
+        self.done.lines.push(show::line(self.id, &text));
+    }
+
+    fn running(&mut self) -> &mut Raft {
+        self.raft.as_mut().expect("a node that runs")
+    }
+
+    /// When this follower's election time-out ends.
+    pub fn election_at(&self) -> Micros {
+        assert!(!self.raft().is_leader(), "a leader has no election time-out");
+        self.raft().election_at
+    }
+
+    /// When this leader's next heartbeat is due.
+    pub fn heartbeat_at(&self) -> Micros {
+        let Role::Leader(leader) = &self.raft().role else { panic!("only a leader has heartbeats") };
+        leader.heartbeat_at
+    }
+
+    /// The log in memory, or what is on disk while the node is down.
+    pub fn log(&self) -> Vec<LogEntry> {
+        match &self.raft {
+            None => self.disk.durable().log.clone(),
+            Some(raft) => {
+                let indexes = 1..=raft.log().last().0;
+                indexes.map(|index| raft.log().get(Index(index)).expect("in the log").clone()).collect()
+            }
+        }
+    }
+}
+
+/// What is told when it changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Seen {
+    standing: Option<(RoleName, Term, Option<NodeId>, Option<NodeId>)>,
+    durable: Index,
+    commit: Index,
+    doubtful: bool,
+}
+
+impl Seen {
+    fn of(raft: &Raft) -> Self {
+        Self {
+            standing: Some((raft.role(), raft.term(), raft.vote(), raft.leader())),
+            durable: raft.durable(),
+            commit: raft.commit(),
+            doubtful: raft.is_doubtful(),
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! What must hold after every command of every script, whatever the script itself expects.
+//!
+//! The checker reads plain views of the nodes and remembers what it saw; it trusts no node's own word about what is
+//! committed further than to compare it with everybody's logs and disks.
+
+use std::collections::BTreeMap;
+
+use super::host::Packet;
+use crate::raft::{LogEntry, Message};
+use crate::types::{Index, NodeId, Term};
+
+/// One node as the checker sees it.
+#[derive(Clone, Debug)]
+pub struct View {
+    pub id: NodeId,
+    pub leads: bool,
+    pub term: Term,
+    pub commit: Index,
+    /// The log in memory; on disk, if the node is down.
+    pub log: Vec<LogEntry>,
+    /// The log that a crash would leave.
+    pub disk: Vec<LogEntry>,
+    /// Whether its copies count.
+    pub founder: bool,
+    /// Whether its disk was never wiped or put back.
+    pub intact: bool,
+    /// What was on its disk when that was wiped or put back: what it said of that may still be on its way.
+    pub lost: Vec<LogEntry>,
+}
+
+/// What was seen so far.
+#[derive(Clone, Debug, Default)]
+pub struct Checker {
+    leaders: BTreeMap<Term, NodeId>,
+    votes: BTreeMap<(NodeId, Term), NodeId>,
+    committed: Vec<LogEntry>,
+    commits: BTreeMap<NodeId, Index>,
+    /// The highest term in which each node has spoken.
+    spoken: BTreeMap<NodeId, Term>,
+}
+
+impl Checker {
+    /// How far the cluster as a whole has committed.
+    pub fn committed(&self) -> Index {
+        Index(self.committed.len() as u64)
+    }
+
+    /// A node's memory is gone or older: what it said before binds it no more.
+    pub fn forgot(&mut self, node: NodeId) {
+        self.spoken.remove(&node);
+    }
+
+    /// A node has crashed: it will not know what is committed when it comes back.
+    pub fn restarted(&mut self, node: NodeId) {
+        self.commits.remove(&node);
+    }
+
+    /// A message has left a node.
+    pub fn sent(&mut self, packet: &Packet) -> Result<(), String> {
+        let term = match packet.message {
+            // A pre-vote speaks of a term that its sender has not entered.
+            Message::PreVote { .. } | Message::PreVoteReply { .. } => return Ok(()),
+            Message::Vote { term, .. }
+            | Message::VoteReply { term, .. }
+            | Message::AppendReply { term, .. } => term,
+            Message::Append(ref append) => append.term,
+        };
+        let spoken = self.spoken.entry(packet.from).or_default();
+        if term < *spoken {
+            return Err(format!("node {} speaks in term {term} after it spoke in {spoken}", packet.from));
+        }
+        *spoken = term;
+        match packet.message {
+            Message::VoteReply { term, granted: true } => self.voted(packet.from, term, packet.to),
+            Message::Vote { term, .. } => self.voted(packet.from, term, packet.from),
+            _ => Ok(()),
+        }
+    }
+
+    fn voted(&mut self, voter: NodeId, term: Term, candidate: NodeId) -> Result<(), String> {
+        match self.votes.insert((voter, term), candidate) {
+            Some(other) if other != candidate => {
+                Err(format!("node {voter} votes for {other} and for {candidate} in term {term}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A read was answered from what was committed at `at`, although `must_see` had been committed before it came.
+    pub fn answered(&self, at: Index, must_see: Index) -> Result<(), String> {
+        if at < must_see {
+            return Err(format!("a read is answered at {at}, but {must_see} was committed before it came"));
+        }
+        Ok(())
+    }
+
+    /// Compares all nodes with each other and with the past.
+    pub fn check(&mut self, views: &[View]) -> Result<(), String> {
+        self.check_logs(views)?;
+        for view in views {
+            self.check_commit(view, views)?;
+            self.check_leader(view)?;
+        }
+        self.check_durable(views)
+    }
+
+    /// Election safety (paper, section 5.2) and leader completeness (section 5.4).
+    fn check_leader(&mut self, view: &View) -> Result<(), String> {
+        if !view.leads {
+            return Ok(());
+        }
+        let (id, term) = (view.id, view.term);
+        match self.leaders.insert(term, id) {
+            Some(other) if other != id => Err(format!("nodes {other} and {id} both lead term {term}")),
+            Some(_) => Ok(()),
+            None if !view.log.starts_with(&self.committed) => {
+                Err(format!("node {id} leads term {term} without all that is committed"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Log matching (paper, section 5.3): logs that have an entry in common have everything before it in common.
+    fn check_logs(&self, views: &[View]) -> Result<(), String> {
+        let logs: Vec<(NodeId, &[LogEntry])> =
+            views.iter().flat_map(|view| [(view.id, &view.log[..]), (view.id, &view.disk[..])]).collect();
+        for (at, (a, left)) in logs.iter().enumerate() {
+            for (b, right) in &logs[at + 1..] {
+                let common = left.iter().zip(*right).rposition(|(x, y)| x.term == y.term);
+                let prefix = common.map_or(0, |last| last + 1);
+                if left[..prefix] != right[..prefix] {
+                    return Err(format!("nodes {a} and {b} differ before {prefix}, where their terms agree"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// State machine safety (paper, section 5.4.3): what is committed is the same everywhere and for ever. And
+    /// it was durable on a majority of the founders at the moment at which somebody first took it for committed.
+    fn check_commit(&mut self, view: &View, views: &[View]) -> Result<(), String> {
+        let (id, commit) = (view.id, view.commit);
+        let Some(prefix) = view.log.get(..commit.0 as usize) else {
+            return Err(format!("node {id} commits {commit}, which is not in its log"));
+        };
+        let before = self.commits.insert(id, commit).unwrap_or_default();
+        if commit < before {
+            return Err(format!("node {id} goes back from commit {before} to {commit}"));
+        }
+        let known = self.committed.len().min(prefix.len());
+        if prefix[..known] != self.committed[..known] {
+            return Err(format!(
+                "node {id} commits up to {commit}, and differs from what was committed before"
+            ));
+        }
+        if prefix.len() > known {
+            let once = |view: &&View| held(view, prefix) || view.lost.starts_with(prefix);
+            let holders = views.iter().filter(once).count();
+            if holders < quorum(views) {
+                return Err(format!(
+                    "node {id} commits {commit}, which is durable on {holders} founders only"
+                ));
+            }
+            self.committed = prefix.to_vec();
+        }
+        Ok(())
+    }
+
+    /// What was committed stays durable on a majority, less the disks that the script itself has destroyed.
+    fn check_durable(&self, views: &[View]) -> Result<(), String> {
+        let destroyed = views.iter().filter(|view| !view.intact).count();
+        let holders = views.iter().filter(|view| held(view, &self.committed)).count();
+        if holders + destroyed < quorum(views) {
+            return Err(format!(
+                "only {holders} founders still hold what is committed up to {}",
+                self.committed()
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a founder holds this durably.
+fn held(view: &View, prefix: &[LogEntry]) -> bool {
+    view.founder && view.disk.starts_with(prefix)
+}
+
+fn quorum(views: &[View]) -> usize {
+    views.len() / 2 + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Incarnation;
+
+    /// A cluster of three that holds `terms` everywhere, of which `commit` is committed.
+    fn healthy(terms: &[u64], commit: u64) -> Vec<View> {
+        let log: Vec<LogEntry> = terms.iter().map(|term| entry(*term, "x")).collect();
+        let view = |id| View {
+            id: NodeId(id),
+            leads: id == 1,
+            term: Term(3),
+            commit: Index(commit),
+            log: log.clone(),
+            disk: log.clone(),
+            founder: true,
+            intact: true,
+            lost: Vec::new(),
+        };
+        (1..=3).map(view).collect()
+    }
+
+    fn entry(term: u64, name: &'static str) -> LogEntry {
+        LogEntry { term: Term(term), payload: name.into() }
+    }
+
+    fn packet(from: u16, to: u16, message: Message) -> Packet {
+        Packet { from: NodeId(from), to: NodeId(to), incarnation: Incarnation(1), boot: 1, message }
+    }
+
+    /// Accepts the first cluster and says what is wrong with the second.
+    fn refusal(first: &[View], second: &[View]) -> String {
+        let mut checker = Checker::default();
+        checker.check(first).expect("the first is healthy");
+        checker.check(second).expect_err("the second is not")
+    }
+
+    #[test]
+    fn two_leaders_of_one_term_are_seen() {
+        let mut views = healthy(&[1, 3], 2);
+        views[1].leads = true;
+        assert_eq!(refusal(&healthy(&[1, 3], 2), &views), "nodes 1 and 2 both lead term 3");
+    }
+
+    #[test]
+    fn a_leader_without_a_committed_entry_is_seen() {
+        let mut views = healthy(&[1, 3], 2);
+        views[1] = View { leads: true, term: Term(4), commit: Index(1), ..views[1].clone() };
+        views[1].log.truncate(1);
+        views[1].commit = Index(1);
+        let first: Vec<View> =
+            healthy(&[1, 3], 2).into_iter().map(|view| View { commit: Index(0), ..view }).collect();
+        let mut checker = Checker::default();
+        checker.check(&first).expect("nothing is committed yet");
+        assert_eq!(checker.check(&views), Err("node 2 leads term 4 without all that is committed".into()));
+    }
+
+    #[test]
+    fn logs_that_differ_before_a_common_entry_are_seen() {
+        let mut views = healthy(&[1, 3], 0);
+        views[2].log[0] = entry(2, "x");
+        let refused = refusal(&healthy(&[1, 3], 0), &views);
+        assert_eq!(refused, "nodes 1 and 3 differ before 2, where their terms agree");
+    }
+
+    #[test]
+    fn another_entry_at_a_committed_index_is_seen() {
+        let mut views = healthy(&[1, 2], 2);
+        for view in &mut views {
+            view.log[1] = entry(3, "y");
+        }
+        let refused = refusal(&healthy(&[1, 2], 2), &views);
+        assert_eq!(refused, "node 1 commits up to 2, and differs from what was committed before");
+    }
+
+    #[test]
+    fn a_commit_that_is_not_durable_on_a_majority_is_seen() {
+        let mut views = healthy(&[1, 3], 2);
+        views[1].disk.clear();
+        views[2].disk.pop();
+        let refused = refusal(&healthy(&[1, 3], 1), &views);
+        assert_eq!(refused, "node 1 commits 2, which is durable on 1 founders only");
+    }
+
+    #[test]
+    fn a_learners_copy_does_not_count() {
+        let mut views = healthy(&[1, 3], 2);
+        views[1].disk.clear();
+        views[2] = View { founder: false, intact: false, ..views[2].clone() };
+        let refused = refusal(&healthy(&[1, 3], 1), &views);
+        assert_eq!(refused, "node 1 commits 2, which is durable on 1 founders only");
+    }
+
+    #[test]
+    fn a_committed_entry_that_vanishes_from_the_disks_is_seen() {
+        let mut views = healthy(&[1, 3], 2);
+        views[1].disk.clear();
+        views[2].disk.clear();
+        let refused = refusal(&healthy(&[1, 3], 2), &views);
+        assert_eq!(refused, "only 1 founders still hold what is committed up to 2");
+    }
+
+    #[test]
+    fn a_commit_index_that_goes_back_or_beyond_the_log_is_seen() {
+        let refused = refusal(&healthy(&[1, 3], 2), &healthy(&[1, 3], 1));
+        assert_eq!(refused, "node 1 goes back from commit 2 to 1");
+        let refused = refusal(&healthy(&[1, 3], 2), &healthy(&[1, 3], 3));
+        assert_eq!(refused, "node 1 commits 3, which is not in its log");
+    }
+
+    #[test]
+    fn a_second_vote_in_a_term_is_seen() {
+        let mut checker = Checker::default();
+        let vote = Message::VoteReply { term: Term(2), granted: true };
+        checker.sent(&packet(3, 1, vote.clone())).expect("the first vote");
+        checker.sent(&packet(3, 1, vote.clone())).expect("the same vote again");
+        let refused = checker.sent(&packet(3, 2, vote));
+        assert_eq!(refused, Err("node 3 votes for 1 and for 2 in term 2".into()));
+    }
+
+    #[test]
+    fn a_term_that_goes_back_is_seen() {
+        let mut checker = Checker::default();
+        let heard = |term| packet(3, 1, Message::VoteReply { term: Term(term), granted: false });
+        checker.sent(&heard(4)).expect("the first message");
+        assert_eq!(checker.sent(&heard(3)), Err("node 3 speaks in term 3 after it spoke in 4".into()));
+    }
+
+    #[test]
+    fn a_stale_read_is_seen() {
+        let refused = Checker::default().answered(Index(3), Index(4));
+        assert_eq!(refused, Err("a read is answered at 3, but 4 was committed before it came".into()));
+    }
+}

@@ -1,0 +1,288 @@
+//! The bytes of an entry: what the log's record and the peer's frame carry, the same in both.
+//!
+//! `docs/formats.md` has the layout byte by byte, and golden files in `corpus/formats` pin it. Decoding
+//! believes nothing: each length is measured against the bytes that are there before anything is allocated
+//! for it, every byte must be accounted for, and an effect of a kind that this release does not know is an
+//! error, never skipped.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::effect::{Cause, Deadline, DeleteCause, Effect, Entry, Founding, StoredReply};
+use crate::access::user::User;
+use crate::time::Millis;
+use crate::types::{Blob, BootNumber, Incarnation, SessionId};
+
+/// The version of the layout.
+const VERSION: u8 = 1;
+
+/// The fewest bytes that an effect takes: its kind and its body's length.
+const EFFECT_MIN: u64 = 2;
+
+/// Why bytes are no entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EntryError {
+    /// The bytes end before the entry does.
+    Truncated,
+    /// The layout is of a version that this release does not know.
+    UnknownVersion {
+        /// The version found.
+        version: u8,
+    },
+    /// The cause is none that this release knows.
+    UnknownCause {
+        /// The cause found.
+        cause: u8,
+    },
+    /// An effect is of a kind that this release does not know. The node must stop: what it skipped would
+    /// be missing from its state for ever.
+    UnknownEffect {
+        /// The kind found.
+        kind: u8,
+    },
+    /// More effects are announced than the bytes can hold.
+    TooManyEffects {
+        /// How many are announced.
+        count: u64,
+    },
+    /// The body of an effect does not hold what its kind says.
+    MalformedEffect {
+        /// The effect's kind.
+        kind: u8,
+    },
+    /// Bytes follow the last effect.
+    TrailingBytes {
+        /// How many.
+        count: usize,
+    },
+}
+
+impl fmt::Display for EntryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Truncated => {
+                write!(f, "the log entry ends too early: it is damaged, fetch it again from a peer")
+            }
+            Self::UnknownVersion { version } => {
+                write!(
+                    f,
+                    "the log entry has format version {version}, this release reads {VERSION}: run a newer release"
+                )
+            }
+            Self::UnknownCause { cause } => {
+                write!(f, "the log entry has the unknown cause {cause}: run a newer release")
+            }
+            Self::UnknownEffect { kind } => {
+                write!(f, "the log entry has an effect of the unknown kind {kind}: run a newer release")
+            }
+            Self::TooManyEffects { count } => {
+                write!(
+                    f,
+                    "the log entry announces {count} effects, more than its bytes can hold: it is damaged, fetch it again from a peer"
+                )
+            }
+            Self::MalformedEffect { kind } => {
+                write!(
+                    f,
+                    "the log entry's effect of kind {kind} can't be read: it is damaged, fetch it again from a peer"
+                )
+            }
+            Self::TrailingBytes { count } => {
+                write!(
+                    f,
+                    "{count} bytes follow the log entry's last effect: it is damaged, fetch it again from a peer"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for EntryError {}
+
+impl Entry {
+    /// The entry's bytes.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let mut out = vec![VERSION];
+        write(&mut out, &self.time.0);
+        out.push(self.cause as u8);
+        write(&mut out, &self.effects.len());
+        for effect in &self.effects {
+            encode_effect(&mut out, effect);
+        }
+        Bytes::from(out)
+    }
+
+    /// The entry that these bytes hold, no byte more or less.
+    ///
+    /// # Errors
+    /// [`EntryError`] says what is wrong with them. [`EntryError::UnknownEffect`] is no damage but a newer
+    /// release's entry: the node must stop.
+    pub fn decode(bytes: &[u8]) -> Result<Entry, EntryError> {
+        let (time, rest) = take_head(bytes)?;
+        let (cause, rest) = take_byte(rest)?;
+        let cause = decode_cause(cause)?;
+        let (count, mut rest) = take_number(rest)?;
+        if count > rest.len() as u64 / EFFECT_MIN {
+            return Err(EntryError::TooManyEffects { count });
+        }
+        let mut effects = Vec::new();
+        for _ in 0..count {
+            let effect;
+            (effect, rest) = take_effect(rest)?;
+            effects.push(effect);
+        }
+        if !rest.is_empty() {
+            return Err(EntryError::TrailingBytes { count: rest.len() });
+        }
+        Ok(Entry { time, cause, effects })
+    }
+
+    /// The time of an encoded entry, without the rest.
+    ///
+    /// # Errors
+    /// As [`Entry::decode`], as far as it reads.
+    pub fn peek_time(bytes: &[u8]) -> Result<Millis, EntryError> {
+        take_head(bytes).map(|(time, _)| time)
+    }
+}
+
+/// Version and time.
+fn take_head(bytes: &[u8]) -> Result<(Millis, &[u8]), EntryError> {
+    let (version, rest) = take_byte(bytes)?;
+    if version != VERSION {
+        return Err(EntryError::UnknownVersion { version });
+    }
+    let (time, rest) = take_number(rest)?;
+    Ok((Millis(time), rest))
+}
+
+fn encode_effect(out: &mut Vec<u8>, effect: &Effect) {
+    match effect {
+        Effect::Founded(founding) => frame(out, 1, founding),
+        Effect::Level(level) => frame(out, 2, level),
+        Effect::Put { key, value, deadline } => frame(out, 3, &(key, value, deadline)),
+        Effect::Delete { key, cause } => frame(out, 4, &(key, cause)),
+        Effect::Redate { key, deadline } => frame(out, 5, &(key, deadline)),
+        Effect::SessionOpened { user, ttl } => frame(out, 6, &(user, ttl)),
+        Effect::SessionStepped { id, seq, floor, reply } => frame(out, 7, &(id, seq, floor, reply)),
+        Effect::SessionEnded { id, cause } => frame(out, 8, &(id, cause)),
+        Effect::Forwarded { origin, boot, seq, floor, reply } => {
+            frame(out, 9, &(origin, boot, seq, floor, reply));
+        }
+        Effect::UserPut { name, user } => frame(out, 10, &(name, user)),
+        Effect::UserRemoved { name } => frame(out, 11, name),
+    }
+}
+
+fn decode_effect(kind: u8, body: &[u8]) -> Result<Effect, EntryError> {
+    Ok(match kind {
+        1 => Effect::Founded(parse::<Founding>(kind, body)?),
+        2 => Effect::Level(parse::<u32>(kind, body)?),
+        3 => {
+            let (key, value, deadline) = parse::<(Blob, Blob, Option<Deadline>)>(kind, body)?;
+            Effect::Put { key, value, deadline }
+        }
+        4 => {
+            let (key, cause) = parse::<(Blob, DeleteCause)>(kind, body)?;
+            Effect::Delete { key, cause }
+        }
+        5 => {
+            let (key, deadline) = parse::<(Blob, Option<Deadline>)>(kind, body)?;
+            Effect::Redate { key, deadline }
+        }
+        6 => {
+            let (user, ttl) = parse::<(Blob, u64)>(kind, body)?;
+            Effect::SessionOpened { user, ttl }
+        }
+        7 => {
+            let (id, seq, floor, reply) = parse::<(SessionId, u64, u64, StoredReply)>(kind, body)?;
+            Effect::SessionStepped { id, seq, floor, reply }
+        }
+        8 => {
+            let (id, cause) = parse::<(SessionId, DeleteCause)>(kind, body)?;
+            Effect::SessionEnded { id, cause }
+        }
+        9 => {
+            let (origin, boot, seq, floor, reply) =
+                parse::<(Incarnation, BootNumber, u64, u64, StoredReply)>(kind, body)?;
+            Effect::Forwarded { origin, boot, seq, floor, reply }
+        }
+        10 => {
+            let (name, user) = parse::<(Blob, User)>(kind, body)?;
+            Effect::UserPut { name, user }
+        }
+        11 => Effect::UserRemoved { name: parse::<Blob>(kind, body)? },
+        _ => return Err(EntryError::UnknownEffect { kind }),
+    })
+}
+
+fn decode_cause(cause: u8) -> Result<Cause, EntryError> {
+    [Cause::TermStart, Cause::Command, Cause::Expiry, Cause::Clock, Cause::System]
+        .into_iter()
+        .find(|known| *known as u8 == cause)
+        .ok_or(EntryError::UnknownCause { cause })
+}
+
+/// Kind, length of the body, body.
+fn frame(out: &mut Vec<u8>, kind: u8, body: &impl Serialize) {
+    let len = postcard::experimental::serialized_size(body).expect("an effect has a size");
+    out.push(kind);
+    write(out, &len);
+    let start = out.len();
+    write(out, body);
+    assert_eq!(out.len() - start, len, "an effect is as long as it says");
+}
+
+/// Writes in the format of postcard.
+fn write(out: &mut Vec<u8>, value: &impl Serialize) {
+    postcard::serialize_with_flavor(value, Memory(out)).expect("memory takes whatever is written");
+}
+
+/// Where postcard writes to: the end of what is there.
+struct Memory<'a>(&'a mut Vec<u8>);
+
+impl postcard::ser_flavors::Flavor for Memory<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
+fn take_effect(bytes: &[u8]) -> Result<(Effect, &[u8]), EntryError> {
+    let (kind, rest) = take_byte(bytes)?;
+    let (len, rest) = take_number(rest)?;
+    let (body, rest) =
+        usize::try_from(len).ok().and_then(|len| rest.split_at_checked(len)).ok_or(EntryError::Truncated)?;
+    Ok((decode_effect(kind, body)?, rest))
+}
+
+/// The whole body, or nothing.
+fn parse<'b, T: Deserialize<'b>>(kind: u8, body: &'b [u8]) -> Result<T, EntryError> {
+    match postcard::take_from_bytes(body) {
+        Ok((value, [])) => Ok(value),
+        Ok(_) | Err(_) => Err(EntryError::MalformedEffect { kind }),
+    }
+}
+
+fn take_byte(bytes: &[u8]) -> Result<(u8, &[u8]), EntryError> {
+    let (byte, rest) = bytes.split_first().ok_or(EntryError::Truncated)?;
+    Ok((*byte, rest))
+}
+
+fn take_number(bytes: &[u8]) -> Result<(u64, &[u8]), EntryError> {
+    postcard::take_from_bytes(bytes).map_err(|_| EntryError::Truncated)
+}

@@ -1,0 +1,173 @@
+//! What the log carries: entries of effects, with their cause and the cluster's time.
+//!
+//! An effect says what a row becomes, never how to compute it: applying one reads nothing. A release may
+//! therefore change what a command does without old logs or mixed clusters ever diverging (DESIGN of
+//! CockroachDB's proposer-evaluated replication, and of Kafka's KRaft, which came to it from the other side).
+//!
+//! The byte format is in `docs/formats.md`, pinned by golden files; the codec is in `codec.rs`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::access::user::User;
+use crate::reply::Outcome;
+use crate::time::Millis;
+use crate::types::{Blob, BootNumber, ClusterId, Incarnation, NodeId, SessionId};
+
+/// One entry of the log, without its term and index: what one command, or the leader itself, changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Cluster time, never less than that of the entry before.
+    pub time: Millis,
+    /// Why it was logged.
+    pub cause: Cause,
+    /// The changes, in order.
+    pub effects: Vec<Effect>,
+}
+
+/// Why an entry was logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum Cause {
+    /// A leader began its term (Raft paper, section 8: it must commit an entry of its own first).
+    TermStart = 1,
+    /// A client's command.
+    Command = 2,
+    /// Keys or sessions were due.
+    Expiry = 3,
+    /// A reply depended on the time.
+    Clock = 4,
+    /// The cluster was founded, or its first administrator or feature level was set.
+    System = 5,
+}
+
+/// A point in cluster time at which a key goes, and the slack that makes it never early.
+///
+/// The key is due at `at + slack`. The slack covers the rate at which a clock may drift and be slewed while
+/// the span ran (see `clock.rs`); the remaining time that clients see counts to `at`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Deadline {
+    /// What the client was promised, at least.
+    pub at: Millis,
+    /// Milliseconds on top.
+    pub slack: u32,
+}
+
+impl Deadline {
+    /// When the key is due.
+    #[must_use]
+    pub fn due(self) -> Millis {
+        Millis(self.at.0.saturating_add(u64::from(self.slack)))
+    }
+}
+
+/// Why a key went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeleteCause {
+    /// A client deleted it.
+    Deleted,
+    /// Its deadline passed.
+    Expired,
+}
+
+/// A stored answer: what a retry of the same command gets. Its position is that of its entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredReply {
+    /// The answer.
+    pub outcome: Outcome,
+    /// A digest of the command, so that the same id with another payload is told apart.
+    pub digest: u64,
+}
+
+/// One change. The discriminant is the kind on the wire; kinds are never reused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Effect {
+    /// The cluster exists. The first effect of the first entry, and of no other.
+    Founded(Founding) = 1,
+    /// From here on, effects of this feature level may be logged.
+    Level(u32) = 2,
+    /// A key has this value; its revision is the entry's index.
+    Put {
+        /// The key.
+        key: Blob,
+        /// The value.
+        value: Blob,
+        /// When it goes, if ever.
+        deadline: Option<Deadline>,
+    } = 3,
+    /// A key is gone.
+    Delete {
+        /// The key.
+        key: Blob,
+        /// Why.
+        cause: DeleteCause,
+    } = 4,
+    /// A key keeps its value and has a new deadline; its revision is the entry's index.
+    Redate {
+        /// The key.
+        key: Blob,
+        /// When it goes, if ever.
+        deadline: Option<Deadline>,
+    } = 5,
+    /// A session was opened; its id is the entry's index.
+    SessionOpened {
+        /// Whose.
+        user: Blob,
+        /// How long it lives without a command, in cluster milliseconds.
+        ttl: u64,
+    } = 6,
+    /// A session executed a command: the answer is kept until the floor reaches it.
+    SessionStepped {
+        /// Which.
+        id: SessionId,
+        /// The command's number.
+        seq: u64,
+        /// The client holds the answers of all commands up to here.
+        floor: u64,
+        /// The answer.
+        reply: StoredReply,
+    } = 7,
+    /// A session is gone.
+    SessionEnded {
+        /// Which.
+        id: SessionId,
+        /// Why.
+        cause: DeleteCause,
+    } = 8,
+    /// A node forwarded a command, which was executed: the answer is kept until the floor reaches it.
+    Forwarded {
+        /// The data directory of the node that forwarded: a wiped node begins to count from nothing.
+        origin: Incarnation,
+        /// Its boot. A higher one than known forgets everything about the lower.
+        boot: BootNumber,
+        /// The command's number.
+        seq: u64,
+        /// The origin holds the answers of all commands up to here.
+        floor: u64,
+        /// The answer.
+        reply: StoredReply,
+    } = 9,
+    /// A user is now this.
+    UserPut {
+        /// The name.
+        name: Blob,
+        /// All about it.
+        user: User,
+    } = 10,
+    /// A user is gone.
+    UserRemoved {
+        /// The name.
+        name: Blob,
+    } = 11,
+}
+
+/// Who founded the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Founding {
+    /// Derived from the rest.
+    pub cluster: ClusterId,
+    /// The cluster's name.
+    pub name: String,
+    /// The founding data directories, in the order of their nodes. Only these vote.
+    pub members: Vec<(NodeId, Incarnation)>,
+}

@@ -1,0 +1,91 @@
+//! The committed keys: found by hash, walked in order, stored in the slab.
+//!
+//! A read costs one keyed hash and two cache misses (the table's bucket, the slab's slot). The hash is
+//! SipHash-1-3 under the node's own secret, so that nobody can choose keys that collide; its order is never
+//! visible, and a node's seed changes nothing that another node or a client can see.
+
+use std::ops::Bound;
+
+use hashbrown::HashTable;
+use siphasher::sip::SipHasher13;
+
+use super::KeyRecord;
+use super::order::OrderIndex;
+use super::slab::Slab;
+use crate::types::Blob;
+
+/// Hash tables, chosen by bits of the hash. A table rehashes all its keys when it grows; so many small ones
+/// make that a short stop (figures in `docs/dependencies.md`).
+const SHARDS: usize = 256;
+
+/// The committed keys.
+#[derive(Clone)]
+pub(super) struct KeyTable {
+    hasher: SipHasher13,
+    shards: Box<[HashTable<u32>]>,
+    slab: Slab,
+    order: OrderIndex,
+    len: usize,
+}
+
+impl KeyTable {
+    /// An empty table, hashed under a seed.
+    pub(super) fn new((key0, key1): (u64, u64)) -> Self {
+        Self {
+            hasher: SipHasher13::new_with_keys(key0, key1),
+            shards: (0..SHARDS).map(|_| HashTable::new()).collect(),
+            slab: Slab::new(),
+            order: OrderIndex::default(),
+            len: 0,
+        }
+    }
+
+    /// How many keys there are.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// A key's record.
+    pub(super) fn get(&self, key: &[u8]) -> Option<&KeyRecord> {
+        let hash = self.hasher.hash(key);
+        let slot = self.shards[shard(hash)].find(hash, |&slot| **self.slab.key(slot) == *key)?;
+        Some(self.slab.get(*slot).1)
+    }
+
+    /// Sets a key's record, and hands out the one before.
+    pub(super) fn put(&mut self, key: &Blob, record: KeyRecord) -> Option<KeyRecord> {
+        let hash = self.hasher.hash(key);
+        let table = &mut self.shards[shard(hash)];
+        if let Some(&slot) = table.find(hash, |&slot| self.slab.key(slot) == key) {
+            return Some(std::mem::replace(self.slab.record_mut(slot), record));
+        }
+        let slot = self.slab.insert(key.clone(), record);
+        table.insert_unique(hash, slot, |&other| self.hasher.hash(self.slab.key(other)));
+        self.order.insert(slot, &self.slab);
+        self.len += 1;
+        None
+    }
+
+    /// Removes a key, and hands out its record.
+    pub(super) fn remove(&mut self, key: &[u8]) -> Option<KeyRecord> {
+        let hash = self.hasher.hash(key);
+        let entry = self.shards[shard(hash)].find_entry(hash, |&slot| **self.slab.key(slot) == *key).ok()?;
+        let (slot, _) = entry.remove();
+        self.order.remove(slot, &self.slab);
+        self.len -= 1;
+        Some(self.slab.remove(slot).1)
+    }
+
+    /// The keys at or after a bound with their records, in order.
+    pub(super) fn range<'a>(
+        &'a self,
+        from: Bound<&[u8]>,
+    ) -> impl Iterator<Item = (&'a Blob, &'a KeyRecord)> + use<'a> {
+        self.order.range(from, &self.slab).map(|slot| self.slab.get(slot))
+    }
+}
+
+/// Which table. Bits from the middle: the tables themselves use the lowest and the highest.
+fn shard(hash: u64) -> usize {
+    (hash >> 40) as usize % SHARDS
+}

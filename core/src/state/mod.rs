@@ -1,0 +1,296 @@
+//! The replicated state: what committed entries made, and what appended entries will make of it.
+//!
+//! Two layers. The *base* is the committed state. Over it lies *pending*: per row the newest value that an
+//! appended, not yet committed entry gave it, and that entry's index. A command is evaluated through a
+//! [`View`], which reads pending over base, notes what the reply depends on, and collects a *draft* of
+//! effects on top. Committing an entry folds its effects into the base and drops the pending rows that it
+//! wrote last. Losing the term drops pending; a new leader appends its whole tail again before it evaluates
+//! anything.
+//!
+//! This module applies; it never decides what a command does, and never fails. What an effect does to a row
+//! is in `apply.rs`, the same for every layer.
+//!
+//! | file | job |
+//! |---|---|
+//! | `effect.rs`, `codec.rs` | entries and effects, and their bytes |
+//! | `apply.rs` | what an effect does to rows |
+//! | `base.rs`, `key_table.rs`, `slab.rs`, `order.rs` | the committed state |
+//! | `overlay.rs`, `layered.rs`, `tail.rs` | pending, and the two writers: append and fold |
+//! | `tracked.rs`, `view.rs`, `draft.rs` | reading with dependencies, and the draft |
+//! | `digest.rs` | one number for the committed state |
+
+pub mod codec;
+pub mod effect;
+pub mod view;
+
+mod apply;
+mod base;
+mod digest;
+mod draft;
+mod key_table;
+mod layered;
+mod order;
+mod overlay;
+mod slab;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod tracked;
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use crate::access::user::User;
+use crate::time::Millis;
+use crate::types::{Blob, BootNumber, Index};
+use apply::{Place, apply};
+use base::Base;
+use effect::{Deadline, Effect, Entry, Founding};
+use layered::{Append, Fold};
+use overlay::Overlay;
+use tail::Tail;
+pub use view::{Dependency, Finished, Forwarded, View};
+
+/// A key's record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyRecord {
+    /// The value.
+    pub value: Blob,
+    /// The index of the entry that wrote value or deadline last.
+    pub revision: Index,
+    /// When the key goes, if ever.
+    pub deadline: Option<Deadline>,
+}
+
+/// A session's header. The answers that it keeps are rows of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionRecord {
+    /// Whose.
+    pub user: Blob,
+    /// How long it lives without a logged step, in cluster milliseconds.
+    pub ttl: u64,
+    /// The client holds the answers of all commands up to here; they are forgotten.
+    pub floor: u64,
+    /// The highest sequence that was executed.
+    pub last: u64,
+    /// The time of the last logged step, or of the opening.
+    pub active: Millis,
+}
+
+/// What is known about the commands that a node forwarded, but for their answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ForwardHead {
+    /// The node's newest boot that forwarded anything.
+    boot: BootNumber,
+    /// The node holds the answers up to here.
+    floor: u64,
+    /// The highest number that was logged.
+    last: u64,
+}
+
+/// The replicated state.
+#[derive(Clone)]
+pub struct State {
+    base: Base,
+    pending: Pending,
+    tail: Tail,
+}
+
+/// What entries that are appended and not committed have changed.
+#[derive(Clone, Default)]
+struct Pending {
+    rows: Overlay,
+    /// The times of these entries, the first one's index being the committed one's successor.
+    times: VecDeque<Millis>,
+}
+
+impl State {
+    /// The state before the first entry, its keys hashed under a secret seed from the boot record. The seed
+    /// changes nothing that can be seen.
+    #[must_use]
+    pub fn new(hash_seed: (u64, u64)) -> Self {
+        Self { base: Base::new(hash_seed), pending: Pending::default(), tail: Tail::default() }
+    }
+
+    /// Takes an appended entry into pending.
+    ///
+    /// # Panics
+    /// Unless `index` follows the tail, or if the entry's time lies before the tail's.
+    pub fn append(&mut self, index: Index, entry: &Entry) {
+        assert_eq!(index, self.tail().next(), "entries are appended in the order of the log, none left out");
+        self.assert_time(self.tail.time, entry);
+        let State { base, pending, tail } = self;
+        let mut rows = Append { base, pending: &mut pending.rows, tail, index };
+        for effect in &entry.effects {
+            apply(&mut rows, Place { index, time: entry.time }, effect);
+        }
+        tail.time = entry.time;
+        pending.times.push_back(entry.time);
+    }
+
+    /// Folds a committed entry into the base. If anything is pending, this entry is the first of it, and its
+    /// rows leave pending.
+    ///
+    /// # Panics
+    /// Unless `index` follows the committed one, or if the entry's time lies before that one's.
+    pub fn commit(&mut self, index: Index, entry: &Entry) {
+        assert_eq!(index, self.base.committed.next(), "entries are committed in the order of the log");
+        self.assert_time(self.base.time, entry);
+        let State { base, pending, tail } = self;
+        let appended = pending.times.pop_front();
+        if let Some(time) = appended {
+            assert_eq!(time, entry.time, "the entry that is committed is the one that was appended");
+        } else {
+            tail.time = entry.time;
+        }
+        let mut rows = Fold {
+            base,
+            pending: &mut pending.rows,
+            tail: if appended.is_some() { None } else { Some(tail) },
+            index,
+        };
+        for effect in &entry.effects {
+            apply(&mut rows, Place { index, time: entry.time }, effect);
+        }
+        base.committed = index;
+        base.time = entry.time;
+        let settled = !pending.times.is_empty() || pending.rows.len() == 0;
+        assert!(settled, "once every entry is committed, no row is pending");
+    }
+
+    /// Forgets everything that is appended and not committed: the term is lost, and what becomes of these
+    /// entries is for others to say.
+    pub fn drop_pending(&mut self) {
+        let Pending { rows, times: _ } = std::mem::take(&mut self.pending);
+        for (key, row) in rows.keys.iter() {
+            let dropped = row.value.as_ref().and_then(|record| record.deadline);
+            let stays = self.base.keys.get(key).and_then(|record| record.deadline);
+            self.tail.key_changed(key, dropped, stays);
+        }
+        for (&id, row) in rows.sessions.iter() {
+            let dropped = row.value.as_ref().map(tail::session_due);
+            let stays = self.base.sessions().get(&id).map(tail::session_due);
+            self.tail.session_changed(id, dropped, stays);
+        }
+        self.tail.time = self.base.time;
+        self.tail.sessions_counted_at = self.base.committed;
+    }
+
+    /// The last committed entry's index.
+    #[must_use]
+    pub fn committed(&self) -> Index {
+        self.base.committed
+    }
+
+    /// The last appended entry's index; the committed one if nothing is pending.
+    #[must_use]
+    pub fn tail(&self) -> Index {
+        Index(self.base.committed.0 + self.pending.times.len() as u64)
+    }
+
+    /// The last logged time, at the tail.
+    #[must_use]
+    pub fn time(&self) -> Millis {
+        self.tail.time
+    }
+
+    /// The committed feature level.
+    #[must_use]
+    pub fn level(&self) -> u32 {
+        self.base.level
+    }
+
+    /// Who founded the cluster, if that is committed.
+    #[must_use]
+    pub fn founding(&self) -> Option<&Founding> {
+        self.base.founding.as_ref()
+    }
+
+    /// One number for the committed state and its index: equal on replicas at the same index, whatever way
+    /// they came there. Walks the whole state in order; for tests and the simulator.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        digest::digest(&self.base)
+    }
+
+    /// The earliest moment at which a key or session is due, pending changes included.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Millis> {
+        self.tail.next_due()
+    }
+
+    /// The effects that remove what is due at `now`, at most `max`; empty when nothing is.
+    #[must_use]
+    pub fn due(&self, now: Millis, max: usize) -> Vec<Effect> {
+        self.tail.due(now, max)
+    }
+
+    /// A view for one command that is evaluated at the cluster time `now`.
+    ///
+    /// # Panics
+    /// If `now` lies before the last logged time.
+    pub fn view(&self, now: Millis) -> View<'_> {
+        View::new(self, now)
+    }
+
+    /// How many keys are committed.
+    #[must_use]
+    pub fn key_count(&self) -> usize {
+        self.base.keys.len()
+    }
+
+    /// How many sessions are committed.
+    #[must_use]
+    pub fn session_count(&self) -> usize {
+        self.base.sessions().len()
+    }
+
+    /// How many users are committed.
+    #[must_use]
+    pub fn user_count(&self) -> usize {
+        self.base.users.len()
+    }
+
+    /// A committed user.
+    #[must_use]
+    pub fn committed_user(&self, name: &[u8]) -> Option<&User> {
+        self.base.users.get(name).map(|user| &**user)
+    }
+
+    /// The committed keys, in order.
+    pub fn iter_keys(&self) -> impl Iterator<Item = (&Blob, &KeyRecord)> {
+        self.base.keys.range(std::ops::Bound::Unbounded)
+    }
+
+    /// The first entry, the committed one or after it, that was logged at the tail's time.
+    fn time_logged_at(&self) -> Index {
+        if self.base.time == self.tail.time {
+            return self.base.committed;
+        }
+        let earlier = self.pending.times.partition_point(|time| *time < self.tail.time);
+        Index(self.base.committed.0 + earlier as u64 + 1)
+    }
+
+    fn assert_time(&self, last: Millis, entry: &Entry) {
+        assert!(entry.time >= last, "cluster time never goes back: {} was logged after {last}", entry.time);
+    }
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::new((0, 0))
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State")
+            .field("committed", &self.committed())
+            .field("tail", &self.tail())
+            .field("time", &self.time())
+            .field("keys", &self.key_count())
+            .field("sessions", &self.session_count())
+            .field("users", &self.user_count())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,88 @@
+//! What is kept about base and pending taken together, so that asking for it never walks either: what is due
+//! when, and how many sessions there are.
+//!
+//! Due rows are those of the newest value of each row. An expiry that is appended but not committed has left
+//! this index already, so that nobody proposes it twice.
+
+use std::collections::BTreeSet;
+
+use super::SessionRecord;
+use super::effect::{Deadline, DeleteCause, Effect};
+use crate::time::Millis;
+use crate::types::{Blob, Index, SessionId};
+
+/// Facts about the state at the end of the log.
+#[derive(Clone, Default)]
+pub(super) struct Tail {
+    /// The last logged time.
+    pub(super) time: Millis,
+    /// The newest entry that opened or ended a session.
+    pub(super) sessions_counted_at: Index,
+    due_keys: BTreeSet<(Millis, Blob)>,
+    due_sessions: BTreeSet<(Millis, SessionId)>,
+}
+
+impl Tail {
+    /// Whether any key has a deadline.
+    pub(super) fn has_due_keys(&self) -> bool {
+        !self.due_keys.is_empty()
+    }
+
+    /// How many sessions there are.
+    pub(super) fn sessions(&self) -> usize {
+        self.due_sessions.len()
+    }
+
+    /// A key's deadline is another one; none also stands for a missing key.
+    pub(super) fn key_changed(&mut self, key: &Blob, old: Option<Deadline>, new: Option<Deadline>) {
+        let (old, new) = (old.map(Deadline::due), new.map(Deadline::due));
+        if old == new {
+            return;
+        }
+        if let Some(old) = old {
+            let known = self.due_keys.remove(&(old, key.clone()));
+            assert!(known, "every key with a deadline is in the due index");
+        }
+        if let Some(new) = new {
+            self.due_keys.insert((new, key.clone()));
+        }
+    }
+
+    /// A session's header is another one; none stands for a missing session.
+    pub(super) fn session_changed(&mut self, id: SessionId, old: Option<Millis>, new: Option<Millis>) {
+        if old == new {
+            return;
+        }
+        if let Some(old) = old {
+            let known = self.due_sessions.remove(&(old, id));
+            assert!(known, "every session is in the due index");
+        }
+        if let Some(new) = new {
+            self.due_sessions.insert((new, id));
+        }
+    }
+
+    /// The earliest moment at which something is due.
+    pub(super) fn next_due(&self) -> Option<Millis> {
+        let key = self.due_keys.first().map(|(due, _)| *due);
+        let session = self.due_sessions.first().map(|(due, _)| *due);
+        match (key, session) {
+            (Some(key), Some(session)) => Some(key.min(session)),
+            (one, None) | (None, one) => one,
+        }
+    }
+
+    /// The effects of what is due, at most `max`: keys first, each kind in the order of its time.
+    pub(super) fn due(&self, now: Millis, max: usize) -> Vec<Effect> {
+        let keys = self.due_keys.iter().take_while(|(due, _)| *due <= now);
+        let keys = keys.map(|(_, key)| Effect::Delete { key: key.clone(), cause: DeleteCause::Expired });
+        let sessions = self.due_sessions.iter().take_while(|(due, _)| *due <= now);
+        let sessions = sessions.map(|(_, id)| Effect::SessionEnded { id: *id, cause: DeleteCause::Expired });
+        keys.chain(sessions).take(max).collect()
+    }
+}
+
+/// When a session is due.
+pub(super) fn session_due(record: &SessionRecord) -> Millis {
+    Millis(record.active.0.saturating_add(record.ttl))
+}

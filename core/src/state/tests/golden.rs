@@ -1,0 +1,94 @@
+//! The bytes of entries are pinned: a change of any line in `corpus/formats/entries.txt` makes old logs
+//! unreadable, and needs a new version of the layout.
+
+use std::fmt::Write;
+
+use super::*;
+use crate::access::user::{Grant, Pattern, Permission, User};
+use crate::error::{ErrorCode, Failure};
+use crate::state::effect::Founding;
+use crate::types::{ClusterId, Incarnation};
+
+const GOLDEN: &str = include_str!("../../../../corpus/formats/entries.txt");
+
+fn stored(outcome: crate::reply::Outcome) -> StoredReply {
+    StoredReply { outcome, digest: 0x0102_0304_0506_0708 }
+}
+
+fn founding() -> Effect {
+    Effect::Founded(Founding {
+        cluster: ClusterId(0xfeed),
+        name: "steadfast".into(),
+        members: vec![(NodeId(1), Incarnation(300)), (NodeId(2), Incarnation(u64::MAX))],
+    })
+}
+
+fn samples() -> Vec<(&'static str, Entry)> {
+    let every_value = Value::List(vec![
+        Value::Nil,
+        Value::ok(),
+        Value::Int(-1),
+        Value::Bytes("v".into()),
+        Value::Map(vec![("n".into(), Value::Int(64))]),
+    ]);
+    let failure = Failure::new(ErrorCode::Denied, "no");
+    let grants = vec![
+        Grant { pattern: Pattern::Exact("k".into()), permission: Permission::Read },
+        Grant { pattern: Pattern::Prefix("p/".into()), permission: Permission::Write },
+        Grant { pattern: Pattern::Prefix("".into()), permission: Permission::Admin },
+    ];
+    let ann = User { generation: Index(200), password: "$argon2id$".into(), grants };
+    let session = |seq, reply| Effect::SessionStepped { id: SessionId(9), seq, floor: 1, reply };
+    let boot = (Incarnation(2), BootNumber(3));
+    let forwarded =
+        Effect::Forwarded { origin: boot.0, boot: boot.1, seq: 4, floor: 3, reply: stored(Ok(Value::Nil)) };
+    let with = |cause, effects| Entry { time: Millis(1_700_000_000_000), cause, effects };
+    let one = |effect| with(Cause::Command, vec![effect]);
+    vec![
+        ("a term's first entry", with(Cause::TermStart, vec![])),
+        ("the clock", with(Cause::Clock, vec![])),
+        ("founded", with(Cause::System, vec![founding(), Effect::Level(1)])),
+        ("put", one(put("key", "value"))),
+        ("put with a deadline", one(put_until("key", "value", 1_700_000_060_000, 121))),
+        ("delete", one(delete("key"))),
+        ("expiry", with(Cause::Expiry, vec![expired("key"), expired("other")])),
+        ("redate", one(redate("key", deadline(5, 1)))),
+        ("persist", one(redate("key", None))),
+        ("session opened", one(opened("ann", 600_000))),
+        ("session stepped, every value", one(session(2, stored(Ok(every_value))))),
+        ("session stepped, a failure", one(session(3, stored(Err(failure))))),
+        ("session ended", one(ended(9))),
+        ("forwarded", one(forwarded)),
+        ("user put", one(Effect::UserPut { name: "ann".into(), user: ann })),
+        ("user removed", one(Effect::UserRemoved { name: "ann".into() })),
+    ]
+}
+
+fn written() -> String {
+    let mut text = String::new();
+    for (name, entry) in samples() {
+        let hex = entry.encode().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+        writeln!(text, "{name}: {hex}").expect("memory takes whatever is written");
+    }
+    text
+}
+
+#[test]
+fn the_bytes_of_entries_are_those_of_the_golden_file() {
+    let golden: String =
+        GOLDEN.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect();
+    assert_eq!(written(), golden);
+}
+
+#[test]
+fn the_golden_file_is_read_as_it_was_meant() {
+    let lines: Vec<&str> = GOLDEN.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(lines.len(), samples().len());
+    for ((name, entry), line) in samples().into_iter().zip(lines) {
+        let (found, hex) = line.split_once(": ").expect("a line is a name and bytes");
+        let bytes: Vec<u8> = (0..hex.len() / 2)
+            .map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).expect("hexadecimal digits"))
+            .collect();
+        assert_eq!((found, Entry::decode(&bytes)), (name, Ok(entry)));
+    }
+}

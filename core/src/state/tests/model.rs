@@ -1,0 +1,264 @@
+//! Random logs, appended, committed, lost and rebuilt in random ways, against the naive model.
+
+use std::sync::Arc;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::super::State;
+use super::super::effect::{Cause, Deadline, DeleteCause, Effect, Entry, Founding, StoredReply};
+use super::super::view::Forwarded;
+use super::naive::Naive;
+use crate::error::{ErrorCode, Failure};
+use crate::reply::Value;
+use crate::time::Millis;
+use crate::types::{Blob, BootNumber, ClusterId, Incarnation, Index, NodeId, SessionId};
+
+/// Short ones, one with another as prefix, the empty one, and some beyond what a blob holds in itself.
+const KEYS: [&str; 7] = ["", "a", "ab", "b/1", "b/2", "b/a-key-of-more-than-22-bytes", "c"];
+
+#[derive(Clone, Debug)]
+enum Step {
+    Append {
+        passed: u64,
+        effects: Vec<Effect>,
+    },
+    CommitOne,
+    CommitAll,
+    /// As a follower does: committed without having been pending.
+    AppendAndCommit {
+        passed: u64,
+        effects: Vec<Effect>,
+    },
+    /// The term is lost, and the next leader rebuilds pending from the same tail.
+    Rebuild,
+    /// The term is lost, and another leader's log has none of the tail.
+    Lose,
+}
+
+fn key() -> impl Strategy<Value = Blob> {
+    prop::sample::select(&KEYS[..]).prop_map(Blob::from)
+}
+
+fn deadline() -> impl Strategy<Value = Option<Deadline>> {
+    prop::option::of((0..200u64, 0..3u32).prop_map(|(at, slack)| Deadline { at: Millis(at), slack }))
+}
+
+fn reply() -> impl Strategy<Value = StoredReply> {
+    let failure = Failure::new(ErrorCode::Denied, "no");
+    let outcome = prop_oneof![any::<i64>().prop_map(|n| Ok(Value::Int(n))), Just(Err(failure))];
+    (outcome, any::<u64>()).prop_map(|(outcome, digest)| StoredReply { outcome, digest })
+}
+
+fn cause() -> impl Strategy<Value = DeleteCause> {
+    prop_oneof![Just(DeleteCause::Deleted), Just(DeleteCause::Expired)]
+}
+
+pub(super) fn effect() -> impl Strategy<Value = Effect> {
+    let user = || prop::sample::select(&["root", "ann", "a-name-of-more-than-22-bytes"][..]);
+    let id = || (1..30u64).prop_map(SessionId);
+    prop_oneof![
+        6 => (key(), "[a-z]{0,30}", deadline()).prop_map(|(key, value, deadline)| Effect::Put {
+            key,
+            value: value.into(),
+            deadline
+        }),
+        3 => (key(), cause()).prop_map(|(key, cause)| Effect::Delete { key, cause }),
+        2 => (key(), deadline()).prop_map(|(key, deadline)| Effect::Redate { key, deadline }),
+        3 => (user(), 0..150u64).prop_map(|(user, ttl)| Effect::SessionOpened { user: user.into(), ttl }),
+        6 => (id(), 1..6u64, 0..4u64, reply())
+            .prop_map(|(id, seq, floor, reply)| Effect::SessionStepped { id, seq, floor, reply }),
+        1 => (id(), cause()).prop_map(|(id, cause)| Effect::SessionEnded { id, cause }),
+        4 => (1..3u64, 1..4u64, 1..6u64, 0..4u64, reply()).prop_map(|(node, boot, seq, floor, reply)| {
+            Effect::Forwarded { origin: Incarnation(node), boot: BootNumber(boot), seq, floor, reply }
+        }),
+        2 => (user(), 0..9u64)
+            .prop_map(|(name, n)| Effect::UserPut { name: name.into(), user: super::user(n) }),
+        1 => user().prop_map(|name| Effect::UserRemoved { name: name.into() }),
+        1 => (0..5u32).prop_map(Effect::Level),
+        1 => any::<u128>().prop_map(|id| Effect::Founded(Founding {
+            cluster: ClusterId(id),
+            name: "steadfast".into(),
+            members: vec![(NodeId(1), Incarnation(id as u64))],
+        })),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let work = || (0..20u64, vec(effect(), 0..4));
+    prop_oneof![
+        8 => work().prop_map(|(passed, effects)| Step::Append { passed, effects }),
+        4 => Just(Step::CommitOne),
+        1 => Just(Step::CommitAll),
+        2 => work().prop_map(|(passed, effects)| Step::AppendAndCommit { passed, effects }),
+        1 => Just(Step::Rebuild),
+        1 => Just(Step::Lose),
+    ]
+}
+
+/// A state with the log that it stands for.
+struct Pair {
+    state: State,
+    log: Vec<Entry>,
+}
+
+impl Pair {
+    fn log(&mut self, passed: u64, effects: Vec<Effect>) {
+        let time = Millis(self.log.last().map_or(0, |last| last.time.0) + passed);
+        self.log.push(Entry { time, cause: Cause::Command, effects });
+    }
+
+    fn append_rest(&mut self) {
+        for at in self.state.tail().0 as usize..self.log.len() {
+            self.state.append(Index(at as u64 + 1), &self.log[at]);
+        }
+    }
+
+    fn commit(&mut self, upto: usize) {
+        for at in self.state.committed().0 as usize..upto {
+            self.state.commit(Index(at as u64 + 1), &self.log[at]);
+        }
+    }
+
+    fn run(&mut self, step: Step) {
+        let committed = self.state.committed().0 as usize;
+        match step {
+            Step::Append { passed, effects } => {
+                self.log(passed, effects);
+                self.append_rest();
+            }
+            Step::CommitOne => self.commit(self.log.len().min(committed + 1)),
+            Step::CommitAll => self.commit(self.log.len()),
+            Step::AppendAndCommit { passed, effects } => {
+                self.commit(self.log.len());
+                self.log(passed, effects);
+                self.commit(self.log.len());
+            }
+            Step::Rebuild => {
+                self.state.drop_pending();
+                self.append_rest();
+            }
+            Step::Lose => {
+                self.state.drop_pending();
+                self.log.truncate(committed);
+            }
+        }
+    }
+
+    fn check(&self) {
+        let state = &self.state;
+        assert_eq!(state.tail().0 as usize, self.log.len());
+        let base = Naive::of(&self.log[..state.committed().0 as usize]);
+        assert!(state.iter_keys().eq(base.keys.iter()), "committed keys");
+        assert_eq!(state.key_count(), base.keys.len());
+        assert_eq!(state.session_count(), base.sessions.len());
+        assert_eq!(state.user_count(), base.users.len());
+        assert_eq!(state.level(), base.level);
+        assert_eq!(state.founding(), base.founding.as_ref());
+
+        let tail = Naive::of(&self.log);
+        assert_eq!(state.time(), tail.time);
+        assert_eq!(state.next_due(), tail.next_due());
+        self.check_keys(&tail);
+        self.check_sessions(&tail);
+        self.check_forwards(&tail);
+        let mut view = state.view(state.time());
+        let users: Vec<_> = view.users().into_iter().map(|(name, user)| (name, (*user).clone())).collect();
+        assert!(users.iter().map(|(name, user)| (name, user)).eq(tail.users.iter()), "users");
+        assert_eq!(view.level(), tail.level);
+        let _ = view.finish();
+    }
+
+    /// The newest entry that touched one of these keys, if it is pending.
+    fn newest_touch<'k>(&self, tail: &Naive, keys: impl Iterator<Item = &'k Blob>) -> Index {
+        let touched = keys.filter_map(|key| tail.touched.get(key).copied());
+        touched.filter(|index| *index > self.state.committed()).max().unwrap_or_default()
+    }
+
+    fn check_keys(&self, tail: &Naive) {
+        let now = tail.time;
+        let live = |key: &Blob| {
+            let record = tail.keys.get(key)?;
+            (record.deadline.is_none_or(|deadline| deadline.due() > now)).then_some(record)
+        };
+        for key in KEYS.map(Blob::from) {
+            let mut view = self.state.view(now);
+            assert_eq!(view.key(&key).as_ref(), live(&key), "key {key}");
+            let finished = view.finish();
+            let due = tail.keys.contains_key(&key) && live(&key).is_none();
+            assert_eq!(finished.effects.len(), usize::from(due), "a due key's deletion is drafted");
+            let expected = self.newest_touch(tail, std::iter::once(&key));
+            assert_eq!(finished.dependency.index(), expected, "dependency of key {key}");
+        }
+        for prefix in ["", "a", "b/", "zz"] {
+            let mut view = self.state.view(now);
+            let found = view.scan(prefix.as_bytes(), None, usize::MAX);
+            let within =
+                || KEYS.iter().map(|key| Blob::from(*key)).filter(|key| key.starts_with(prefix.as_bytes()));
+            let mut expected: Vec<Blob> = within().filter(|key| live(key).is_some()).collect();
+            expected.sort();
+            assert_eq!(found, expected, "scan of {prefix}");
+            let keys: Vec<Blob> = within().collect();
+            let expected = self.newest_touch(tail, keys.iter());
+            assert_eq!(view.finish().dependency.index(), expected, "dependency of the scan of {prefix}");
+        }
+    }
+
+    fn check_sessions(&self, tail: &Naive) {
+        let now = tail.time;
+        let mut view = self.state.view(now);
+        assert_eq!(view.session_count(), tail.sessions.len());
+        for id in 1..=self.log.len() as u64 {
+            let session = tail.sessions.get(&id);
+            let session = session.filter(|it| it.record.active.0.saturating_add(it.record.ttl) > now.0);
+            assert_eq!(view.session(SessionId(id)).as_ref(), session.map(|session| &session.record));
+            for seq in 0..7 {
+                let expected = session.and_then(|session| session.replies.get(&seq).cloned());
+                let found = view.session_reply(SessionId(id), seq);
+                assert_eq!(found.map(|(index, reply)| (index, (*reply).clone())), expected);
+            }
+        }
+        let _ = view.finish();
+    }
+
+    fn check_forwards(&self, tail: &Naive) {
+        let mut view = self.state.view(tail.time);
+        for (node, boot, seq) in
+            (1..3).flat_map(|node| (1..5).flat_map(move |boot| (0..7).map(move |seq| (node, boot, seq))))
+        {
+            let expected = match tail.forwards.get(&node) {
+                Some(known) if known.boot > boot => Forwarded::OldBoot,
+                Some(known) if known.boot == boot && seq <= known.floor => Forwarded::Stale,
+                Some(known) if known.boot == boot => {
+                    known.replies.get(&seq).map_or(Forwarded::New, |(index, reply)| Forwarded::Known {
+                        index: *index,
+                        reply: Arc::new(reply.clone()),
+                    })
+                }
+                Some(_) | None => Forwarded::New,
+            };
+            assert_eq!(view.forwarded(Incarnation(node), BootNumber(boot), seq), expected);
+        }
+        let _ = view.finish();
+    }
+}
+
+proptest! {
+    #![proptest_config(super::cases(1000))]
+
+    #[test]
+    fn any_history_of_appends_commits_and_losses_agrees_with_the_naive_model(
+        steps in vec(step(), 1..40),
+    ) {
+        let mut pair = Pair { state: State::new((1, 2)), log: Vec::new() };
+        for step in steps {
+            pair.run(step);
+            pair.check();
+        }
+        let mut replayed = State::new((3, 4));
+        for (at, entry) in pair.log[..pair.state.committed().0 as usize].iter().enumerate() {
+            replayed.commit(Index(at as u64 + 1), entry);
+        }
+        prop_assert_eq!(replayed.digest(), pair.state.digest(), "the log replayed from nothing");
+    }
+}

@@ -1,0 +1,106 @@
+//! A naive model of the state: a log and plain maps, built anew from the first entry for every question.
+
+use std::collections::BTreeMap;
+
+use super::super::effect::{Deadline, Effect, Entry, Founding, StoredReply};
+use super::super::{KeyRecord, SessionRecord};
+use crate::access::user::User;
+use crate::time::Millis;
+use crate::types::{Blob, Index};
+
+/// What a log has made.
+#[derive(Default)]
+pub(super) struct Naive {
+    pub(super) keys: BTreeMap<Blob, KeyRecord>,
+    /// Who wrote or removed a key last.
+    pub(super) touched: BTreeMap<Blob, Index>,
+    pub(super) sessions: BTreeMap<u64, NaiveSession>,
+    pub(super) forwards: BTreeMap<u64, NaiveForwards>,
+    pub(super) users: BTreeMap<Blob, User>,
+    pub(super) level: u32,
+    pub(super) founding: Option<Founding>,
+    pub(super) time: Millis,
+}
+
+pub(super) struct NaiveSession {
+    pub(super) record: SessionRecord,
+    pub(super) replies: BTreeMap<u64, (Index, StoredReply)>,
+}
+
+#[derive(Default)]
+pub(super) struct NaiveForwards {
+    pub(super) boot: u64,
+    pub(super) floor: u64,
+    pub(super) replies: BTreeMap<u64, (Index, StoredReply)>,
+}
+
+impl Naive {
+    pub(super) fn of(log: &[Entry]) -> Self {
+        let mut model = Self::default();
+        for (at, entry) in log.iter().enumerate() {
+            model.time = entry.time;
+            for effect in &entry.effects {
+                model.apply(Index(at as u64 + 1), entry.time, effect);
+            }
+        }
+        model
+    }
+
+    fn apply(&mut self, index: Index, time: Millis, effect: &Effect) {
+        match effect.clone() {
+            Effect::Founded(founding) => self.founding = Some(founding),
+            Effect::Level(level) => self.level = level,
+            Effect::Put { key, value, deadline } => {
+                self.touched.insert(key.clone(), index);
+                self.keys.insert(key, KeyRecord { value, revision: index, deadline });
+            }
+            Effect::Delete { key, .. } => {
+                self.keys.remove(&key);
+                self.touched.insert(key, index);
+            }
+            Effect::Redate { key, deadline } => {
+                if let Some(record) = self.keys.get_mut(&key) {
+                    record.deadline = deadline;
+                    record.revision = index;
+                    self.touched.insert(key, index);
+                }
+            }
+            Effect::SessionOpened { user, ttl } => {
+                let record = SessionRecord { user, ttl, floor: 0, last: 0, active: time };
+                self.sessions.insert(index.0, NaiveSession { record, replies: BTreeMap::new() });
+            }
+            Effect::SessionStepped { id, seq, floor, reply } => {
+                if let Some(session) = self.sessions.get_mut(&id.0) {
+                    session.record.floor = session.record.floor.max(floor);
+                    session.record.last = session.record.last.max(seq);
+                    session.record.active = time;
+                    session.replies.insert(seq, (index, reply));
+                    session.replies.retain(|seq, _| *seq > session.record.floor);
+                }
+            }
+            Effect::SessionEnded { id, .. } => drop(self.sessions.remove(&id.0)),
+            Effect::Forwarded { origin: node, boot, seq, floor, reply } => {
+                let forwards = self.forwards.entry(node.0).or_default();
+                if boot.0 > forwards.boot {
+                    *forwards = NaiveForwards { boot: boot.0, ..NaiveForwards::default() };
+                }
+                if boot.0 == forwards.boot {
+                    forwards.floor = forwards.floor.max(floor);
+                    forwards.replies.insert(seq, (index, reply));
+                    forwards.replies.retain(|seq, _| *seq > forwards.floor);
+                }
+            }
+            Effect::UserPut { name, user } => drop(self.users.insert(name, user)),
+            Effect::UserRemoved { name } => drop(self.users.remove(&name)),
+        }
+    }
+
+    /// The earliest moment at which something is due.
+    pub(super) fn next_due(&self) -> Option<Millis> {
+        let keys = self.keys.values().filter_map(|record| record.deadline.map(Deadline::due));
+        let sessions = self.sessions.values();
+        let sessions =
+            sessions.map(|session| Millis(session.record.active.0.saturating_add(session.record.ttl)));
+        keys.chain(sessions).min()
+    }
+}

@@ -1,0 +1,199 @@
+//! Reading pending over base, for one evaluation. Whoever evaluates reaches the state through this type
+//! alone, and each of its methods notes the newest pending entry behind what it hands out: behind values,
+//! absences, tombstones, and for a walk every row that it passed. So no reply can leave before what it saw
+//! is committed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::iter::Peekable;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::base::Stored;
+use super::effect::StoredReply;
+use super::overlay::{Layer, Row};
+use super::{ForwardHead, KeyRecord, SessionRecord, State};
+use crate::access::user::User;
+use crate::time::Millis;
+use crate::types::{Blob, BootNumber, Incarnation, Index, SessionId};
+
+/// The state at the tail, and what was seen of it.
+pub(super) struct Tracked<'a> {
+    state: &'a State,
+    /// The newest pending entry behind anything seen; zero if there is none.
+    newest: Index,
+}
+
+impl<'a> Tracked<'a> {
+    pub(super) fn new(state: &'a State) -> Self {
+        Self { state, newest: Index::default() }
+    }
+
+    /// The newest pending entry behind anything seen; zero if there is none.
+    pub(super) fn newest(&self) -> Index {
+        self.newest
+    }
+
+    /// The index that the command's own entry will have, for evaluation and append are one step.
+    pub(super) fn next_index(&self) -> Index {
+        self.state.tail().next()
+    }
+
+    /// Notes that the time `now` was shown. If the log has not come there yet, the command will be logged.
+    pub(super) fn time(&mut self, now: Millis) {
+        if now == self.state.time() {
+            self.note(self.state.time_logged_at());
+        }
+    }
+
+    pub(super) fn key(&mut self, key: &[u8]) -> Option<&'a KeyRecord> {
+        match self.row(&self.state.pending.rows.keys, key) {
+            Some(row) => row.value.as_ref(),
+            None => self.state.base.keys.get(key),
+        }
+    }
+
+    /// The keys at or after a bound that begin with a prefix, in order, tombstones included. A row is noted
+    /// when it is handed out.
+    pub(super) fn walk(&mut self, from: Bound<&[u8]>, prefix: &[u8]) -> Walk<'a, '_> {
+        let base = self.state.base.keys.range(from);
+        let pending = self.state.pending.rows.keys.range(from);
+        Walk { base: boxed(base, prefix), pending: boxed(pending, prefix), tracked: self }
+    }
+
+    pub(super) fn session(&mut self, id: SessionId) -> Option<&'a SessionRecord> {
+        match self.row(&self.state.pending.rows.sessions, &id) {
+            Some(row) => row.value.as_ref(),
+            None => self.state.base.sessions().get(&id),
+        }
+    }
+
+    /// A stored answer, if the session's header (which the caller has read) lets it be asked for.
+    pub(super) fn reply(&mut self, id: SessionId, seq: u64) -> Option<Stored> {
+        match self.row(&self.state.pending.rows.replies, &(id, seq)) {
+            Some(row) => stored(row),
+            None => self.state.base.replies().get(&(id, seq)).cloned(),
+        }
+    }
+
+    pub(super) fn session_count(&mut self) -> usize {
+        self.note(self.state.tail.sessions_counted_at);
+        self.state.tail.sessions()
+    }
+
+    /// The sessions of a user.
+    pub(super) fn sessions_of(&mut self, user: &[u8]) -> BTreeSet<SessionId> {
+        let base = &self.state.base;
+        let mut ids: BTreeSet<SessionId> = base.sessions_of(user).collect();
+        for (&id, row) in self.state.pending.rows.sessions.iter() {
+            match &row.value {
+                Some(record) if *record.user == *user => ids.insert(id),
+                Some(_) => continue,
+                // A tombstone does not say whose session it was; the base may.
+                None if base.sessions().get(&id).is_some_and(|record| *record.user != *user) => continue,
+                None => ids.remove(&id),
+            };
+            self.note(row.index);
+        }
+        ids
+    }
+
+    pub(super) fn forward(&mut self, origin: Incarnation) -> Option<ForwardHead> {
+        match self.row(&self.state.pending.rows.forwards, &origin) {
+            Some(row) => row.value,
+            None => self.state.base.forwards.get(&origin).copied(),
+        }
+    }
+
+    /// A stored answer, if the origin's header (which the caller has read) lets it be asked for.
+    pub(super) fn forwarded(&mut self, origin: Incarnation, boot: BootNumber, seq: u64) -> Option<Stored> {
+        match self.row(&self.state.pending.rows.forwarded, &(origin, boot, seq)) {
+            Some(row) => stored(row),
+            None => self.state.base.forwarded().get(&(origin, boot, seq)).cloned(),
+        }
+    }
+
+    pub(super) fn user(&mut self, name: &[u8]) -> Option<&'a Arc<User>> {
+        match self.row(&self.state.pending.rows.users, name) {
+            Some(row) => row.value.as_ref(),
+            None => self.state.base.users.get(name),
+        }
+    }
+
+    pub(super) fn users(&mut self) -> BTreeMap<Blob, Arc<User>> {
+        let mut users = self.state.base.users.clone();
+        for (name, row) in self.state.pending.rows.users.iter() {
+            self.note(row.index);
+            match &row.value {
+                Some(user) => users.insert(name.clone(), Arc::clone(user)),
+                None => users.remove(name),
+            };
+        }
+        users
+    }
+
+    pub(super) fn level(&mut self) -> u32 {
+        match self.state.pending.rows.level.get() {
+            Some(&(index, level)) => {
+                self.note(index);
+                level
+            }
+            None => self.state.base.level,
+        }
+    }
+
+    /// The pending row, noted. Where there is none, the base decides, which is committed.
+    fn row<K, Q, T>(&mut self, layer: &'a Layer<K, T>, key: &Q) -> Option<&'a Row<T>>
+    where
+        K: Ord + Clone + std::borrow::Borrow<Q>,
+        Q: Ord + ?Sized,
+    {
+        let row = layer.get(key)?;
+        self.note(row.index);
+        Some(row)
+    }
+
+    fn note(&mut self, index: Index) {
+        if index > self.state.base.committed {
+            self.newest = self.newest.max(index);
+        }
+    }
+}
+
+type Rows<'a, T> = Peekable<Box<dyn Iterator<Item = (&'a Blob, T)> + 'a>>;
+
+/// Pending over base in the order of keys. Yields each key once, none for a tombstone.
+pub(super) struct Walk<'a, 't> {
+    base: Rows<'a, &'a KeyRecord>,
+    pending: Rows<'a, &'a Row<KeyRecord>>,
+    tracked: &'t mut Tracked<'a>,
+}
+
+impl<'a> Iterator for Walk<'a, '_> {
+    type Item = (&'a Blob, Option<&'a KeyRecord>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let base = self.base.peek().map(|(key, _)| *key);
+        let Some(&(key, row)) = self.pending.peek() else {
+            return self.base.next().map(|(key, record)| (key, Some(record)));
+        };
+        if base.is_some_and(|base| base < key) {
+            return self.base.next().map(|(key, record)| (key, Some(record)));
+        }
+        if base == Some(key) {
+            self.base.next();
+        }
+        self.pending.next();
+        self.tracked.note(row.index);
+        Some((key, row.value.as_ref()))
+    }
+}
+
+fn boxed<'a, T: 'a>(rows: impl Iterator<Item = (&'a Blob, T)> + 'a, prefix: &[u8]) -> Rows<'a, T> {
+    let prefix = Blob::from(prefix);
+    let rows = rows.take_while(move |(key, _)| key.starts_with(&prefix));
+    (Box::new(rows) as Box<dyn Iterator<Item = (&'a Blob, T)> + 'a>).peekable()
+}
+
+fn stored(row: &Row<Arc<StoredReply>>) -> Option<Stored> {
+    row.value.as_ref().map(|reply| (row.index, Arc::clone(reply)))
+}

@@ -1,0 +1,388 @@
+//! What one command sees of the state while it is evaluated, and the draft of its effects.
+//!
+//! A view reads the draft over pending over base. Every read records what it rests on (`tracked.rs`), and
+//! what is due at the command's time reads as absent, its removal becoming part of the draft. A view never
+//! changes the state: [`View::finish`] hands out effects, and logging them is for the caller, in the same step.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::apply::{Place, Rows, apply};
+use super::draft::Draft;
+use super::effect::{Deadline, DeleteCause, Effect, Founding, StoredReply};
+use super::tail::session_due;
+use super::tracked::Tracked;
+use super::{ForwardHead, KeyRecord, SessionRecord, State};
+use crate::access::user::User;
+use crate::time::Millis;
+use crate::types::{Blob, BootNumber, Incarnation, Index, SessionId};
+
+/// Most due keys that one scan deletes. It skips more, and then rests on the time instead.
+const SCAN_EXPIRES: usize = 256;
+
+/// The state as one command sees it, and its draft.
+#[must_use = "what a view has read is only known to be true once its dependency is committed: finish it"]
+pub struct View<'a> {
+    below: Tracked<'a>,
+    draft: Draft,
+    now: Millis,
+    time_consulted: bool,
+}
+
+/// The newest pending entry that a reply rests on. Only a view makes one, from all that it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "the reply must wait until this entry is committed"]
+pub struct Dependency(Index);
+
+impl Dependency {
+    /// The entry's index; zero if everything consulted was committed.
+    #[must_use]
+    pub fn index(self) -> Index {
+        self.0
+    }
+}
+
+/// What came of a view.
+#[derive(Debug)]
+#[must_use = "the effects are to be logged in this same step, and the reply waits for the dependency"]
+pub struct Finished {
+    /// What to log, in order. Empty if the command changed nothing.
+    pub effects: Vec<Effect>,
+    /// The newest pending entry behind anything consulted.
+    pub dependency: Dependency,
+    /// The reply shows the time or rests on it: if the command's time lies after the last logged one, it is
+    /// logged even without effects.
+    pub time_consulted: bool,
+}
+
+/// What is known about a forwarded command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Forwarded {
+    /// A later boot of the origin has forwarded commands: this one is answered to nobody.
+    OldBoot,
+    /// The node said that it holds this answer.
+    Stale,
+    /// It was executed.
+    Known {
+        /// The entry that stored the answer.
+        index: Index,
+        /// The answer.
+        reply: Arc<StoredReply>,
+    },
+    /// It was not executed.
+    New,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(state: &'a State, now: Millis) -> Self {
+        assert!(now >= state.time(), "cluster time never goes back: {now} lies before {}", state.time());
+        Self { below: Tracked::new(state), draft: Draft::default(), now, time_consulted: false }
+    }
+
+    /// The command's time, for the deadlines of what it writes. A reply must not show it: see
+    /// [`View::consult_time`].
+    #[must_use]
+    pub fn now(&self) -> Millis {
+        self.now
+    }
+
+    /// The command's time, for a reply that shows it.
+    pub fn consult_time(&mut self) -> Millis {
+        self.time_consulted = true;
+        self.below.time(self.now);
+        self.now
+    }
+
+    /// A key's record. One that is due is absent, and its deletion becomes part of the draft.
+    pub fn key(&mut self, key: &[u8]) -> Option<KeyRecord> {
+        self.catch_up();
+        self.read_key(key)
+    }
+
+    /// The keys with a prefix, in order, strictly after a key if one is given, at most `limit`. Depends on
+    /// every pending change in the range that was walked.
+    pub fn scan(&mut self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Vec<Blob> {
+        self.catch_up();
+        let from = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        let mut found = Vec::new();
+        let mut due = Vec::new();
+        let mut below = self.below.walk(from, prefix).peekable();
+        let drafted = self.draft.rows().into_iter().flat_map(|rows| rows.keys.range(from));
+        let mut drafted = drafted.take_while(|(key, _)| key.starts_with(prefix)).peekable();
+        while found.len() < limit {
+            let lower = below.peek().map(|(key, _)| *key);
+            if let Some((key, row)) = drafted.next_if(|(key, _)| lower.is_none_or(|lower| *key <= lower)) {
+                below.next_if(|(lower, _)| *lower == key);
+                found.extend(row.value.is_some().then(|| key.clone()));
+                continue;
+            }
+            match below.next() {
+                None => break,
+                Some((key, Some(record))) if is_due(record, self.now) => due.push(key.clone()),
+                Some((key, Some(_))) => found.push(key.clone()),
+                Some((_, None)) => {}
+            }
+        }
+        drop((below, drafted));
+        self.expire_scanned(&due);
+        found
+    }
+
+    /// A user.
+    pub fn user(&mut self, name: &[u8]) -> Option<Arc<User>> {
+        self.catch_up();
+        match self.draft.rows().and_then(|rows| rows.users.get(name)) {
+            Some(row) => row.value.clone(),
+            None => self.below.user(name).cloned(),
+        }
+    }
+
+    /// All users, in the order of their names.
+    pub fn users(&mut self) -> Vec<(Blob, Arc<User>)> {
+        self.catch_up();
+        let mut users = self.below.users();
+        for (name, row) in self.draft.rows().into_iter().flat_map(|rows| rows.users.iter()) {
+            match &row.value {
+                Some(user) => users.insert(name.clone(), Arc::clone(user)),
+                None => users.remove(name),
+            };
+        }
+        users.into_iter().collect()
+    }
+
+    /// A session's header. One that is due is absent, and its end becomes part of the draft.
+    pub fn session(&mut self, id: SessionId) -> Option<SessionRecord> {
+        self.catch_up();
+        self.read_session(id)
+    }
+
+    /// The answer that a session keeps for a sequence, with the index of the entry that stored it.
+    pub fn session_reply(&mut self, id: SessionId, seq: u64) -> Option<(Index, Arc<StoredReply>)> {
+        let record = self.session(id)?;
+        if seq <= record.floor {
+            return None;
+        }
+        match self.draft.rows().and_then(|rows| rows.replies.get(&(id, seq))) {
+            Some(row) => row.value.clone().map(|reply| (row.index, reply)),
+            None => self.below.reply(id, seq),
+        }
+    }
+
+    /// How many sessions there are, with those that are due and not yet ended.
+    pub fn session_count(&mut self) -> usize {
+        self.catch_up();
+        let mut count = self.below.session_count();
+        for (&id, row) in self.draft.rows().into_iter().flat_map(|rows| rows.sessions.iter()) {
+            match (self.below.session(id).is_some(), row.value.is_some()) {
+                (false, true) => count += 1,
+                (true, false) => count -= 1,
+                (true, true) | (false, false) => {}
+            }
+        }
+        count
+    }
+
+    /// The sessions of a user, in the order of their opening.
+    pub fn sessions_of(&mut self, user: &[u8]) -> Vec<SessionId> {
+        self.catch_up();
+        let mut ids = self.below.sessions_of(user);
+        let drafted = self.draft.rows().into_iter().flat_map(|rows| rows.sessions.iter());
+        ids.extend(drafted.map(|(id, _)| *id));
+        let mut ids: Vec<SessionId> = ids.into_iter().collect();
+        ids.retain(|id| self.read_session(*id).is_some_and(|record| *record.user == *user));
+        ids
+    }
+
+    /// What is known about a command that a origin forwarded.
+    pub fn forwarded(&mut self, origin: Incarnation, boot: BootNumber, seq: u64) -> Forwarded {
+        self.catch_up();
+        match self.read_forward(origin) {
+            Some(head) if head.boot > boot => return Forwarded::OldBoot,
+            Some(head) if head.boot < boot => return Forwarded::New,
+            Some(head) if seq <= head.floor => return Forwarded::Stale,
+            Some(_) => {}
+            None => return Forwarded::New,
+        }
+        let known = match self.draft.rows().and_then(|rows| rows.forwarded.get(&(origin, boot, seq))) {
+            Some(row) => row.value.clone().map(|reply| (row.index, reply)),
+            None => self.below.forwarded(origin, boot, seq),
+        };
+        known.map_or(Forwarded::New, |(index, reply)| Forwarded::Known { index, reply })
+    }
+
+    /// The highest number of a command that this boot of a origin forwarded and that was logged; zero if none
+    /// was.
+    pub fn forwarded_last(&mut self, origin: Incarnation, boot: BootNumber) -> u64 {
+        self.forward(origin).filter(|head| head.boot == boot).map_or(0, |head| head.last)
+    }
+
+    /// The feature level.
+    pub fn level(&mut self) -> u32 {
+        self.catch_up();
+        match self.draft.rows().and_then(|rows| rows.level.get()) {
+            Some((_, level)) => *level,
+            None => self.below.level(),
+        }
+    }
+
+    /// Sets a key.
+    pub fn put(&mut self, key: Blob, value: Blob, deadline: Option<Deadline>) {
+        self.effect(Effect::Put { key, value, deadline });
+    }
+
+    /// Deletes a key for the client. Due keys need no such call.
+    pub fn delete(&mut self, key: Blob) {
+        self.effect(Effect::Delete { key, cause: DeleteCause::Deleted });
+    }
+
+    /// Gives a key another deadline, or none.
+    pub fn redate(&mut self, key: Blob, deadline: Option<Deadline>) {
+        self.effect(Effect::Redate { key, deadline });
+    }
+
+    /// Adds an effect to the draft; later reads see it. What it builds on is consulted, too.
+    pub fn effect(&mut self, effect: Effect) {
+        match &effect {
+            Effect::Redate { key, .. } => _ = self.key(key),
+            Effect::SessionStepped { id, .. } => _ = self.read_session(*id),
+            Effect::Forwarded { origin, .. } => _ = self.read_forward(*origin),
+            _ => {}
+        }
+        self.draft.push(effect);
+    }
+
+    /// Takes the command's effects back, for it fails. What it found to be due stays.
+    pub fn discard_draft(&mut self) {
+        self.draft.discard(self.below.next_index());
+    }
+
+    /// Ends the evaluation.
+    pub fn finish(self) -> Finished {
+        Finished {
+            effects: self.draft.into_effects(),
+            dependency: Dependency(self.below.newest()),
+            time_consulted: self.time_consulted,
+        }
+    }
+
+    /// Brings the draft's rows up to its effects: every read begins with this.
+    fn catch_up(&mut self) {
+        while let Some(effect) = self.draft.next_unapplied() {
+            let place = Place { index: self.below.next_index(), time: self.now };
+            apply(self, place, &effect);
+        }
+    }
+
+    fn read_key(&mut self, key: &[u8]) -> Option<KeyRecord> {
+        if let Some(row) = self.draft.rows().and_then(|rows| rows.keys.get(key)) {
+            return row.value.clone();
+        }
+        let record = self.below.key(key)?;
+        if is_due(record, self.now) {
+            self.draft.expire_key(self.below.next_index(), &Blob::from(key));
+            return None;
+        }
+        Some(record.clone())
+    }
+
+    fn read_session(&mut self, id: SessionId) -> Option<SessionRecord> {
+        if let Some(row) = self.draft.rows().and_then(|rows| rows.sessions.get(&id)) {
+            return row.value.clone();
+        }
+        let record = self.below.session(id)?;
+        if session_due(record) <= self.now {
+            self.draft.expire_session(self.below.next_index(), id);
+            return None;
+        }
+        Some(record.clone())
+    }
+
+    fn read_forward(&mut self, origin: Incarnation) -> Option<ForwardHead> {
+        match self.draft.rows().and_then(|rows| rows.forwards.get(&origin)) {
+            Some(row) => row.value,
+            None => self.below.forward(origin),
+        }
+    }
+
+    /// Deletes what a scan found to be due, up to a bound. A leader that was paused may find any number: the
+    /// rest is absent all the same, once the command's time is logged.
+    fn expire_scanned(&mut self, due: &[Blob]) {
+        for key in due.iter().take(SCAN_EXPIRES) {
+            self.draft.expire_key(self.below.next_index(), key);
+        }
+        if due.len() > SCAN_EXPIRES {
+            self.consult_time();
+        }
+    }
+}
+
+/// A draft's rows: what an effect builds on is read through the view, and so recorded. These reads see the
+/// effects before this one, and not those that wait to be applied after it.
+impl Rows for View<'_> {
+    fn key(&mut self, key: &[u8]) -> Option<KeyRecord> {
+        self.read_key(key)
+    }
+
+    fn set_key(&mut self, key: &Blob, record: Option<KeyRecord>) {
+        let index = self.below.next_index();
+        self.draft.rows_mut().keys.set(key.clone(), index, record);
+    }
+
+    fn session(&mut self, id: SessionId) -> Option<SessionRecord> {
+        self.read_session(id)
+    }
+
+    fn set_session(&mut self, id: SessionId, record: Option<SessionRecord>) {
+        let index = self.below.next_index();
+        self.draft.rows_mut().sessions.set(id, index, record);
+    }
+
+    fn keep_reply(&mut self, id: SessionId, seq: u64, reply: &StoredReply) {
+        let index = self.below.next_index();
+        self.draft.rows_mut().replies.set((id, seq), index, Some(Arc::new(reply.clone())));
+    }
+
+    fn release_replies(&mut self, id: SessionId, through: u64) {
+        self.draft.rows_mut().release_replies(id, through);
+    }
+
+    fn forward(&mut self, origin: Incarnation) -> Option<ForwardHead> {
+        self.read_forward(origin)
+    }
+
+    fn set_forward(&mut self, origin: Incarnation, head: ForwardHead) {
+        let index = self.below.next_index();
+        self.draft.rows_mut().forwards.set(origin, index, Some(head));
+    }
+
+    fn keep_forwarded(&mut self, origin: Incarnation, boot: BootNumber, seq: u64, reply: &StoredReply) {
+        let index = self.below.next_index();
+        self.draft.rows_mut().forwarded.set((origin, boot, seq), index, Some(Arc::new(reply.clone())));
+    }
+
+    fn release_forwarded(&mut self, _: Incarnation, _: ForwardHead) {
+        // The header guards them: neither its boot nor its floor ever goes back.
+    }
+
+    fn set_user(&mut self, name: &Blob, user: Option<Arc<User>>) {
+        let index = self.below.next_index();
+        self.draft.rows_mut().users.set(name.clone(), index, user);
+    }
+
+    fn set_level(&mut self, level: u32) {
+        let index = self.below.next_index();
+        self.draft.rows_mut().level.set(index, level);
+    }
+
+    fn set_founding(&mut self, founding: &Founding) {
+        let index = self.below.next_index();
+        self.draft.rows_mut().founding.set(index, founding.clone());
+    }
+}
+
+fn is_due(record: &KeyRecord, now: Millis) -> bool {
+    record.deadline.is_some_and(|deadline| deadline.due() <= now)
+}

@@ -1,0 +1,96 @@
+//! What a node says about itself while it works: one event per thing that an operator or a tester may want
+//! to read. Events have no effect.
+
+use serde::{Deserialize, Serialize};
+
+use crate::inspect::RoleName;
+use crate::types::{BootNumber, ClusterId, Index, NodeId, Term};
+
+/// Something that happened inside a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// The data directory was read.
+    Recovered {
+        /// The boot that begins.
+        boot: BootNumber,
+        /// The last index of the log.
+        last: Index,
+        /// Bytes of torn tail that were cut.
+        cut: u64,
+    },
+    /// The node is at work in a founded cluster.
+    Founded {
+        /// Its identity.
+        cluster: ClusterId,
+    },
+    /// The role, term or known leader changed.
+    Role {
+        /// What it is now.
+        role: RoleName,
+        /// In which term.
+        term: Term,
+        /// Who leads, if known.
+        leader: Option<NodeId>,
+    },
+    /// Entries from this index on were cut off because they conflict with the leader's.
+    Truncated {
+        /// The first that went.
+        from: Index,
+    },
+    /// Everything up to here is committed.
+    Committed {
+        /// The index.
+        index: Index,
+    },
+    /// The first administrator's password lies in the credentials file.
+    RootCreated,
+    /// A rare state was reached; campaigns count these.
+    Probe(Probe),
+    /// Something that an operator should know, in words.
+    Notice(String),
+}
+
+/// Rare states that a campaign of simulations must reach, or it proves nothing about them (FoundationDB's
+/// probes).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Probe {
+    /// A node became leader with entries that it did not know to be committed.
+    LeaderWithUncommittedTail,
+    /// A retry met its first attempt, which was appended and not yet committed.
+    RetryMetPending,
+    /// A reply waited for a pending entry of another command, and the entry was lost.
+    ObservedThenLost,
+    /// The log was cut while a sync was under way.
+    TruncationUnderSync,
+    /// A forwarded command was sent on to another leader.
+    ForwardedAgain,
+    /// An evaluation found a due key before the expiry did.
+    DueKeyConsulted,
+    /// A read logged the time.
+    ReadLoggedTime,
+    /// A connection's later command was refused after an indeterminate one.
+    RefusedAfterIndeterminate,
+    /// A torn tail was cut at recovery.
+    TornTailCut,
+    /// A node in doubt abstained from a vote.
+    DoubtfulVoteWithheld,
+    /// A leader found that it had lost its quorum, and stepped down.
+    CheckQuorumStepDown,
+}
+
+impl Probe {
+    /// All probes that the core itself fires.
+    pub const ALL: &'static [Probe] = &[
+        Self::LeaderWithUncommittedTail,
+        Self::RetryMetPending,
+        Self::ObservedThenLost,
+        Self::TruncationUnderSync,
+        Self::ForwardedAgain,
+        Self::DueKeyConsulted,
+        Self::ReadLoggedTime,
+        Self::RefusedAfterIndeterminate,
+        Self::TornTailCut,
+        Self::DoubtfulVoteWithheld,
+        Self::CheckQuorumStepDown,
+    ];
+}

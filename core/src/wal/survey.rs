@@ -1,0 +1,185 @@
+//! Decides from the segments' headers alone which segments make up the log, in which order, and which were
+//! left over. It refuses what no crash can explain; it reads no record.
+
+use super::format::{HeaderFlaw, Identity, Position, SECTOR, SegmentHeader};
+use crate::io::{FileName, HaltReason};
+
+/// What was found of one segment file.
+#[derive(Clone, Debug)]
+pub(super) struct SegmentFile {
+    /// Its number, from its name.
+    pub(super) segment: u64,
+    /// Its length, in bytes.
+    pub(super) len: u64,
+    /// Its first sector.
+    pub(super) header: Result<SegmentHeader, HeaderFlaw>,
+}
+
+/// One segment of the log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ChainSegment {
+    /// Its header.
+    pub(super) header: SegmentHeader,
+    /// Where the next segment continues the log; `None` for the newest.
+    pub(super) end: Option<u64>,
+    /// Length of the file, in bytes.
+    pub(super) len: u64,
+}
+
+/// What there is of the log.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Survey {
+    /// The log, oldest first.
+    pub(super) chain: Vec<ChainSegment>,
+    /// Newer files without a valid header: prepared, or torn in their first batch; number and length.
+    pub(super) headless: Vec<(u64, u64)>,
+    /// Older files that no segment of the log continues: left over from an earlier recovery.
+    pub(super) leftover: Vec<u64>,
+    /// The number for the next segment.
+    pub(super) next: u64,
+}
+
+/// What an operator can do about damage.
+const WAY_OUT: &str = "Nothing was changed. If a majority of the cluster is healthy without this node, move this data \
+     directory away and start the node with an empty one: it copies everything and follows under a new identity, \
+     but has no vote any more. Otherwise mend the disk, or put back an intact copy of this very state of the directory";
+
+/// The refusal of a log that lost what was durable.
+pub(super) fn damaged(segment: u64, offset: u64, what: impl std::fmt::Display) -> HaltReason {
+    let file = FileName::Wal(segment);
+    HaltReason::Damaged(format!(
+        "{file} is damaged at offset {offset}, in a part that was durable: {what}. The log is not cut there, \
+         since acknowledged writes would be lost. {WAY_OUT}"
+    ))
+}
+
+/// Surveys all segment files, in the order of their numbers. `vouched` is the newest segment that the hard
+/// state vouches for.
+///
+/// # Errors
+/// Damage, or a directory of another node, cluster or release.
+pub(super) fn survey(identity: &Identity, vouched: u64, files: &[SegmentFile]) -> Result<Survey, HaltReason> {
+    for file in files {
+        check_owner(identity, file)?;
+    }
+    let mut survey = Survey { next: next_segment(files)?, ..Survey::default() };
+    let newest = files.iter().rfind(|file| file.header.is_ok());
+    check_vouched(vouched, newest, files)?;
+    let mut link = None;
+    let mut wanted = newest.map_or(0, |file| file.segment);
+    while wanted > 0 {
+        let continued_by = survey.chain.last().map_or(wanted, |next: &ChainSegment| next.header.segment);
+        let segment = chain_segment(wanted, continued_by, link, files)?;
+        let position = segment.header.link.position;
+        if position.segment >= wanted {
+            return Err(damaged(wanted, 0, "its header says that it continues a newer segment"));
+        }
+        link = Some(position);
+        wanted = position.segment;
+        survey.chain.push(segment);
+    }
+    survey.chain.reverse();
+    let newest = newest.map_or(0, |file| file.segment);
+    for file in files {
+        if file.segment > newest {
+            survey.headless.push((file.segment, file.len));
+        } else if !survey.chain.iter().any(|segment| segment.header.segment == file.segment) {
+            survey.leftover.push(file.segment);
+        }
+    }
+    Ok(survey)
+}
+
+/// A valid header must be this directory's own, of this release, under its right name.
+fn check_owner(identity: &Identity, file: &SegmentFile) -> Result<(), HaltReason> {
+    let name = FileName::Wal(file.segment);
+    let header = match &file.header {
+        Ok(header) => header,
+        Err(HeaderFlaw::Version(version)) => {
+            return Err(HaltReason::WrongDirectory(format!(
+                "{name} has log format {version}, which this build does not know: start a release that does"
+            )));
+        }
+        Err(HeaderFlaw::Sector(bytes)) => {
+            return Err(HaltReason::WrongDirectory(format!(
+                "{name} was written for sectors of {bytes} bytes, and this build knows {SECTOR}: \
+                 start a release that does"
+            )));
+        }
+        Err(HeaderFlaw::Short | HeaderFlaw::Zero | HeaderFlaw::Bad) => return Ok(()),
+    };
+    let found = header.identity;
+    if found != *identity {
+        return Err(HaltReason::WrongDirectory(format!(
+            "{name} belongs to node {} (directory {}) of cluster {}, but this is node {} (directory {}) of \
+             cluster {}: start the node that it belongs to, or choose another data directory",
+            found.node,
+            found.incarnation,
+            found.cluster,
+            identity.node,
+            identity.incarnation,
+            identity.cluster
+        )));
+    }
+    if header.segment != file.segment {
+        let what = format!("its header says that it is {}", FileName::Wal(header.segment));
+        return Err(damaged(file.segment, 0, what));
+    }
+    Ok(())
+}
+
+/// The number for a new segment: higher than all there are, so that no number is ever used twice.
+fn next_segment(files: &[SegmentFile]) -> Result<u64, HaltReason> {
+    let newest = files.last().map_or(0, |file| file.segment);
+    newest.checked_add(1).ok_or_else(|| {
+        let name = FileName::Wal(newest);
+        HaltReason::WrongDirectory(format!("{name} is no file of this database: move it away"))
+    })
+}
+
+/// The segment that the hard state vouches for must be there, or a newer one of the log. It had its own header
+/// when it was vouched for, or was prepared and the segment before it had.
+fn check_vouched(
+    vouched: u64,
+    newest: Option<&SegmentFile>,
+    files: &[SegmentFile],
+) -> Result<(), HaltReason> {
+    let newest = newest.map_or(0, |file| file.segment);
+    if newest >= vouched {
+        return Ok(());
+    }
+    let file = files.iter().find(|file| file.segment == vouched);
+    let (lost, at, what) = match file {
+        None => (vouched, 0, "the file is missing"),
+        Some(file) if file.len < SECTOR => (vouched, file.len, "the file was cut to less than a header"),
+        Some(_) if newest == 0 || newest + 1 < vouched => {
+            (vouched - 1, 0, "the file is missing, or its header is not valid")
+        }
+        // It was prepared and never used, or its first batch is torn.
+        Some(_) => return Ok(()),
+    };
+    Err(damaged(lost, at, format!("{what}, and the hard state says that it was complete")))
+}
+
+/// The segment that the log needs next, going backwards.
+fn chain_segment(
+    segment: u64,
+    continued_by: u64,
+    end: Option<Position>,
+    files: &[SegmentFile],
+) -> Result<ChainSegment, HaltReason> {
+    let continued_by = FileName::Wal(continued_by);
+    let Some(file) = files.iter().find(|file| file.segment == segment) else {
+        return Err(damaged(segment, 0, format!("the file is missing, and {continued_by} continues it")));
+    };
+    let Ok(header) = file.header else {
+        return Err(damaged(segment, 0, format!("its header is not valid, and {continued_by} continues it")));
+    };
+    // The newest segment still has its zeros; older ones may have been cut to what they hold.
+    let needed = end.map_or(header.bytes, |end| end.offset);
+    if file.len < needed {
+        let what = format!("the file ends at {} and must have at least {needed} bytes", file.len);
+        return Err(damaged(segment, file.len, what));
+    }
+    Ok(ChainSegment { header, end: end.map(|end| end.offset), len: file.len })
+}

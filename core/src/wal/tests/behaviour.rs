@@ -1,0 +1,279 @@
+//! What the log does when nothing goes wrong, and when one thing does.
+
+use bytes::Bytes;
+
+use super::rig::{Machine, Rig, Stop};
+use crate::io::{DiskErrorKind, DiskOp, FileName, HaltReason, Outbox, Output};
+use crate::testdisk::Rng;
+use crate::time::Micros;
+use crate::types::{Index, Term, WriteSeq};
+use crate::wal::format::SECTOR;
+
+#[test]
+fn an_empty_directory_gives_an_empty_log() {
+    let mut machine = Machine::new(4096, 2048);
+    let rig = machine.start().expect("starts");
+    assert!(rig.recovered.is_empty() && rig.cut == 0 && rig.wal.wake_at().is_none());
+}
+
+#[test]
+fn entries_survive_a_power_loss_once_durable() {
+    let mut machine = Machine::new(4096, 2048);
+    let mut rig = machine.start().expect("starts");
+    (0..5).for_each(|_| rig.append_next(100));
+    rig.settle().expect("settles");
+    assert_eq!(rig.wal.durable(), WriteSeq(5));
+    machine.crash(&mut Rng(1));
+    assert_eq!(machine.recover().expect("recovers").len(), 5);
+}
+
+#[test]
+fn nothing_is_durable_before_the_sync_is_reported() {
+    let mut machine = Machine::new(4096, 2048);
+    let mut rig = machine.start().expect("starts");
+    rig.settle().expect("settles");
+    rig.append_next(10);
+    rig.step(0).expect("writes");
+    assert!(rig.wal.sync_in_flight() && rig.wal.durable() == WriteSeq(0));
+    rig.step(0).expect("syncs");
+    assert!(!rig.wal.sync_in_flight() && rig.wal.durable() == WriteSeq(1));
+}
+
+#[test]
+fn the_next_batch_gathers_while_one_is_under_way() {
+    let mut machine = Machine::new(1 << 16, 1 << 14);
+    let mut rig = machine.start().expect("starts");
+    rig.settle().expect("settles");
+    rig.append_next(10);
+    rig.step(0).expect("writes the first");
+    (0..20).for_each(|_| rig.append_next(10));
+    assert_eq!(rig.wal.queued_bytes(), 200);
+    let before = rig.machine.disk.executed;
+    rig.settle().expect("settles");
+    assert_eq!(
+        rig.machine.disk.executed - before,
+        3,
+        "one sync, then one write and one sync for all the rest"
+    );
+}
+
+#[test]
+fn a_lower_index_supersedes_everything_from_there_on() {
+    let mut machine = Machine::new(4096, 2048);
+    let mut rig = machine.start().expect("starts");
+    (0..4).for_each(|_| rig.append_next(50));
+    rig.settle().expect("settles");
+    rig.append(Index(2), Term(2), Bytes::from_static(b"new"));
+    rig.settle_marked().expect("settles");
+    machine.crash(&mut Rng(2));
+    let entries = machine.recover().expect("recovers");
+    assert_eq!(entries.len(), 2);
+    assert_eq!(entries[1], (Index(2), Term(2), Bytes::from_static(b"new")));
+}
+
+#[test]
+fn an_idle_log_gets_one_mark_and_then_rests() {
+    let mut machine = Machine::new(4096, 2048);
+    let mut rig = machine.start().expect("starts");
+    rig.append_next(10);
+    rig.settle().expect("settles");
+    let due = rig.wal.wake_at().expect("a mark is due");
+    assert_eq!(due, Micros::from_millis(5));
+    rig.now = due;
+    rig.settle().expect("writes the mark");
+    assert!(rig.wal.wake_at().is_none());
+    rig.now = due.after(due);
+    assert!(!rig.step(0).expect("rests"));
+}
+
+#[test]
+fn the_log_goes_on_in_new_segments() {
+    let mut machine = Machine::new(2048, 1024);
+    let mut rig = machine.start().expect("starts");
+    for _ in 0..20 {
+        rig.append_next(200);
+        rig.settle().expect("settles");
+    }
+    let segments = machine.disk.list().iter().filter(|(file, _)| matches!(file, FileName::Wal(_))).count();
+    assert!(segments >= 6, "{segments} segments");
+    assert_eq!(machine.recover().expect("recovers").len(), 20);
+}
+
+#[test]
+fn an_entry_larger_than_a_segment_makes_its_segment_larger() {
+    let mut machine = Machine::new(2048, 1024);
+    let mut rig = machine.start().expect("starts");
+    rig.append_next(10);
+    rig.append_next(10_000);
+    rig.append_next(10);
+    rig.settle_marked().expect("settles");
+    assert_eq!(rig.wal.durable(), WriteSeq(3));
+    machine.crash(&mut Rng(3));
+    assert_eq!(machine.recover().expect("recovers")[1].2.len(), 10_000);
+}
+
+#[test]
+fn every_batch_begins_at_a_sector_and_overwrites_nothing() {
+    let mut machine = Machine::new(2048, 1024);
+    let mut rig = machine.start().expect("starts");
+    let mut out = Outbox::default();
+    rig.settle().expect("settles");
+    let mut written = 0;
+    for len in [1, 300, 0, 900, 511] {
+        rig.append_next(len);
+        rig.wal.pump(rig.now, &mut out);
+        for output in out.drain() {
+            let Output::Disk { token, op } = output else { panic!("a disk operation") };
+            if let DiskOp::WriteAt { offset, data, file: FileName::Wal(1) } = &op {
+                assert!(offset.is_multiple_of(SECTOR) && *offset >= written);
+                written = offset + data.len() as u64;
+            }
+            let result = rig.machine.disk.execute(&op);
+            rig.wal.disk_done(token, result).expect("no failure was planned");
+        }
+        rig.settle().expect("settles");
+    }
+    assert!(written > 0);
+}
+
+#[test]
+fn before_its_segment_is_vouched_for_the_log_neither_writes_nor_cleans_up() {
+    let mut machine = Machine::new(1 << 16, 2048);
+    let mut rig = machine.start().expect("starts");
+    rig.append_next(10);
+    rig.settle().expect("settles, and no mark follows");
+    let mut rig = machine.start().expect("starts, with an old segment to remove");
+    rig.append_next(10);
+    let mut out = Outbox::default();
+    rig.wal.pump(rig.now, &mut out);
+    assert!(out.is_empty());
+    rig.wal.vouched(rig.wal.prepared());
+    rig.wal.pump(rig.now, &mut out);
+    assert_eq!(out.drain().count(), 2, "one for the log, and one to clean up");
+}
+
+#[test]
+fn the_next_segment_takes_no_batch_before_it_is_vouched_for() {
+    let mut machine = Machine::new(2048, 1024);
+    let mut rig = machine.start().expect("starts");
+    rig.wal.vouched(1);
+    (0..4).for_each(|_| rig.append_next(900));
+    let mut out = Outbox::default();
+    let mut turns = |rig: &mut Rig<'_>| {
+        for _ in 0..40 {
+            rig.wal.pump(rig.now, &mut out);
+            for output in out.drain() {
+                let Output::Disk { token, op } = output else { panic!("a disk operation") };
+                let result = rig.machine.disk.execute(&op);
+                rig.wal.disk_done(token, result).expect("no failure was planned");
+            }
+        }
+        rig.wal.durable()
+    };
+    assert_eq!(turns(&mut rig), WriteSeq(1), "one fits, and the next segment is prepared");
+    assert_eq!(rig.wal.prepared(), 2);
+    rig.wal.vouched(2);
+    assert_eq!(turns(&mut rig), WriteSeq(2));
+}
+
+#[test]
+fn a_prepared_segment_is_announced_only_once_the_one_in_use_has_its_header_durable() {
+    let mut machine = Machine::new(2048, 1024);
+    let mut rig = machine.start().expect("starts");
+    rig.append_next(900);
+    rig.settle().expect("settles");
+    rig.append_next(900);
+    let mut out = Outbox::default();
+    let mut held = None;
+    for _ in 0..40 {
+        rig.wal.pump(rig.now, &mut out);
+        for output in out.drain() {
+            let Output::Disk { token, op } = output else { panic!("a disk operation") };
+            match op {
+                DiskOp::WriteAt { file: FileName::Wal(2), .. } => held = Some((token, op)),
+                _ => {
+                    let result = rig.machine.disk.execute(&op);
+                    rig.wal.disk_done(token, result).expect("no failure was planned");
+                }
+            }
+        }
+    }
+    assert!(rig.machine.disk.list().contains(&(FileName::Wal(3), 2048)), "the third segment is prepared");
+    assert_eq!(rig.wal.prepared(), 2);
+    let (token, op) = held.expect("the second segment's first batch is under way");
+    let result = rig.machine.disk.execute(&op);
+    rig.wal.disk_done(token, result).expect("no failure was planned");
+    rig.settle().expect("settles");
+    assert_eq!(rig.wal.prepared(), 3);
+}
+
+#[test]
+fn a_failed_sync_halts_and_is_never_tried_again() {
+    let mut machine = Machine::new(4096, 2048);
+    let mut rig = machine.start().expect("starts");
+    rig.settle().expect("settles");
+    rig.append_next(10);
+    rig.step(0).expect("writes");
+    rig.machine.disk.fail_at = Some((rig.machine.disk.executed + 1, DiskErrorKind::Io));
+    let stop = rig.step(0).expect_err("halts");
+    assert!(matches!(stop, Stop::Halted(HaltReason::Disk { .. })), "{stop:?}");
+    assert_eq!(rig.wal.durable(), WriteSeq(0));
+}
+
+#[test]
+fn what_was_readable_after_a_failed_sync_is_durable_after_the_next_start() {
+    let mut machine = Machine::new(4096, 2048);
+    let mut rig = machine.start().expect("starts");
+    rig.settle().expect("settles");
+    rig.append_next(10);
+    rig.step(0).expect("writes");
+    rig.machine.disk.fail_at = Some((rig.machine.disk.executed + 1, DiskErrorKind::Io));
+    rig.step(0).expect_err("halts");
+    let read = machine.recover().expect("the process starts again, without a reboot");
+    assert_eq!(read.len(), 1);
+    machine.crash(&mut Rng(4));
+    assert_eq!(machine.recover().expect("recovers"), read);
+}
+
+#[test]
+fn a_full_disk_halts_and_leaves_nothing_that_is_trusted() {
+    for fail in 1..40 {
+        let mut machine = Machine::new(2048, 1024);
+        let mut rig = machine.start().expect("starts");
+        rig.machine.disk.fail_at = Some((rig.machine.disk.executed + fail, DiskErrorKind::NoSpace));
+        for _ in 0..8 {
+            rig.append_next(300);
+        }
+        match rig.settle() {
+            Err(Stop::Halted(HaltReason::Disk { error, .. })) => {
+                assert_eq!(error.kind, DiskErrorKind::NoSpace)
+            }
+            other => panic!("operation {fail} failed, and the node did not halt: {other:?}"),
+        }
+        machine.disk.fail_at = None;
+        machine.recover().expect("recovers once there is space");
+    }
+}
+
+#[test]
+fn a_start_without_writes_leaves_no_segment_behind() {
+    let mut machine = Machine::new(2048, 1024);
+    let mut rig = machine.start().expect("starts");
+    rig.append_next(100);
+    rig.settle_marked().expect("settles");
+    for _ in 0..5 {
+        machine.start().expect("starts").settle().expect("cleans up");
+    }
+    let segments = machine.disk.list().iter().filter(|(file, _)| matches!(file, FileName::Wal(_))).count();
+    assert_eq!(segments, 2, "the segment with the entry, and the one in use");
+}
+
+#[test]
+fn a_forked_log_goes_its_own_way() {
+    let mut machine = Machine::new(4096, 2048);
+    let mut rig = machine.start().expect("starts");
+    rig.append_next(10);
+    let fork = rig.wal.clone();
+    rig.settle().expect("settles");
+    assert_eq!((fork.durable(), rig.wal.durable()), (WriteSeq(0), WriteSeq(1)));
+}

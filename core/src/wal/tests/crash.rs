@@ -1,0 +1,120 @@
+//! Crashes at every operation, with any subset of what was not synced: nothing acknowledged is lost and nothing
+//! is invented.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::rig::{Machine, Rig, Stop};
+use crate::io::DiskErrorKind;
+use crate::testdisk::Rng;
+use crate::types::{Index, Term};
+
+/// Appends, supersedes and waits, as the generator draws.
+fn work(rig: &mut Rig<'_>, rng: &mut Rng, steps: u64) -> Result<(), Stop> {
+    for _ in 0..steps {
+        match rng.below(8) {
+            0..3 => rig.append_next(rng.below(1400) as usize),
+            3 => {
+                let index = Index(1 + rng.below(rig.next().0));
+                let payload: Vec<u8> = (0..rng.below(600)).map(|_| rng.next() as u8).collect();
+                rig.append(index, Term(2 + rng.below(5)), Bytes::from(payload));
+            }
+            4 => rig.now.0 += rng.below(8000),
+            _ => {
+                rig.step(rng.next())?;
+            }
+        }
+    }
+    rig.settle_marked()
+}
+
+/// One start, one stretch of work, and its end: a kill, a failed operation, or just the power.
+fn life(machine: &mut Machine, rng: &mut Rng) {
+    let planned = machine.disk.executed + 1 + rng.below(120);
+    match rng.below(3) {
+        0 => machine.kill_at = planned,
+        1 => machine.disk.fail_at = Some((planned, DiskErrorKind::Io)),
+        _ => {}
+    }
+    let steps = rng.below(40);
+    let ended = machine.start().and_then(|mut rig| work(&mut rig, rng, steps));
+    if let Err(Stop::Halted(reason)) = &ended {
+        assert!(matches!(reason, crate::io::HaltReason::Disk { .. }), "no crash is damage: {reason}");
+    }
+    if rng.below(4) == 0 {
+        // Only the process died: what was written is readable, durable or not.
+        machine.kill_at = u64::MAX;
+        machine.disk.fail_at = None;
+    } else {
+        machine.crash(rng);
+    }
+}
+
+#[test]
+fn a_kill_at_every_operation_loses_nothing_acknowledged() {
+    for kill in 1..220 {
+        for seed in 0..6 {
+            let mut rng = Rng(seed * 1000 + kill);
+            let mut machine = Machine::new(2048, 1024);
+            machine.kill_at = kill;
+            let ended = machine.start().and_then(|mut rig| {
+                (0..12).for_each(|at| rig.append_next(at * 37));
+                rig.settle_marked()
+            });
+            assert!(matches!(ended, Err(Stop::Killed) | Ok(())));
+            machine.crash(&mut rng);
+            machine.recover().unwrap_or_else(|reason| panic!("kill at {kill}, seed {seed}: {reason}"));
+        }
+    }
+}
+
+#[test]
+fn a_kill_at_every_operation_of_a_recovery_is_recovered_again() {
+    let mut crashed = Machine::new(2048, 1024);
+    crashed
+        .start()
+        .and_then(|mut rig| {
+            (0..6).for_each(|at| rig.append_next(at * 37));
+            rig.settle_marked()
+        })
+        .expect("runs");
+    crashed
+        .start()
+        .and_then(|mut rig| {
+            (0..5).for_each(|at| rig.append_next(at * 137));
+            rig.settle()?;
+            rig.append_next(900);
+            rig.step(0)
+        })
+        .expect("runs, and the last write is not synced");
+    assert_eq!(crashed.model.durable, 5);
+    for kill in 1..90 {
+        for seed in 0..12 {
+            let mut rng = Rng(seed * 1000 + kill);
+            let mut machine = crashed.clone();
+            machine.crash(&mut rng);
+            machine.kill_at = machine.disk.executed + kill;
+            if let Ok(mut rig) = machine.start() {
+                let _ = rig.settle();
+            }
+            machine.crash(&mut rng);
+            machine.recover().unwrap_or_else(|reason| panic!("kill at {kill}, seed {seed}: {reason}"));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn many_lives_lose_nothing_acknowledged_and_invent_nothing(
+        seed: u64, lives in 1..8_u32, sectors in 3..12_u64, batch in 100..4000_usize
+    ) {
+        let mut rng = Rng(seed);
+        let mut machine = Machine::new(sectors * 512, batch);
+        for _ in 0..lives {
+            life(&mut machine, &mut rng);
+        }
+        machine.recover().unwrap_or_else(|reason| panic!("{reason}"));
+    }
+}

@@ -1,0 +1,407 @@
+//! The log's writer: group commit into zero-filled segments.
+//!
+//! Entries queue up; one batch at a time is written and synced while the next one gathers. A batch is
+//! written only once all before it is durable, so a mark always names its own beginning as the synced
+//! place, and whatever is found torn after a crash belongs to the one batch that was under way. The writer
+//! never reads, never overwrites a sector that may hold acknowledged bytes, and never tries again what
+//! failed.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::format::{
+    BatchBuilder, ENTRY_BYTES, HEADER_BYTES, Identity, Link, MARK_BYTES, MAX_PAYLOAD, Mark, Position,
+    SegmentHeader, align,
+};
+use super::prepare::{Preparation, PreparationStep, segment_bytes};
+use crate::config::LogConfig;
+use crate::disk::{Pending, Tokens};
+use crate::io::{DiskError, DiskOp, DiskReply, FileName, HaltReason, Outbox, Owner, Token};
+use crate::time::Micros;
+use crate::types::{BootNumber, Index, Term, WriteSeq};
+
+/// Most bytes of one batch, whatever the configuration says: a mark counts them in 32 bits.
+const MAX_BATCH: usize = 1 << 30;
+
+/// What the log must know about its node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setup {
+    /// Whose log it is.
+    pub identity: Identity,
+    /// The boot that is under way.
+    pub boot: BootNumber,
+    /// That boot's nonce.
+    pub nonce: u64,
+    /// The layout.
+    pub log: LogConfig,
+    /// How long the log must be idle before its newest entries get their mark.
+    pub idle_mark: Micros,
+}
+
+/// The write-ahead log. Made by [`super::Recovery`].
+#[derive(Clone, Debug)]
+pub struct Wal {
+    setup: Setup,
+    tokens: Tokens,
+    queue: VecDeque<Queued>,
+    queued_bytes: usize,
+    issued: WriteSeq,
+    durable: WriteSeq,
+    /// Index of the newest entry, queued ones included.
+    last: Index,
+    /// Size of the segment in use, in bytes.
+    bytes: u64,
+    /// Where the next batch goes.
+    tail: Link,
+    write: Option<Write>,
+    /// Whether the segment in use has its header durable.
+    header_durable: bool,
+    /// Whether the newest durable mark covers every durable entry.
+    marked: bool,
+    idle_since: Option<Micros>,
+    next: Option<Preparation>,
+    preparing: Option<(Pending, PreparationStep)>,
+    /// Size that a batch waits for in the next segment, in bytes; 0 if none waits.
+    wanted: u64,
+    /// Whether not even one entry fits into the segment in use, so that nothing can go on before that.
+    blocked: bool,
+    /// No segment beyond this one may hold a batch yet.
+    vouched: u64,
+    /// Bytes in use in the segments before this one.
+    closed_bytes: u64,
+    cleanup: VecDeque<(&'static str, DiskOp)>,
+    cleaning: Option<Pending>,
+}
+
+#[derive(Clone, Debug)]
+struct Queued {
+    index: Index,
+    term: Term,
+    payload: Bytes,
+}
+
+/// The batch under way.
+#[derive(Clone, Debug)]
+struct Write {
+    file: FileName,
+    stage: Stage,
+    /// All writes up to here are durable once it is.
+    covers: WriteSeq,
+    /// Whether it holds more than a mark.
+    entries: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Stage {
+    Writing(Pending),
+    Written,
+    Syncing(Pending),
+}
+
+/// Where recovery leaves the log.
+#[derive(Clone, Debug)]
+pub(super) struct Start {
+    /// Where the next batch goes; all before it is durable and marked.
+    pub(super) tail: Link,
+    /// Size of the segment in use, in bytes.
+    pub(super) bytes: u64,
+    /// Bytes in use in the segments before.
+    pub(super) closed_bytes: u64,
+    /// What is no longer part of the log.
+    pub(super) cleanup: VecDeque<(&'static str, DiskOp)>,
+}
+
+impl Wal {
+    pub(super) fn new(setup: Setup, start: Start) -> Self {
+        Self {
+            setup,
+            tokens: Tokens::new(Owner::Wal),
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            issued: WriteSeq(0),
+            durable: WriteSeq(0),
+            last: start.tail.next.prev(),
+            bytes: start.bytes,
+            tail: start.tail,
+            write: None,
+            header_durable: true,
+            marked: true,
+            idle_since: None,
+            next: None,
+            preparing: None,
+            wanted: 0,
+            blocked: false,
+            vouched: 0,
+            closed_bytes: start.closed_bytes,
+            cleanup: start.cleanup,
+            cleaning: None,
+        }
+    }
+
+    /// Queues an entry, and counts one write. An index that is not the next but lower supersedes everything
+    /// from there on (Raft paper, section 5.3: a conflict deletes the entry and all that follow it).
+    pub fn append(&mut self, index: Index, term: Term, payload: Bytes) -> WriteSeq {
+        assert!(index > Index(0) && index <= self.last.next(), "the log has no gaps");
+        assert!(payload.len() <= MAX_PAYLOAD, "an entry's payload was bounded before it was appended");
+        self.queued_bytes += payload.len();
+        self.queue.push_back(Queued { index, term, payload });
+        self.last = index;
+        self.issued = self.issued.next();
+        self.issued
+    }
+
+    /// The newest append.
+    #[must_use]
+    pub fn issued(&self) -> WriteSeq {
+        self.issued
+    }
+
+    /// All writes up to here are synced.
+    #[must_use]
+    pub fn durable(&self) -> WriteSeq {
+        self.durable
+    }
+
+    /// Whether a batch is on its way to the disk and not yet durable.
+    #[must_use]
+    pub fn sync_in_flight(&self) -> bool {
+        self.write.is_some()
+    }
+
+    /// Bytes of payload that no batch has taken yet.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
+    /// Bytes of log on disk in use, prepared zeros not counted.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.closed_bytes + self.tail.position.offset
+    }
+
+    /// The newest segment that is complete on disk: in use, or prepared while the header of the one in use is
+    /// durable. Recovery relies on that.
+    #[must_use]
+    pub fn prepared(&self) -> u64 {
+        match &self.next {
+            Some(next) if next.is_ready() && self.header_durable => next.segment(),
+            _ => self.tail.position.segment,
+        }
+    }
+
+    /// The durable hard state vouches for all segments up to this one: one of them that is then missing or
+    /// cut to nothing was lost. Until a segment is vouched for, no batch goes into it, because after a crash
+    /// its loss would look like a preparation that had not ended.
+    pub fn vouched(&mut self, segment: u64) {
+        self.vouched = self.vouched.max(segment);
+    }
+
+    /// When [`Self::pump`] has something to do although nothing was reported: the idle log's mark.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Micros> {
+        let blocked = self.write.is_some() || self.blocked || self.vouched < self.tail.position.segment;
+        let since = self.idle_since.filter(|_| !blocked)?;
+        Some(since.after(self.setup.idle_mark))
+    }
+
+    /// Starts whatever can start. Calling it again changes nothing.
+    pub fn pump(&mut self, now: Micros, out: &mut Outbox) {
+        self.pump_write(now, out);
+        self.pump_preparation(out);
+        self.pump_cleanup(out);
+    }
+
+    /// An operation with one of the log's tokens has ended.
+    ///
+    /// # Errors
+    /// Any failure ends the node: what was under way may be on disk in part, and only a recovery that
+    /// rewrites it may trust it.
+    pub fn disk_done(
+        &mut self,
+        token: Token,
+        result: Result<DiskReply, DiskError>,
+    ) -> Result<(), HaltReason> {
+        if let Some(write) = &mut self.write {
+            match write.stage {
+                Stage::Writing(pending) if pending.token == token => {
+                    pending.settle(result)?;
+                    write.stage = Stage::Written;
+                    return Ok(());
+                }
+                Stage::Syncing(pending) if pending.token == token => {
+                    pending.settle(result)?;
+                    self.durable = write.covers;
+                    self.header_durable = true;
+                    self.marked = !write.entries;
+                    self.write = None;
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
+        if let Some((pending, step)) = self.preparing.take_if(|(pending, _)| pending.token == token) {
+            pending.settle(result)?;
+            let next = self.next.as_mut().expect("a preparation under way has its segment");
+            next.done(&step);
+            return Ok(());
+        }
+        let cleaned = self.cleaning.take_if(|pending| pending.token == token);
+        cleaned.expect("a driver reports an operation once, and only one that was issued").settle(result)?;
+        Ok(())
+    }
+
+    fn pump_write(&mut self, now: Micros, out: &mut Outbox) {
+        if let Some(write) = &mut self.write {
+            if matches!(write.stage, Stage::Written) {
+                let op = DiskOp::Sync { file: write.file };
+                write.stage = Stage::Syncing(self.tokens.issue("syncing the log", op, out));
+            }
+            return;
+        }
+        if self.blocked && !self.next_fits(self.wanted) {
+            return;
+        }
+        (self.blocked, self.wanted) = (false, 0);
+        if self.vouched < self.tail.position.segment || !self.has_batch(now) {
+            return;
+        }
+        let regular = segment_bytes(&self.setup.log) - HEADER_BYTES;
+        let limit =
+            self.setup.log.batch_bytes.min(MAX_BATCH).min(usize::try_from(regular).unwrap_or(MAX_BATCH));
+        let room = self.bytes - self.tail.position.offset;
+        let (count, bytes) = self.gather(limit);
+        let needed = HEADER_BYTES + align(bytes as u64);
+        if align(bytes as u64) <= room {
+            self.write_batch(count, bytes, None, out);
+        } else if self.next_fits(needed) {
+            let next = self.next.take();
+            self.write_batch(count, bytes, next, out);
+        } else {
+            // Until the next segment is ready, what still fits goes into this one.
+            self.wanted = needed;
+            let (count, bytes) = self.gather(usize::try_from(room).unwrap_or(MAX_BATCH).min(limit));
+            self.blocked = align(bytes as u64) > room;
+            if !self.blocked {
+                self.write_batch(count, bytes, None, out);
+            }
+        }
+    }
+
+    /// Whether the next segment may be used for so many bytes.
+    fn next_fits(&self, needed: u64) -> bool {
+        self.next
+            .as_ref()
+            .is_some_and(|next| next.is_ready() && next.segment() <= self.vouched && next.bytes() >= needed)
+    }
+
+    /// Whether there are entries to write, or a mark is due.
+    fn has_batch(&mut self, now: Micros) -> bool {
+        if !self.queue.is_empty() {
+            self.idle_since = None;
+            return true;
+        }
+        if self.marked {
+            self.idle_since = None;
+            return false;
+        }
+        let since = *self.idle_since.get_or_insert(now);
+        now >= since.after(self.setup.idle_mark)
+    }
+
+    /// How many queued entries a batch of at most `limit` bytes takes, at least one if there is one, and how
+    /// long it then is, mark included.
+    fn gather(&self, limit: usize) -> (usize, usize) {
+        let (mut count, mut bytes) = (0, MARK_BYTES);
+        for queued in &self.queue {
+            let more = ENTRY_BYTES + queued.payload.len();
+            if count > 0 && bytes + more > limit {
+                break;
+            }
+            count += 1;
+            bytes += more;
+        }
+        (count, bytes)
+    }
+
+    /// Writes a mark and `count` entries, `len` bytes together: into the segment in use, or as the first
+    /// batch of the next one, header and all.
+    fn write_batch(&mut self, count: usize, len: usize, next: Option<Preparation>, out: &mut Outbox) {
+        let synced = self.tail.position;
+        let mut batch = match next {
+            None => BatchBuilder::new(&self.setup.identity, self.tail.position, self.tail.crc, len),
+            Some(next) => {
+                let header = self.setup.header(next.segment(), next.bytes(), self.tail);
+                self.closed_bytes += self.tail.position.offset;
+                self.tail.position = Position { segment: next.segment(), offset: HEADER_BYTES };
+                self.bytes = next.bytes();
+                self.header_durable = false;
+                BatchBuilder::with_header(&header, len)
+            }
+        };
+        batch.mark(&self.setup.mark(synced, len));
+        for queued in self.queue.drain(..count) {
+            self.queued_bytes -= queued.payload.len();
+            batch.entry(queued.index, queued.term, &queued.payload);
+            self.tail.next = queued.index.next();
+        }
+        let (data, offset, crc) = batch.finish();
+        self.tail.crc = crc;
+        self.tail.position.offset += align(len as u64);
+        assert!(
+            self.tail.position.offset == offset + data.len() as u64
+                && self.tail.position.offset <= self.bytes,
+            "a batch ends where it was planned to, inside its segment"
+        );
+        let file = FileName::Wal(self.tail.position.segment);
+        let op = DiskOp::WriteAt { file, offset, data };
+        let stage = Stage::Writing(self.tokens.issue("writing the log", op, out));
+        let covers = WriteSeq(self.durable.0 + count as u64);
+        self.write = Some(Write { file, stage, covers, entries: count > 0 });
+        self.idle_since = None;
+    }
+
+    /// Prepares the next segment from the moment on when this one is half full.
+    fn pump_preparation(&mut self, out: &mut Outbox) {
+        if self.vouched < self.tail.position.segment {
+            return;
+        }
+        let half = self.tail.position.offset >= self.bytes / 2;
+        if self.next.is_none() && (half || self.wanted > 0) {
+            let segment = self.tail.position.segment.checked_add(1).expect("segments are not exhausted");
+            self.next = Some(Preparation::new(segment, segment_bytes(&self.setup.log)));
+        }
+        let Some(next) = &mut self.next else { return };
+        if self.preparing.is_none() {
+            next.extend(self.wanted);
+            if let Some((doing, op)) = next.next_op() {
+                let step = next.step();
+                self.preparing = Some((self.tokens.issue(doing, op, out), step));
+            }
+        }
+    }
+
+    /// Removes what recovery found to be no longer part of the log, once nothing can need it again.
+    fn pump_cleanup(&mut self, out: &mut Outbox) {
+        if self.cleaning.is_some() || self.vouched < self.tail.position.segment {
+            return;
+        }
+        if let Some((doing, op)) = self.cleanup.pop_front() {
+            self.cleaning = Some(self.tokens.issue(doing, op, out));
+        }
+    }
+}
+
+impl Setup {
+    /// A segment's header.
+    pub(super) fn header(&self, segment: u64, bytes: u64, link: Link) -> SegmentHeader {
+        SegmentHeader { identity: self.identity, segment, bytes, boot: self.boot, nonce: self.nonce, link }
+    }
+
+    /// The mark of a batch of `len` bytes.
+    pub(super) fn mark(&self, synced: Position, len: usize) -> Mark {
+        let batch = u32::try_from(len).expect("a batch is shorter than MAX_BATCH or one entry");
+        Mark { synced, boot: self.boot, nonce: self.nonce, batch }
+    }
+}
