@@ -1,0 +1,447 @@
+//! What a client asked for, read from its arguments by the judges' own, naive reader.
+//!
+//! Written from the documented syntax. It shares nothing with the parser of the core, so that a mistake
+//! there is not repeated here. It never looks at any state.
+
+use steadfast_core::types::{Blob, Index, SessionId};
+
+/// A command, as the judges understand it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// `PING [message]`
+    Ping(Option<Blob>),
+    /// `GET key`
+    Get(Blob),
+    /// `GETV key`
+    GetV(Blob),
+    /// `SET key value [EX s | PX ms] [NX | XX | IFVERSION n] [GET]`
+    Set {
+        /// The key.
+        key: Blob,
+        /// The new value.
+        value: Blob,
+        /// Milliseconds until it goes, if ever.
+        ttl: Option<u64>,
+        /// When it happens.
+        only: Only,
+        /// Whether the old value is the answer.
+        old: bool,
+    },
+    /// `DEL key…`
+    Del(Vec<Blob>),
+    /// `EXISTS key…`
+    Exists(Vec<Blob>),
+    /// `INCRBY key delta`
+    IncrBy(Blob, i64),
+    /// `EXPIRE key s` and `PEXPIRE key ms`, in milliseconds.
+    Expire(Blob, i64),
+    /// `PTTL key`
+    PTtl(Blob),
+    /// `PERSIST key`
+    Persist(Blob),
+    /// `MGET key…`
+    MGet(Vec<Blob>),
+    /// `MSET key value…`
+    MSet(Vec<(Blob, Blob)>),
+    /// `SCAN prefix [AFTER key] [COUNT n]`
+    Scan {
+        /// Only keys that begin with this.
+        prefix: Blob,
+        /// Only keys strictly after this.
+        after: Option<Blob>,
+        /// At most this many, if said.
+        count: Option<usize>,
+    },
+    /// `INFO`
+    Info,
+    /// `USER ADD name password`
+    UserAdd(Blob),
+    /// `USER REMOVE name`
+    UserRemove(Blob),
+    /// `USER PASSWORD name password`
+    UserPassword(Blob),
+    /// `USER LIST`
+    UserList,
+    /// `USER SHOW name`
+    UserShow(Blob),
+    /// `GRANT right ON pattern TO user`
+    Grant(Right, Reach, Blob),
+    /// `REVOKE right ON pattern FROM user`
+    Revoke(Right, Reach, Blob),
+    /// `WHOAMI`
+    WhoAmI,
+    /// `SESSION OPEN`
+    SessionOpen,
+    /// `SESSION END id`
+    SessionEnd(SessionId),
+}
+
+/// When a SET happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Only {
+    /// In any case.
+    Always,
+    /// Only if the key is missing.
+    Missing,
+    /// Only if the key exists.
+    Existing,
+    /// Only if the key has this revision; zero: only if it is missing.
+    Revision(Index),
+}
+
+/// What a grant allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Right {
+    /// Seeing values, existence and remaining time.
+    Read,
+    /// Creating, changing and deleting.
+    Write,
+    /// Managing users and seeing the state of the cluster; includes no key.
+    Admin,
+}
+
+/// The keys that a grant is about: one, or all that begin with something. In text `\\*` is a star that is part
+/// of a key, `\\\\` a backslash, and a star at the end opens the pattern.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reach {
+    /// The key or the prefix.
+    pub literal: Blob,
+    /// Whether more may follow.
+    pub open: bool,
+}
+
+impl Reach {
+    /// Whether the key is one of these.
+    #[must_use]
+    pub fn covers(&self, key: &[u8]) -> bool {
+        if self.open { key.starts_with(&self.literal) } else { *self.literal == *key }
+    }
+
+    fn read(text: &[u8]) -> Result<Self, Unread> {
+        let mut literal = Vec::new();
+        let mut bytes = text.iter();
+        while let Some(byte) = bytes.next() {
+            match byte {
+                b'*' if bytes.as_slice().is_empty() => {
+                    return Ok(Self { literal: literal.into(), open: true });
+                }
+                b'*' => return Err(bad("a star inside a pattern")),
+                b'\\' => match bytes.next() {
+                    Some(escaped @ (b'*' | b'\\')) => literal.push(*escaped),
+                    _ => return Err(bad("a backslash that escapes nothing")),
+                },
+                byte => literal.push(*byte),
+            }
+        }
+        Ok(Self { literal: literal.into(), open: false })
+    }
+}
+
+/// Why arguments could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// The database must answer an error too.
+    Malformed(String),
+    /// The judges do not know this command; they can't say anything about it.
+    Unfamiliar(String),
+}
+
+impl Asked {
+    /// Reads arguments, the command's name first.
+    ///
+    /// # Errors
+    /// [`Unread::Malformed`] where the documented syntax is broken, [`Unread::Unfamiliar`] for a command
+    /// that the judges were not taught.
+    pub fn read(args: &[Blob]) -> Result<Self, Unread> {
+        let name = word(args.first());
+        let rest = args.get(1..).unwrap_or_default();
+        match name.as_str() {
+            "PING" if rest.len() <= 1 => Ok(Self::Ping(rest.first().cloned())),
+            "GET" => Ok(Self::Get(one(&name, rest)?)),
+            "GETV" => Ok(Self::GetV(one(&name, rest)?)),
+            "SET" => read_set(rest),
+            "DEL" => Ok(Self::Del(many(&name, rest)?)),
+            "EXISTS" => Ok(Self::Exists(many(&name, rest)?)),
+            "INCRBY" => two(&name, rest).and_then(|(key, by)| Ok(Self::IncrBy(key, number(&by)?))),
+            "EXPIRE" => two(&name, rest)
+                .and_then(|(key, ttl)| Ok(Self::Expire(key, number(&ttl)?.saturating_mul(1000)))),
+            "PEXPIRE" => two(&name, rest).and_then(|(key, ttl)| Ok(Self::Expire(key, number(&ttl)?))),
+            "PTTL" => Ok(Self::PTtl(one(&name, rest)?)),
+            "PERSIST" => Ok(Self::Persist(one(&name, rest)?)),
+            "MGET" => Ok(Self::MGet(many(&name, rest)?)),
+            "MSET" => read_pairs(rest),
+            "SCAN" => read_scan(rest),
+            "INFO" if rest.is_empty() => Ok(Self::Info),
+            "WHOAMI" if rest.is_empty() => Ok(Self::WhoAmI),
+            "USER" => read_user(rest),
+            "GRANT" => read_grant(rest, "TO").map(|(right, reach, user)| Self::Grant(right, reach, user)),
+            "REVOKE" => read_grant(rest, "FROM").map(|(right, reach, user)| Self::Revoke(right, reach, user)),
+            "SESSION" => read_session(rest),
+            "PING" | "WHOAMI" | "INFO" => Err(bad(format!("{name} with {} arguments", rest.len()))),
+            _ => Err(Unread::Unfamiliar(name)),
+        }
+    }
+
+    /// Whether the command can change something that is replicated.
+    #[must_use]
+    pub fn is_write(&self) -> bool {
+        match self {
+            Self::Set { .. }
+            | Self::Del(_)
+            | Self::IncrBy(..)
+            | Self::Expire(..)
+            | Self::Persist(_)
+            | Self::MSet(_)
+            | Self::UserAdd(_)
+            | Self::UserRemove(_)
+            | Self::UserPassword(_)
+            | Self::Grant(..)
+            | Self::Revoke(..)
+            | Self::SessionOpen
+            | Self::SessionEnd(_) => true,
+            Self::Ping(_)
+            | Self::Get(_)
+            | Self::Exists(_)
+            | Self::PTtl(_)
+            | Self::MGet(_)
+            | Self::Scan { .. }
+            | Self::GetV(_)
+            | Self::Info
+            | Self::UserList
+            | Self::UserShow(_)
+            | Self::WhoAmI => false,
+        }
+    }
+
+    /// The keys that the command names, in order, doubles included.
+    #[must_use]
+    pub fn keys(&self) -> Vec<&Blob> {
+        match self {
+            Self::Get(key)
+            | Self::GetV(key)
+            | Self::Set { key, .. }
+            | Self::IncrBy(key, _)
+            | Self::Expire(key, _)
+            | Self::PTtl(key)
+            | Self::Persist(key) => vec![key],
+            Self::Del(keys) | Self::Exists(keys) | Self::MGet(keys) => keys.iter().collect(),
+            Self::MSet(pairs) => pairs.iter().map(|(key, _)| key).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn bad(what: impl Into<String>) -> Unread {
+    Unread::Malformed(what.into())
+}
+
+/// An argument in capitals, as keywords are compared; empty if it is missing.
+fn word(arg: Option<&Blob>) -> String {
+    arg.map(|arg| String::from_utf8_lossy(arg).to_ascii_uppercase()).unwrap_or_default()
+}
+
+fn one(name: &str, rest: &[Blob]) -> Result<Blob, Unread> {
+    match rest {
+        [key] => Ok(key.clone()),
+        _ => Err(bad(format!("{name} with {} arguments", rest.len()))),
+    }
+}
+
+fn two(name: &str, rest: &[Blob]) -> Result<(Blob, Blob), Unread> {
+    match rest {
+        [first, second] => Ok((first.clone(), second.clone())),
+        _ => Err(bad(format!("{name} with {} arguments", rest.len()))),
+    }
+}
+
+fn many(name: &str, rest: &[Blob]) -> Result<Vec<Blob>, Unread> {
+    if rest.is_empty() { Err(bad(format!("{name} without a key"))) } else { Ok(rest.to_vec()) }
+}
+
+/// A whole number as Redis writes it: an optional minus sign and digits, nothing else.
+pub fn whole(bytes: &[u8]) -> Option<i64> {
+    let digits = bytes.strip_prefix(b"-").unwrap_or(bytes);
+    let canonical = match digits {
+        [] => false,
+        [b'0'] => bytes.len() == 1,
+        [b'0', ..] => false,
+        _ => digits.iter().all(u8::is_ascii_digit),
+    };
+    if !canonical {
+        return None;
+    }
+    std::str::from_utf8(bytes).ok()?.parse().ok()
+}
+
+fn number(arg: &Blob) -> Result<i64, Unread> {
+    whole(arg).ok_or_else(|| bad(format!("{arg} is not a whole number")))
+}
+
+fn unsigned(arg: &Blob) -> Result<u64, Unread> {
+    let digits = std::str::from_utf8(arg).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    digits
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| bad(format!("{arg} is not a number from zero on")))
+}
+
+fn read_set(rest: &[Blob]) -> Result<Asked, Unread> {
+    let [key, value, options @ ..] = rest else { return Err(bad("SET without key and value")) };
+    let (mut ttl, mut only, mut old) = (None, None, false);
+    let mut options = options.iter();
+    while let Some(option) = options.next() {
+        let option = word(Some(option));
+        let fresh = match option.as_str() {
+            "EX" | "PX" => {
+                let span = options.next().ok_or_else(|| bad(format!("{option} without a number")))?;
+                let unit = if option == "EX" { 1000 } else { 1 };
+                let ms = number(span)?.checked_mul(unit).filter(|ms| *ms > 0);
+                ttl.replace(ms.ok_or_else(|| bad(format!("{option} {span} is out of range")))? as u64)
+                    .is_none()
+            }
+            "NX" => only.replace(Only::Missing).is_none(),
+            "XX" => only.replace(Only::Existing).is_none(),
+            "IFVERSION" => {
+                let revision = options.next().ok_or_else(|| bad("IFVERSION without a number"))?;
+                only.replace(Only::Revision(Index(unsigned(revision)?))).is_none()
+            }
+            "GET" => !std::mem::replace(&mut old, true),
+            _ => return Err(bad(format!("SET does not know {option}"))),
+        };
+        if !fresh {
+            return Err(bad(format!("{option} contradicts or repeats an earlier option")));
+        }
+    }
+    let only = only.unwrap_or(Only::Always);
+    if old && matches!(only, Only::Revision(_)) {
+        return Err(bad("GET with IFVERSION"));
+    }
+    Ok(Asked::Set { key: key.clone(), value: value.clone(), ttl, only, old })
+}
+
+fn read_pairs(rest: &[Blob]) -> Result<Asked, Unread> {
+    if rest.is_empty() || !rest.len().is_multiple_of(2) {
+        return Err(bad("MSET needs pairs of key and value"));
+    }
+    Ok(Asked::MSet(rest.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect()))
+}
+
+fn read_scan(rest: &[Blob]) -> Result<Asked, Unread> {
+    let [prefix, options @ ..] = rest else { return Err(bad("SCAN without a prefix")) };
+    let (mut after, mut count) = (None, None);
+    for pair in options.chunks(2) {
+        let fresh = match (word(pair.first()).as_str(), pair.get(1)) {
+            ("AFTER", Some(key)) => after.replace(key.clone()).is_none(),
+            ("COUNT", Some(n)) => {
+                let n = usize::try_from(unsigned(n)?).ok().filter(|n| *n > 0);
+                count.replace(n.ok_or_else(|| bad("COUNT is out of range"))?).is_none()
+            }
+            _ => false,
+        };
+        if !fresh {
+            return Err(bad("SCAN takes AFTER key and COUNT n, each once"));
+        }
+    }
+    Ok(Asked::Scan { prefix: prefix.clone(), after, count })
+}
+
+fn read_user(rest: &[Blob]) -> Result<Asked, Unread> {
+    match (word(rest.first()).as_str(), rest) {
+        ("ADD", [_, name, _]) => Ok(Asked::UserAdd(name.clone())),
+        ("REMOVE", [_, name]) => Ok(Asked::UserRemove(name.clone())),
+        ("PASSWORD", [_, name, _]) => Ok(Asked::UserPassword(name.clone())),
+        ("LIST", [_]) => Ok(Asked::UserList),
+        ("SHOW", [_, name]) => Ok(Asked::UserShow(name.clone())),
+        ("ADD" | "REMOVE" | "PASSWORD" | "LIST" | "SHOW" | "", _) => {
+            Err(bad("USER with a wrong number of arguments"))
+        }
+        (other, _) => Err(Unread::Unfamiliar(format!("USER {other}"))),
+    }
+}
+
+fn read_grant(rest: &[Blob], preposition: &str) -> Result<(Right, Reach, Blob), Unread> {
+    let form = || bad(format!("not of the form: right ON pattern {preposition} user"));
+    let [right, on, pattern, to, user] = rest else { return Err(form()) };
+    if word(Some(on)) != "ON" || word(Some(to)) != preposition {
+        return Err(form());
+    }
+    let right = match word(Some(right)).as_str() {
+        "READ" => Right::Read,
+        "WRITE" => Right::Write,
+        "ADMIN" => Right::Admin,
+        other => return Err(bad(format!("no right is called {other}"))),
+    };
+    let reach = Reach::read(pattern)?;
+    if right == Right::Admin && !(reach.open && reach.literal.is_empty()) {
+        return Err(bad("ADMIN on something"));
+    }
+    Ok((right, reach, user.clone()))
+}
+
+fn read_session(rest: &[Blob]) -> Result<Asked, Unread> {
+    match (word(rest.first()).as_str(), rest) {
+        ("OPEN", [_]) => Ok(Asked::SessionOpen),
+        ("END", [_, id]) => Ok(Asked::SessionEnd(SessionId(unsigned(id)?))),
+        ("OPEN" | "END" | "", _) => Err(bad("SESSION with a wrong number of arguments")),
+        (other, _) => Err(Unread::Unfamiliar(format!("SESSION {other}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Asked, Unread> {
+        Asked::read(&line.split(' ').map(Blob::from).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_set_with_every_option_is_read() {
+        let asked = read("set k v px 50 xx get").expect("well formed");
+        let Asked::Set { ttl, only, old, .. } = asked else { panic!("not a SET") };
+        assert_eq!((ttl, only, old), (Some(50), Only::Existing, true));
+    }
+
+    #[test]
+    fn contradictions_and_missing_parts_are_malformed() {
+        for line in [
+            "SET k",
+            "SET k v NX XX",
+            "SET k v EX 0",
+            "SET k v PX",
+            "MSET a",
+            "DEL",
+            "INCRBY c 1.5",
+            "SET k v IFVERSION 1 GET",
+            "GRANT READ ON a",
+            "USER ADD a",
+            "SESSION END x",
+            "PING a b",
+        ] {
+            assert!(matches!(read(line), Err(Unread::Malformed(_))), "{line}");
+        }
+    }
+
+    #[test]
+    fn an_unfamiliar_command_is_not_called_malformed() {
+        assert_eq!(read("ZADD z 1 m"), Err(Unread::Unfamiliar("ZADD".into())));
+    }
+
+    #[test]
+    fn a_pattern_covers_what_it_says() {
+        let covers =
+            |text: &str, key: &str| Reach::read(text.as_bytes()).map(|reach| reach.covers(key.as_bytes()));
+        assert_eq!(covers("a*", "ab"), Ok(true));
+        assert_eq!(covers("a", "ab"), Ok(false));
+        assert_eq!(covers(r"a\*", "a*"), Ok(true));
+        assert_eq!(covers(r"a\*", "ab"), Ok(false));
+        assert!(covers("a*b", "ab").is_err() && covers(r"a\b", "ab").is_err());
+    }
+
+    #[test]
+    fn only_canonical_numbers_are_whole() {
+        assert_eq!(whole(b"-9223372036854775808"), Some(i64::MIN));
+        for text in ["", "-", "+1", "01", "-0", "1 ", "9223372036854775808", "x"] {
+            assert_eq!(whole(text.as_bytes()), None, "{text}");
+        }
+    }
+}

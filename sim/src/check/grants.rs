@@ -1,0 +1,123 @@
+//! Who may do what: the judges' own, naive idea of users and grants.
+//!
+//! A user holds a set of pairs of a right and the keys that it is about. Written from the documentation; shares
+//! no code with the core's access control.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use steadfast_core::access::user::{Pattern, Permission, User};
+use steadfast_core::types::{Blob, Index};
+
+use super::asked::{Asked, Only, Reach, Right};
+
+/// All users.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct People {
+    /// By name.
+    pub users: BTreeMap<Blob, Person>,
+    /// Names that were removed or got a new password at some time: a login of theirs may have ended.
+    pub changed: BTreeSet<Blob>,
+}
+
+/// One user.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Person {
+    /// Where the user was created or got its password.
+    pub generation: Index,
+    /// What it may do.
+    pub grants: BTreeSet<(Right, Reach)>,
+}
+
+impl Person {
+    /// A user as the log shows it.
+    #[must_use]
+    pub fn from_log(user: &User) -> Self {
+        let grants = user.grants.iter().map(|grant| {
+            let right = match grant.permission {
+                Permission::Read => Right::Read,
+                Permission::Write => Right::Write,
+                Permission::Admin => Right::Admin,
+            };
+            let reach = match &grant.pattern {
+                Pattern::Exact(key) => Reach { literal: key.clone(), open: false },
+                Pattern::Prefix(prefix) => Reach { literal: prefix.clone(), open: true },
+            };
+            (right, reach)
+        });
+        Self { generation: user.generation, grants: grants.collect() }
+    }
+
+    /// Whether one of the grants allows this.
+    #[must_use]
+    pub fn may(&self, right: Right, key: &[u8]) -> bool {
+        self.grants.iter().any(|(held, reach)| *held == right && reach.covers(key))
+    }
+
+    /// Whether the user administers users.
+    #[must_use]
+    pub fn is_admin(&self) -> bool {
+        self.grants.iter().any(|(right, _)| *right == Right::Admin)
+    }
+}
+
+impl People {
+    /// Whether the user may do all that the command needs. Nobody in particular (`None`) may do everything:
+    /// access is not enforced then.
+    #[must_use]
+    pub fn allow(&self, user: Option<&Blob>, asked: &Asked) -> bool {
+        let Some(user_name) = user else { return true };
+        let Some(person) = self.users.get(user_name) else { return false };
+        needs(asked).iter().all(|need| match need {
+            Need::Key(right, key) => person.may(*right, key),
+            Need::Some(prefix) => person.grants.iter().any(|(right, reach)| {
+                let meets = reach.covers(prefix) || reach.literal.starts_with(prefix);
+                *right == Right::Read && meets
+            }),
+            Need::Admin => person.is_admin(),
+            Need::AdminOr(name) => person.is_admin() || *name == *user_name,
+        })
+    }
+}
+
+/// Something that a command needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// A right on a key.
+    Key(Right, Blob),
+    /// READ on some key with this prefix.
+    Some(Blob),
+    /// The administrator's right.
+    Admin,
+    /// The administrator's right, or to be this user.
+    AdminOr(Blob),
+}
+
+/// All that a command needs, beside a login. What a command shows of a key needs READ, what it changes WRITE;
+/// a write whose answer or effect depends on what was there shows it.
+#[must_use]
+pub fn needs(asked: &Asked) -> Vec<Need> {
+    let read = |key: &Blob| Need::Key(Right::Read, key.clone());
+    let write = |key: &Blob| Need::Key(Right::Write, key.clone());
+    let both = |key: &Blob| [write(key), read(key)];
+    match asked {
+        Asked::Get(key) | Asked::GetV(key) | Asked::PTtl(key) => vec![read(key)],
+        Asked::MGet(keys) | Asked::Exists(keys) => keys.iter().map(read).collect(),
+        Asked::Set { key, only: Only::Always, old: false, .. } => vec![write(key)],
+        Asked::Set { key, .. } | Asked::IncrBy(key, _) | Asked::Expire(key, _) | Asked::Persist(key) => {
+            both(key).into()
+        }
+        Asked::Del(keys) => keys.iter().flat_map(both).collect(),
+        Asked::MSet(pairs) => pairs.iter().map(|(key, _)| write(key)).collect(),
+        Asked::Scan { prefix, .. } => vec![Need::Some(prefix.clone())],
+        Asked::UserPassword(name) => vec![Need::AdminOr(name.clone())],
+        Asked::UserAdd(_)
+        | Asked::UserRemove(_)
+        | Asked::UserList
+        | Asked::UserShow(_)
+        | Asked::Grant(..)
+        | Asked::Revoke(..) => vec![Need::Admin],
+        Asked::Ping(_) | Asked::Info | Asked::WhoAmI | Asked::SessionOpen | Asked::SessionEnd(_) => {
+            Vec::new()
+        }
+    }
+}

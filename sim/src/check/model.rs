@@ -1,0 +1,358 @@
+//! The naive model: one ordered map, one command at a time, written from the documented semantics.
+//!
+//! It plans what a command must answer and change, at a position and a time that are given to it, and adopts
+//! plans and effects when told to. It knows no layers, no dependencies, no retries. It shares no code with
+//! the core's evaluation or state.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use steadfast_core::error::ErrorCode;
+use steadfast_core::reply::Value;
+use steadfast_core::types::{Blob, Index, SessionId};
+
+use super::asked::{Asked, Only, Reach, Right, whole};
+use super::grants::{People, Person};
+
+/// Everything that is replicated, as the model sees it.
+#[derive(Clone, Debug, Default)]
+pub struct Model {
+    /// Keys. A row that is due is still here until an effect or a plan removes it.
+    pub rows: BTreeMap<Blob, Row>,
+    /// Users.
+    pub people: People,
+    /// Open sessions.
+    pub sessions: BTreeMap<SessionId, Session>,
+}
+
+/// A key's row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Its value.
+    pub value: Blob,
+    /// Where it was last changed.
+    pub revision: Index,
+    /// When it goes, if ever.
+    pub ends: Option<Ends>,
+}
+
+/// When a key goes: promised until `at`, gone from `at + slack` on, in milliseconds of cluster time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// What the client was promised.
+    pub at: u64,
+    /// How much longer the key stays, so that no clock can make it go early.
+    pub slack: u64,
+}
+
+impl Ends {
+    /// The end of a span that begins now.
+    #[must_use]
+    pub fn after(now: u64, span: u64) -> Self {
+        Self { at: now.saturating_add(span), slack: (span / 500 + 1).min(u64::from(u32::MAX)) }
+    }
+}
+
+impl Row {
+    /// Whether the key counts as gone.
+    #[must_use]
+    pub fn is_due(&self, now: u64) -> bool {
+        self.ends.is_some_and(|ends| ends.at.saturating_add(ends.slack) <= now)
+    }
+}
+
+/// An open session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Whose.
+    pub user: Blob,
+    /// How long it lives without a step, in milliseconds.
+    pub ttl: u64,
+    /// The time of its opening or last step.
+    pub active: u64,
+    /// Up to where its client has the answers.
+    pub floor: u64,
+}
+
+impl Session {
+    /// Whether the session counts as expired.
+    #[must_use]
+    pub fn is_due(&self, now: u64) -> bool {
+        self.active.saturating_add(self.ttl) <= now
+    }
+}
+
+/// What a command must do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// What it must answer; `None` where the model can't know (INFO, WHOAMI, USER SHOW).
+    pub says: Option<Result<Value, ErrorCode>>,
+    /// Keys that change, and what becomes of them.
+    pub rows: BTreeMap<Blob, Option<Row>>,
+    /// Users that change, and what becomes of them.
+    pub people: BTreeMap<Blob, Option<Person>>,
+    /// Whether a session is opened.
+    pub opens: bool,
+    /// A session that the command asks to end.
+    pub ends: Option<SessionId>,
+}
+
+impl Plan {
+    /// Answers and changes nothing.
+    #[must_use]
+    pub fn says(answer: Value) -> Self {
+        Self { says: Some(Ok(answer)), ..Self::default() }
+    }
+
+    /// Fails and changes nothing.
+    #[must_use]
+    pub fn fails(code: ErrorCode) -> Self {
+        Self { says: Some(Err(code)), ..Self::default() }
+    }
+
+    /// Whether anything changes.
+    #[must_use]
+    pub fn changes(&self) -> bool {
+        !self.rows.is_empty() || !self.people.is_empty() || self.opens || self.ends.is_some()
+    }
+}
+
+impl Model {
+    /// What this command must do at this position and time.
+    #[must_use]
+    pub fn plan(&self, user: Option<&Blob>, asked: &Asked, position: Index, now: u64) -> Plan {
+        if user.is_some_and(|name| !self.people.users.contains_key(name)) {
+            return Plan::fails(ErrorCode::Unauthenticated);
+        }
+        if !self.people.allow(user, asked) {
+            return Plan::fails(ErrorCode::Denied);
+        }
+        let at = At { model: self, position, now };
+        match asked {
+            Asked::Ping(None) => Plan::says(Value::Status("PONG".into())),
+            Asked::Ping(Some(message)) => Plan::says(Value::Bytes(message.clone())),
+            Asked::Get(key) => Plan::says(at.value(key)),
+            Asked::GetV(key) => Plan::says(at.row(key).map_or(Value::Nil, |row| {
+                Value::List(vec![Value::Bytes(row.value.clone()), Value::Int(row.revision.0 as i64)])
+            })),
+            Asked::Set { key, value, ttl, only, old } => at.set(key, value, *ttl, *only, *old),
+            Asked::Del(keys) => at.del(keys),
+            Asked::Exists(keys) => {
+                Plan::says(Value::Int(keys.iter().filter(|key| at.row(key).is_some()).count() as i64))
+            }
+            Asked::IncrBy(key, by) => at.incr_by(key, *by),
+            Asked::Expire(key, ttl) => at.expire(key, *ttl),
+            Asked::PTtl(key) => Plan::says(Value::Int(at.remaining(key))),
+            Asked::Persist(key) => at.persist(key),
+            Asked::MGet(keys) => Plan::says(Value::List(keys.iter().map(|key| at.value(key)).collect())),
+            Asked::MSet(pairs) => at.mset(pairs),
+            Asked::Scan { prefix, after, count } => {
+                Plan::says(at.scan(user, prefix, after.as_ref(), count.unwrap_or(SCAN_COUNT)))
+            }
+            Asked::UserList => {
+                let names = self.people.users.keys().map(|name| Value::Bytes(name.clone()));
+                Plan::says(Value::List(names.collect()))
+            }
+            Asked::UserShow(name) if !self.people.users.contains_key(name) => {
+                Plan::fails(ErrorCode::UserUnknown)
+            }
+            Asked::Info | Asked::WhoAmI | Asked::UserShow(_) => Plan::default(),
+            Asked::UserAdd(_) | Asked::UserRemove(_) | Asked::UserPassword(_) => at.change_user(asked),
+            Asked::Grant(right, reach, name) => at.regrant(name, *right, reach, true),
+            Asked::Revoke(right, reach, name) => at.regrant(name, *right, reach, false),
+            Asked::SessionOpen => Plan { opens: true, ..Plan::says(Value::Int(position.0 as i64)) },
+            Asked::SessionEnd(id) => at.end_session(user, *id),
+        }
+    }
+
+    /// Makes a plan's changes to keys and users true.
+    pub fn adopt(&mut self, plan: Plan) {
+        for (key, row) in plan.rows {
+            match row {
+                Some(row) => drop(self.rows.insert(key, row)),
+                None => drop(self.rows.remove(&key)),
+            }
+        }
+        for (name, person) in plan.people {
+            self.set_person(name, person);
+        }
+    }
+
+    /// Makes a user be this.
+    pub fn set_person(&mut self, name: Blob, person: Option<Person>) {
+        let before = self.people.users.get(&name).map(|person| person.generation);
+        if before.is_some() && before != person.as_ref().map(|person| person.generation) {
+            self.people.changed.insert(name.clone());
+        }
+        match person {
+            Some(person) => drop(self.people.users.insert(name, person)),
+            None => drop(self.people.users.remove(&name)),
+        }
+    }
+}
+
+/// How many keys a SCAN returns if it does not say, under the default limits.
+const SCAN_COUNT: usize = 100;
+
+/// The model at a position and a time.
+struct At<'a> {
+    model: &'a Model,
+    position: Index,
+    now: u64,
+}
+
+impl At<'_> {
+    /// A key's row, unless it is missing or due.
+    fn row(&self, key: &Blob) -> Option<&Row> {
+        self.model.rows.get(key).filter(|row| !row.is_due(self.now))
+    }
+
+    fn value(&self, key: &Blob) -> Value {
+        self.row(key).map_or(Value::Nil, |row| Value::Bytes(row.value.clone()))
+    }
+
+    fn put(&self, value: Blob, ends: Option<Ends>) -> Option<Row> {
+        Some(Row { value, revision: self.position, ends })
+    }
+
+    fn set(&self, key: &Blob, value: &Blob, ttl: Option<u64>, only: Only, old: bool) -> Plan {
+        let row = self.row(key);
+        let happens = match only {
+            Only::Always => true,
+            Only::Missing | Only::Revision(Index(0)) => row.is_none(),
+            Only::Existing => row.is_some(),
+            Only::Revision(revision) => row.is_some_and(|row| row.revision == revision),
+        };
+        let mut plan = Plan::says(match (old, happens) {
+            (true, _) => self.value(key),
+            (false, true) => Value::ok(),
+            (false, false) => Value::Nil,
+        });
+        if happens {
+            let ends = ttl.map(|ttl| Ends::after(self.now, ttl));
+            plan.rows.insert(key.clone(), self.put(value.clone(), ends));
+        }
+        plan
+    }
+
+    fn del(&self, keys: &[Blob]) -> Plan {
+        let there: BTreeSet<&Blob> = keys.iter().filter(|key| self.row(key).is_some()).collect();
+        let mut plan = Plan::says(Value::Int(there.len() as i64));
+        plan.rows = there.into_iter().map(|key| (key.clone(), None)).collect();
+        plan
+    }
+
+    fn incr_by(&self, key: &Blob, by: i64) -> Plan {
+        let row = self.row(key);
+        let before = row.map_or(Some(0), |row| whole(&row.value));
+        let Some(after) = before.and_then(|before| before.checked_add(by)) else {
+            return Plan::fails(ErrorCode::NotAnInteger);
+        };
+        let mut plan = Plan::says(Value::Int(after));
+        let ends = row.and_then(|row| row.ends);
+        plan.rows.insert(key.clone(), self.put(Blob::from(after.to_string()), ends));
+        plan
+    }
+
+    fn expire(&self, key: &Blob, ttl: i64) -> Plan {
+        let Some(row) = self.row(key) else { return Plan::says(Value::Int(0)) };
+        let after = match u64::try_from(ttl) {
+            Ok(ttl) if ttl > 0 => self.put(row.value.clone(), Some(Ends::after(self.now, ttl))),
+            _ => None,
+        };
+        Plan { rows: BTreeMap::from([(key.clone(), after)]), ..Plan::says(Value::Int(1)) }
+    }
+
+    fn remaining(&self, key: &Blob) -> i64 {
+        match self.row(key) {
+            None => -2,
+            Some(Row { ends: None, .. }) => -1,
+            Some(Row { ends: Some(ends), .. }) => ends.at.saturating_sub(self.now) as i64,
+        }
+    }
+
+    fn persist(&self, key: &Blob) -> Plan {
+        match self.row(key) {
+            Some(row) if row.ends.is_some() => {
+                let after = self.put(row.value.clone(), None);
+                Plan { rows: BTreeMap::from([(key.clone(), after)]), ..Plan::says(Value::Int(1)) }
+            }
+            _ => Plan::says(Value::Int(0)),
+        }
+    }
+
+    fn mset(&self, pairs: &[(Blob, Blob)]) -> Plan {
+        let mut plan = Plan::says(Value::ok());
+        for (key, value) in pairs {
+            plan.rows.insert(key.clone(), self.put(value.clone(), None));
+        }
+        plan
+    }
+
+    /// A page: the cursor for the next one (nil at the end), then the keys that the user may read.
+    fn scan(&self, user: Option<&Blob>, prefix: &Blob, after: Option<&Blob>, count: usize) -> Value {
+        let person = user.and_then(|name| self.model.people.users.get(name));
+        let mut keys = self.model.rows.iter().filter_map(|(key, row)| {
+            let wanted = key.starts_with(prefix) && after.is_none_or(|after| key > after);
+            let shown = user.is_none() || person.is_some_and(|person| person.may(Right::Read, key));
+            (wanted && shown && !row.is_due(self.now)).then(|| key.clone())
+        });
+        let page: Vec<Blob> = keys.by_ref().take(count).collect();
+        let cursor = page.last().filter(|_| keys.next().is_some());
+        let cursor = cursor.map_or(Value::Nil, |key| Value::Bytes(key.clone()));
+        Value::List(vec![cursor, Value::List(page.into_iter().map(Value::Bytes).collect())])
+    }
+
+    fn change_user(&self, asked: &Asked) -> Plan {
+        let users = &self.model.people.users;
+        let (name, after) = match asked {
+            Asked::UserAdd(name) if users.contains_key(name) => return Plan::fails(ErrorCode::UserExists),
+            Asked::UserAdd(name) => (name, Some(Person { generation: self.position, ..Person::default() })),
+            Asked::UserPassword(name) => {
+                let person = users.get(name).cloned();
+                (name, person.map(|person| Person { generation: self.position, ..person }))
+            }
+            Asked::UserRemove(name) => (name, None),
+            _ => return Plan::default(),
+        };
+        if !matches!(asked, Asked::UserAdd(_)) && !users.contains_key(name) {
+            return Plan::fails(ErrorCode::UserUnknown);
+        }
+        if after.is_none() && self.is_last_admin(name) {
+            return Plan::fails(ErrorCode::LastAdministrator);
+        }
+        Plan { people: BTreeMap::from([(name.clone(), after)]), ..Plan::says(Value::ok()) }
+    }
+
+    fn regrant(&self, name: &Blob, right: Right, reach: &Reach, grant: bool) -> Plan {
+        let Some(person) = self.model.people.users.get(name) else {
+            return Plan::fails(ErrorCode::UserUnknown);
+        };
+        let mut after = person.clone();
+        let changed = match grant {
+            true => after.grants.insert((right, reach.clone())),
+            false => after.grants.remove(&(right, reach.clone())),
+        };
+        if !changed {
+            return Plan::says(Value::Int(0));
+        }
+        if !after.is_admin() && self.is_last_admin(name) {
+            return Plan::fails(ErrorCode::LastAdministrator);
+        }
+        Plan { people: BTreeMap::from([(name.clone(), Some(after))]), ..Plan::says(Value::Int(1)) }
+    }
+
+    fn is_last_admin(&self, name: &Blob) -> bool {
+        let users = &self.model.people.users;
+        users.get(name).is_some_and(Person::is_admin)
+            && users.iter().all(|(other, person)| other == name || !person.is_admin())
+    }
+
+    fn end_session(&self, user: Option<&Blob>, id: SessionId) -> Plan {
+        match self.model.sessions.get(&id).filter(|session| !session.is_due(self.now)) {
+            Some(session) if user.is_none_or(|user| *user == session.user) => {
+                Plan { ends: Some(id), ..Plan::says(Value::Int(1)) }
+            }
+            _ => Plan::says(Value::Int(0)),
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! Raft's own invariants, after every step of every node (Raft paper, figure 3).
+//!
+//! The world calls [`RaftJudge::observe`] after each step of a node with what that node shows, and
+//! [`RaftJudge::crashed`], [`RaftJudge::wiped`] and [`RaftJudge::promised`] when these happen. The work per
+//! step is constant unless the log or the commit index changed, and then linear in the change.
+//!
+//! What it believes of a node: what its log holds (it sees the bytes) and what the world says lies durably on
+//! its disk. It never asks a node whether it kept a rule.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use steadfast_core::inspect::{Inspection, RoleName};
+use steadfast_core::state::effect::Entry;
+use steadfast_core::types::{BootNumber, Index, NodeId, Term};
+
+use super::log::LogEntry;
+use super::{Stop, Verdict, fail};
+
+/// This judge's name.
+pub const JUDGE: &str = "raft";
+
+/// What one node shows after a step.
+pub struct Observation<'a> {
+    /// Which.
+    pub node: NodeId,
+    /// Its boot.
+    pub boot: BootNumber,
+    /// Its figures.
+    pub inspection: &'a Inspection,
+    /// The highest index that its disk holds durably: from the disk itself where the world can tell, else
+    /// from the figures.
+    pub durable: Index,
+    /// Its log.
+    pub entry: &'a dyn Fn(Index) -> Option<(Term, &'a Bytes)>,
+}
+
+/// Watches all nodes of one cluster.
+#[derive(Clone, Debug, Default)]
+pub struct RaftJudge {
+    voters: BTreeSet<NodeId>,
+    nodes: BTreeMap<NodeId, Watched>,
+    /// Every vote that was seen: term, who gave it, to whom.
+    votes: BTreeSet<(Term, NodeId, NodeId)>,
+    /// Voters whose disk was emptied, each with what it had held.
+    emptied: BTreeMap<NodeId, Vec<(Term, u64)>>,
+    /// Who led in each term.
+    leaders: BTreeMap<Term, NodeId>,
+    /// What was ever written under an index and term: a digest of its bytes and the term before it. Two logs
+    /// that agree here at one place agree everywhere before it.
+    written: BTreeMap<(Index, Term), (u64, Term)>,
+    /// What was ever committed, in order from index 1.
+    committed: Vec<Committed>,
+    /// A digest of the state at each commit index at which a node was seen.
+    states: BTreeMap<Index, (u64, NodeId)>,
+}
+
+#[derive(Clone, Debug)]
+struct Committed {
+    term: Term,
+    payload: Bytes,
+    digest: u64,
+    /// The term in which the node was that first showed it as committed.
+    in_term: Term,
+}
+
+/// What is known of one node.
+#[derive(Clone, Debug, Default)]
+struct Watched {
+    /// What it showed last, if that was since its start.
+    shown: Option<Shown>,
+    durable: Index,
+    /// Term and digest of each entry of its log, from index 1.
+    log: Vec<(Term, u64)>,
+    /// The highest term that others heard from it, and its vote there.
+    promised: (Term, Option<NodeId>),
+}
+
+/// What a node showed after a step.
+#[derive(Clone, Copy, Debug)]
+struct Shown {
+    boot: BootNumber,
+    term: Term,
+    vote: Option<NodeId>,
+    commit: Index,
+    leads: bool,
+}
+
+impl RaftJudge {
+    /// A judge of the cluster that these nodes vote in.
+    #[must_use]
+    pub fn new(voters: impl IntoIterator<Item = NodeId>) -> Self {
+        Self { voters: voters.into_iter().collect(), ..Self::default() }
+    }
+
+    /// Looks at a node after a step.
+    pub fn observe(&mut self, seen: &Observation<'_>) -> Verdict {
+        Stop::verdict(self.look(seen), JUDGE)
+    }
+
+    /// A node stopped without warning. What its disk did not hold may be gone.
+    pub fn crashed(&mut self, node: NodeId) {
+        self.nodes.entry(node).or_default().shown = None;
+    }
+
+    /// A founding node's disk was emptied. From now on its votes count for nothing, because it can't know what
+    /// it promised; what its old disk held was held, for entries that were acknowledged before.
+    pub fn wiped(&mut self, node: NodeId) {
+        let before = self.nodes.remove(&node).unwrap_or_default();
+        let mut held = before.log;
+        held.truncate(before.durable.0 as usize);
+        self.emptied.insert(node, held);
+    }
+
+    /// Others have heard this term from the node, and this vote in it. From then on it may not take either
+    /// back, across restarts too.
+    pub fn promised(&mut self, node: NodeId, term: Term, vote: Option<NodeId>) -> Verdict {
+        let promised = &mut self.nodes.entry(node).or_default().promised;
+        match (promised.1, vote) {
+            (Some(first), Some(second)) if promised.0 == term && first != second => {
+                let what = format!("node {node} gave its vote in term {term} to {first} and to {second}");
+                return Verdict::Failed { judge: JUDGE, what };
+            }
+            _ if term > promised.0 => *promised = (term, vote),
+            _ if term == promised.0 => promised.1 = promised.1.or(vote),
+            _ => {}
+        }
+        Verdict::Passed
+    }
+
+    /// Everything that was ever committed, as the judges of histories read it.
+    ///
+    /// # Errors
+    /// Names the first entry that can't be decoded.
+    pub fn committed_log(&self) -> Result<Vec<LogEntry>, String> {
+        let decode = |(at, committed): (usize, &Committed)| {
+            let index = Index(at as u64 + 1);
+            let entry =
+                Entry::decode(&committed.payload).map_err(|error| format!("entry {index}: {error}"))?;
+            Ok(LogEntry { index, term: committed.term, entry })
+        };
+        self.committed.iter().enumerate().map(decode).collect()
+    }
+
+    /// The digest of the state at each commit index at which some node was seen.
+    pub fn states(&self) -> impl Iterator<Item = (Index, u64)> {
+        self.states.iter().map(|(index, (digest, _))| (*index, *digest))
+    }
+
+    fn look(&mut self, seen: &Observation<'_>) -> Result<(), Stop> {
+        if matches!(seen.inspection.role, RoleName::Recovering) {
+            return Ok(());
+        }
+        let (node, figures) = (seen.node, seen.inspection);
+        let before = self.nodes.get(&node).and_then(|watched| watched.shown);
+        // A start forgets what only memory held.
+        let before = before.filter(|shown| shown.boot == seen.boot);
+        if let Some(vote) = figures.vote.filter(|_| !self.emptied.contains_key(&node)) {
+            self.votes.insert((figures.term, node, vote));
+        }
+        self.terms(seen, before)?;
+        self.log(seen, before)?;
+        self.commits(seen, before)?;
+        self.leadership(seen, before)?;
+        let shown = Shown {
+            boot: seen.boot,
+            term: figures.term,
+            vote: figures.vote,
+            commit: figures.commit,
+            leads: figures.role == RoleName::Leader,
+        };
+        self.nodes.entry(node).or_default().shown = Some(shown);
+        Ok(())
+    }
+
+    /// The term never falls and the vote in a term never changes: within a boot as it was seen, across boots
+    /// as others heard it.
+    fn terms(&self, seen: &Observation<'_>, before: Option<Shown>) -> Result<(), Stop> {
+        let (node, figures) = (seen.node, seen.inspection);
+        let promised = self.nodes.get(&node).map(|watched| watched.promised);
+        let floors = before.map(|shown| (shown.term, shown.vote)).into_iter().chain(promised);
+        for (term, vote) in floors {
+            if figures.term < term {
+                fail!("node {node} went back from term {term} to {}", figures.term);
+            }
+            if figures.term == term && vote.is_some() && figures.vote != vote {
+                fail!("node {node} changed its vote in term {term} from {vote:?} to {:?}", figures.vote);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over what changed in a node's log: from its end back to where it is as it was, or from its very
+    /// beginning after a start. Whatever the node had committed must not be in the changed part.
+    fn log(&mut self, seen: &Observation<'_>, before: Option<Shown>) -> Result<(), Stop> {
+        let (node, last) = (seen.node, seen.inspection.last);
+        let watched = self.nodes.entry(node).or_default();
+        watched.durable = seen.durable;
+        let mut changed = Vec::new();
+        let mut at = last;
+        while at > Index(0) {
+            let Some((term, payload)) = (seen.entry)(at) else {
+                fail!("node {node} has no entry {at} in a log up to {last}");
+            };
+            let known = watched.log.get(at.0 as usize - 1).filter(|_| before.is_some());
+            let is_tail = at == last && watched.log.len() as u64 == last.0;
+            if is_tail && known.is_some_and(|(known, _)| *known == term) {
+                break;
+            }
+            let digest = digest_of(payload);
+            if known == Some(&(term, digest)) {
+                break;
+            }
+            changed.push((term, digest));
+            at = at.prev();
+        }
+        if let Some(shown) = before.filter(|shown| at < shown.commit) {
+            fail!(
+                "node {node} changed its log from {} on, and had committed up to {}",
+                at.next(),
+                shown.commit
+            );
+        }
+        watched.log.truncate(at.0 as usize);
+        let mut previous = watched.log.last().map_or(Term(0), |(term, _)| *term);
+        for (term, digest) in changed.into_iter().rev() {
+            at = at.next();
+            watched.log.push((term, digest));
+            let first = *self.written.entry((at, term)).or_insert((digest, previous));
+            if first != (digest, previous) {
+                fail!(
+                    "index {at} was written twice in term {term}: on node {node} it, or what precedes it, differs"
+                );
+            }
+            if term < previous {
+                fail!("node {node} has term {term} at {at} after term {previous}");
+            }
+            previous = term;
+        }
+        Ok(())
+    }
+
+    /// What one node committed is the same on every other, for ever, and lay on a majority of disks when it
+    /// was first called committed.
+    fn commits(&mut self, seen: &Observation<'_>, before: Option<Shown>) -> Result<(), Stop> {
+        let (node, figures) = (seen.node, seen.inspection);
+        let from = before.map_or(Index(0), |shown| shown.commit);
+        if figures.commit < from {
+            fail!("node {node} went back from commit index {from} to {}", figures.commit);
+        }
+        if figures.commit > figures.last {
+            fail!("node {node} committed up to {}, and its log ends at {}", figures.commit, figures.last);
+        }
+        for at in from.0 + 1..=figures.commit.0 {
+            self.commit(seen, Index(at))?;
+        }
+        if before.is_some_and(|shown| shown.commit == figures.commit) {
+            return Ok(());
+        }
+        let (digest, first) = *self.states.entry(figures.commit).or_insert((figures.state_digest, node));
+        if digest != figures.state_digest {
+            fail!("nodes {first} and {node} differ in their state at index {}", figures.commit);
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, seen: &Observation<'_>, at: Index) -> Result<(), Stop> {
+        let node = seen.node;
+        let place = at.0 as usize - 1;
+        let Some(&(term, digest)) = self.nodes.get(&node).and_then(|watched| watched.log.get(place)) else {
+            fail!("node {node} committed {at}, which its log does not have");
+        };
+        if let Some(committed) = self.committed.get(place) {
+            if (committed.term, committed.digest) != (term, digest) {
+                fail!(
+                    "node {node} committed another entry at {at} (term {term}) than was committed in term {}",
+                    committed.term
+                );
+            }
+            return Ok(());
+        }
+        let holds = |voter: &&NodeId| match self.emptied.get(voter) {
+            Some(held) => held.get(place) == Some(&(term, digest)),
+            None => self.nodes.get(voter).is_some_and(|watched| {
+                watched.durable >= at && watched.log.get(place) == Some(&(term, digest))
+            }),
+        };
+        let durable = self.voters.iter().filter(holds).count();
+        if durable <= self.voters.len() / 2 {
+            fail!("node {node} committed {at}, which lies on {durable} of {} disks", self.voters.len());
+        }
+        let Some((_, payload)) = (seen.entry)(at) else {
+            fail!("node {node} committed {at}, which its log does not have");
+        };
+        let in_term = seen.inspection.term;
+        self.committed.push(Committed { term, payload: payload.clone(), digest, in_term });
+        Ok(())
+    }
+
+    /// One leader per term, elected by a majority, who has everything that was committed in earlier terms.
+    fn leadership(&mut self, seen: &Observation<'_>, before: Option<Shown>) -> Result<(), Stop> {
+        let (node, term) = (seen.node, seen.inspection.term);
+        let led = before.is_some_and(|shown| shown.leads && shown.term == term);
+        if seen.inspection.role != RoleName::Leader || led {
+            return Ok(());
+        }
+        let first = *self.leaders.entry(term).or_insert(node);
+        if first != node {
+            fail!("nodes {first} and {node} both led in term {term}");
+        }
+        let votes = self.voters.iter().filter(|voter| self.votes.contains(&(term, **voter, node))).count();
+        if votes <= self.voters.len() / 2 {
+            fail!("node {node} leads in term {term} with {votes} of {} votes", self.voters.len());
+        }
+        let watched = self.nodes.entry(node).or_default();
+        for (place, committed) in self.committed.iter().enumerate() {
+            let has = watched.log.get(place) == Some(&(committed.term, committed.digest));
+            if committed.in_term < term && !has {
+                let (index, then) = (place + 1, committed.in_term);
+                fail!("node {node} leads in term {term} without entry {index}, committed in term {then}");
+            }
+        }
+        // It counted its own vote, so it had made it durable.
+        match self.promised(node, term, Some(node)) {
+            Verdict::Failed { what, .. } => Err(Stop::Failed(what)),
+            Verdict::Passed | Verdict::Inconclusive { .. } => Ok(()),
+        }
+    }
+}
+
+/// FNV-1a over 64 bits: enough to tell honest entries apart, and its own few lines.
+fn digest_of(payload: &[u8]) -> u64 {
+    payload.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}

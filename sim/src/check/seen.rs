@@ -1,0 +1,173 @@
+//! What a log entry changed, folded so that it can be compared with what the model planned.
+//!
+//! Keys may go by expiry in any entry, if they are due; sessions likewise. All other changes of keys and
+//! users must be exactly those of the entry's owner.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use steadfast_core::state::effect::{Cause, Deadline, DeleteCause, Effect};
+use steadfast_core::types::{Blob, SessionId};
+
+use super::grants::Person;
+use super::log::LogEntry;
+use super::model::{Ends, Model, Plan, Session};
+
+/// A key's value and end after an entry; `None`: gone.
+type After = Option<(Blob, Option<Ends>)>;
+
+/// An entry's changes.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    rows: BTreeMap<Blob, After>,
+    expired: BTreeSet<Blob>,
+    people: BTreeMap<Blob, Option<Person>>,
+    opened: Option<(Blob, u64)>,
+    ended: Vec<(SessionId, DeleteCause)>,
+    stepped: Option<(SessionId, u64)>,
+}
+
+fn ends_of(deadline: &Option<Deadline>) -> Option<Ends> {
+    deadline.map(|deadline| Ends { at: deadline.at.0, slack: u64::from(deadline.slack) })
+}
+
+impl Seen {
+    /// Folds an entry's effects, upon the state before it.
+    ///
+    /// # Errors
+    /// Says what is wrong with the effects, whoever asked for them.
+    pub(super) fn new(entry: &LogEntry, model: &Model) -> Result<Self, String> {
+        let mut seen = Self::default();
+        let place = |what: &str| format!("entry {} ({:?}) {what}", entry.index, entry.entry.cause);
+        for effect in &entry.entry.effects {
+            match effect {
+                Effect::Founded(_) | Effect::Level(_) if entry.entry.cause == Cause::System => {}
+                // The first leader's first entry founds the cluster.
+                Effect::Founded(_) | Effect::Level(_) if entry.index.0 == 1 => {}
+                Effect::Founded(_) | Effect::Level(_) => {
+                    return Err(place("changes what only the system may change"));
+                }
+                Effect::Put { key, value, deadline } => {
+                    seen.rows.insert(key.clone(), Some((value.clone(), ends_of(deadline))));
+                }
+                Effect::Delete { key, cause: DeleteCause::Deleted } => {
+                    drop(seen.rows.insert(key.clone(), None))
+                }
+                Effect::Delete { key, cause: DeleteCause::Expired } => {
+                    let due = model.rows.get(key).is_some_and(|row| row.is_due(entry.entry.time.0));
+                    if !due || !seen.expired.insert(key.clone()) {
+                        return Err(place(&format!(
+                            "expires {key}, which is not due at {}",
+                            entry.entry.time
+                        )));
+                    }
+                }
+                Effect::Redate { key, deadline } => {
+                    let value = match seen.rows.get(key) {
+                        Some(after) => after.as_ref().map(|(value, _)| value.clone()),
+                        None => model.rows.get(key).map(|row| row.value.clone()),
+                    };
+                    let value = value.ok_or_else(|| place(&format!("redates {key}, which is missing")))?;
+                    seen.rows.insert(key.clone(), Some((value, ends_of(deadline))));
+                }
+                Effect::SessionOpened { user, ttl } => seen.opened = Some((user.clone(), *ttl)),
+                Effect::SessionStepped { id, floor, .. } => seen.stepped = Some((*id, *floor)),
+                Effect::SessionEnded { id, cause } => seen.ended.push((*id, *cause)),
+                Effect::Forwarded { .. } => {}
+                Effect::UserPut { name, user } => {
+                    seen.people.insert(name.clone(), Some(Person::from_log(user)));
+                }
+                Effect::UserRemoved { name } => drop(seen.people.insert(name.clone(), None)),
+            }
+        }
+        Ok(seen)
+    }
+
+    /// Whether the entry changes what only a client's command changes.
+    pub(super) fn is_clients(&self) -> bool {
+        !self.rows.is_empty() || !self.people.is_empty()
+    }
+
+    /// A key or user that the entry changes.
+    pub(super) fn first_name(&self) -> Option<&Blob> {
+        self.rows.keys().next().or_else(|| self.people.keys().next())
+    }
+
+    /// Compares with a plan.
+    ///
+    /// # Errors
+    /// Says what differs.
+    pub(super) fn compare(&self, plan: &Plan) -> Result<(), String> {
+        let planned: BTreeMap<&Blob, Option<(&Blob, Option<Ends>)>> = plan
+            .rows
+            .iter()
+            .map(|(key, row)| (key, row.as_ref().map(|row| (&row.value, row.ends))))
+            .collect();
+        let seen: BTreeMap<&Blob, Option<(&Blob, Option<Ends>)>> = self
+            .rows
+            .iter()
+            .map(|(key, row)| (key, row.as_ref().map(|(value, ends)| (value, *ends))))
+            .collect();
+        if planned != seen {
+            return Err(format!("the log changes {seen:?}, the model {planned:?}"));
+        }
+        if plan.people != self.people {
+            return Err(format!("the log changes users {:?}, the model {:?}", self.people, plan.people));
+        }
+        if plan.opens != self.opened.is_some() {
+            return Err("a session is opened by one of log and model alone".into());
+        }
+        match plan.ends {
+            Some(id) if !self.ended.contains(&(id, DeleteCause::Deleted)) => {
+                Err(format!("session {id} was not ended"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the entry's changes true in the model: the plan's for keys and users, the log's for expiry,
+    /// sessions and what the system set.
+    ///
+    /// # Errors
+    /// Says which session broke its rules.
+    pub(super) fn adopt(self, plan: Option<Plan>, entry: &LogEntry, model: &mut Model) -> Result<(), String> {
+        let now = entry.entry.time.0;
+        let place = |what: String| format!("entry {} ({:?}) {what}", entry.index, entry.entry.cause);
+        if let Some((id, floor)) = self.stepped {
+            let session = model.sessions.get_mut(&id);
+            let session = session.ok_or_else(|| place(format!("steps session {id}, which is not open")))?;
+            session.active = now;
+            session.floor = session.floor.max(floor);
+        }
+        for key in &self.expired {
+            model.rows.remove(key);
+        }
+        let changed: Vec<Blob> = self.people.keys().cloned().collect();
+        let before: Vec<_> = changed.iter().map(|name| generation(model, name)).collect();
+        match plan {
+            Some(plan) => model.adopt(plan),
+            None => self.people.into_iter().for_each(|(name, person)| model.set_person(name, person)),
+        }
+        for (id, cause) in self.ended {
+            let session = model.sessions.remove(&id);
+            let is_due = session.is_none_or(|session| session.is_due(now));
+            if cause == DeleteCause::Expired && !is_due {
+                return Err(place(format!("expires session {id}, which is not due at {now}")));
+            }
+        }
+        for (name, before) in changed.iter().zip(before) {
+            let ended = before.is_some() && before != generation(model, name);
+            if ended && model.sessions.values().any(|session| session.user == *name) {
+                return Err(place(format!("changes user {name}, and leaves a session of theirs open")));
+            }
+        }
+        if let Some((user, ttl)) = self.opened {
+            let session = Session { user, ttl, active: now, floor: 0 };
+            model.sessions.insert(SessionId(entry.index.0), session);
+        }
+        Ok(())
+    }
+}
+
+fn generation(model: &Model, name: &Blob) -> Option<steadfast_core::types::Index> {
+    model.people.users.get(name).map(|person| person.generation)
+}

@@ -1,0 +1,323 @@
+//! A node's fake disk: for every file a live image (what a running process reads) and a durable image
+//! (what a power cut leaves), and the same for the directory. Only a completed sync moves bytes from one
+//! to the other. Faults lie beside pristine data: nothing here fails unless it is asked to.
+//!
+//! An operation has separate execution points (write done, sync begun, sync done), which the world
+//! schedules as events of their own; a sync covers the writes that were complete when it began. The disk
+//! knows no time: it draws delays, and the world lets them pass.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use steadfast_core::io::{DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, Token};
+
+use crate::file::{Change, CrashCounts, CrashMode, File};
+use crate::rng::{Delay, Stream};
+use crate::schedule::DiskSpec;
+
+/// The longest file, in bytes: a core that asks for more gets an error, not the machine's memory.
+const CAPACITY: u64 = 1 << 30;
+
+/// An operation that was issued and has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OpId(pub u64);
+
+/// What an operation's next execution point is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// A sync looks which writes it covers.
+    SyncBegin,
+    /// The operation takes effect and ends.
+    Finish,
+}
+
+/// One node's disk.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    spec: DiskSpec,
+    stream: Stream,
+    files: BTreeMap<u64, File>,
+    live: BTreeMap<FileName, u64>,
+    durable: BTreeMap<FileName, u64>,
+    /// Changes of the directory that no completed SyncDir covers, oldest first.
+    entries: Vec<EntryChange>,
+    inflight: BTreeMap<OpId, Inflight>,
+    next_op: u64,
+    next_file: u64,
+    next_change: u64,
+    /// Added to every delay, in microseconds, while the disk is slow.
+    pub stall_us: u64,
+    /// Whether the last operation that ended made a file longer.
+    pub grew: bool,
+    /// What crashes did, for the probes.
+    pub crashes: CrashCounts,
+}
+
+#[derive(Clone, Debug)]
+struct Inflight {
+    token: Token,
+    op: DiskOp,
+    /// For a sync that has begun: changes numbered below this are covered.
+    covers: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+struct EntryChange {
+    number: u64,
+    kind: EntryKind,
+}
+
+#[derive(Clone, Debug)]
+enum EntryKind {
+    Link { name: FileName, file: u64 },
+    Unlink { name: FileName, file: u64 },
+    Rename { from: FileName, to: FileName, file: u64 },
+}
+
+impl Disk {
+    /// An empty directory. All that the disk draws comes from the stream.
+    #[must_use]
+    pub fn new(spec: DiskSpec, stream: Stream) -> Self {
+        Self {
+            spec,
+            stream,
+            files: BTreeMap::new(),
+            live: BTreeMap::new(),
+            durable: BTreeMap::new(),
+            entries: Vec::new(),
+            inflight: BTreeMap::new(),
+            next_op: 0,
+            next_file: 0,
+            next_change: 0,
+            stall_us: 0,
+            grew: false,
+            crashes: CrashCounts::default(),
+        }
+    }
+
+    /// Takes an operation on; its first execution point comes after the microseconds returned.
+    pub fn submit(&mut self, token: Token, op: DiskOp) -> (OpId, Stage, u64) {
+        let id = OpId(self.next_op);
+        self.next_op += 1;
+        let (stage, delay) = match &op {
+            DiskOp::Sync { .. } | DiskOp::SyncDir => (Stage::SyncBegin, self.spec.queue),
+            DiskOp::Read { .. } | DiskOp::List => (Stage::Finish, self.spec.read),
+            _ => (Stage::Finish, self.spec.write),
+        };
+        let delay = self.delay(delay);
+        self.inflight.insert(id, Inflight { token, op, covers: None });
+        (id, stage, delay)
+    }
+
+    /// A sync looks which writes it covers; its end comes after the microseconds returned.
+    pub fn begin_sync(&mut self, id: OpId) -> u64 {
+        let covers = self.next_change;
+        let op = self.inflight.get_mut(&id).expect("a sync begins once, before it ends");
+        op.covers = Some(covers);
+        self.delay(self.spec.sync)
+    }
+
+    /// Executes an operation, or lets it fail with EIO, and returns its answer.
+    ///
+    /// A failed sync leaves its pages marked clean: they can be read until the power goes, and no later
+    /// sync writes them (PostgreSQL's fsync incident, 2018).
+    pub fn finish(&mut self, id: OpId, fail: bool) -> (Token, Result<DiskReply, DiskError>) {
+        let Inflight { token, op, covers } = self.inflight.remove(&id).expect("an operation ends once");
+        if fail {
+            if let DiskOp::Sync { file } = op {
+                self.forget_unsynced(file, covers.unwrap_or(0));
+            }
+            let error =
+                DiskError { kind: DiskErrorKind::Io, message: "Input/output error (os error 5)".into() };
+            return (token, Err(error));
+        }
+        (token, self.execute(op, covers))
+    }
+
+    /// The operation behind an id, while it is under way.
+    #[must_use]
+    pub fn op(&self, id: OpId) -> Option<(Token, &DiskOp)> {
+        self.inflight.get(&id).map(|op| (op.token, &op.op))
+    }
+
+    /// Whether an operation has neither ended nor been forgotten in a crash.
+    #[must_use]
+    pub fn is_under_way(&self, id: OpId) -> bool {
+        self.inflight.contains_key(&id)
+    }
+
+    /// The microseconds until the node hears of a completed operation.
+    pub fn notice_delay(&mut self) -> u64 {
+        self.delay(self.spec.notice)
+    }
+
+    /// The process is gone, the machine goes on: the live image stays. What was under way may or may not
+    /// have happened, a write also in part.
+    pub fn kill(&mut self) {
+        for (_, Inflight { op, covers, .. }) in std::mem::take(&mut self.inflight) {
+            let (happens, cut) = (self.stream.chance(500_000), self.stream.chance(300_000));
+            let share = self.stream.bits();
+            if !happens {
+                continue;
+            }
+            let op = match op {
+                DiskOp::WriteAt { file, offset, data } if cut => {
+                    self.crashes.torn_writes += 1;
+                    let len = (share % data.len().max(1) as u64) as usize;
+                    DiskOp::WriteAt { file, offset, data: data.slice(..len) }
+                }
+                op => op,
+            };
+            // A sync that never began covers whatever is complete by now: it could begin this instant.
+            let covers = covers.or(Some(self.next_change));
+            let _ = self.execute(op, covers);
+        }
+    }
+
+    /// The machine loses its power: what no completed sync covers is kept, dropped or turned to garbage,
+    /// sector by sector and entry by entry.
+    pub fn lose_power(&mut self) {
+        self.kill();
+        let mode = CrashMode::draw(&self.spec, &mut self.stream);
+        let entries = std::mem::take(&mut self.entries);
+        for change in entries {
+            let keep = mode.keeps_entry(&mut self.stream);
+            if keep { self.make_entry_durable(change.kind) } else { self.crashes.entries_lost += 1 }
+        }
+        self.live = self.durable.clone();
+        let named: std::collections::BTreeSet<u64> = self.durable.values().copied().collect();
+        self.files.retain(|id, _| named.contains(id));
+        for file in self.files.values_mut() {
+            file.lose_power(mode, &mut self.stream, &mut self.crashes);
+        }
+    }
+
+    /// The disk is replaced by an empty one.
+    pub fn wipe(&mut self) {
+        self.inflight.clear();
+        self.entries.clear();
+        self.files.clear();
+        self.live.clear();
+        self.durable.clear();
+    }
+
+    /// The files that a running process sees, with their contents.
+    pub fn iter_live(&self) -> impl Iterator<Item = (FileName, &[u8])> {
+        self.live.iter().map(|(name, id)| (*name, self.files[id].live.as_slice()))
+    }
+
+    fn delay(&mut self, delay: Delay) -> u64 {
+        delay.draw(&mut self.stream) + self.stall_us
+    }
+
+    fn execute(&mut self, op: DiskOp, covers: Option<u64>) -> Result<DiskReply, DiskError> {
+        let number = self.next_change;
+        self.next_change += 1;
+        self.grew = self.grows(&op);
+        match op {
+            DiskOp::Create { file } => self.create(file, number),
+            DiskOp::WriteAt { offset, ref data, .. } if offset + data.len() as u64 > CAPACITY => {
+                return Err(full());
+            }
+            DiskOp::Truncate { len, .. } if len > CAPACITY => return Err(full()),
+            DiskOp::WriteAt { file, offset, data } => {
+                self.file_mut(file)?.change(Change::Write { number, offset, data })
+            }
+            DiskOp::Truncate { file, len } => self.file_mut(file)?.change(Change::Resize { number, len }),
+            DiskOp::Sync { file } => self.file_mut(file)?.sync(covers.unwrap_or(0)),
+            DiskOp::Rename { from, to } => {
+                let file = self.live.remove(&from).ok_or_else(|| not_found(from))?;
+                self.live.insert(to, file);
+                self.entries.push(EntryChange { number, kind: EntryKind::Rename { from, to, file } });
+            }
+            DiskOp::Remove { file: name } => {
+                let file = self.live.remove(&name).ok_or_else(|| not_found(name))?;
+                self.entries.push(EntryChange { number, kind: EntryKind::Unlink { name, file } });
+            }
+            DiskOp::SyncDir => self.sync_dir(covers.unwrap_or(0)),
+            DiskOp::List => {
+                let list = self.live.iter().map(|(name, id)| (*name, self.files[id].live.len() as u64));
+                return Ok(DiskReply::Listing(list.collect()));
+            }
+            DiskOp::Read { file, offset, len } => {
+                let bytes = &self.file_mut(file)?.live;
+                let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+                let to = from.saturating_add(len as usize).min(bytes.len());
+                return Ok(DiskReply::Data(Bytes::copy_from_slice(&bytes[from..to])));
+            }
+        }
+        Ok(DiskReply::Done)
+    }
+
+    fn grows(&self, op: &DiskOp) -> bool {
+        let DiskOp::WriteAt { file, offset, data } = op else { return false };
+        let file = self.live.get(file).and_then(|id| self.files.get(id));
+        file.is_some_and(|file| offset + data.len() as u64 > file.live.len() as u64)
+    }
+
+    fn create(&mut self, name: FileName, number: u64) {
+        if let Some(id) = self.live.get(&name) {
+            let file = self.files.get_mut(id).expect("a name leads to a file");
+            return file.change(Change::Resize { number, len: 0 });
+        }
+        let file = self.next_file;
+        self.next_file += 1;
+        self.files.insert(file, File::default());
+        self.live.insert(name, file);
+        self.entries.push(EntryChange { number, kind: EntryKind::Link { name, file } });
+    }
+
+    fn sync_dir(&mut self, covers: u64) {
+        let (synced, rest) = std::mem::take(&mut self.entries).into_iter().partition(|e| e.number < covers);
+        self.entries = rest;
+        for change in synced {
+            self.make_entry_durable(change.kind);
+        }
+    }
+
+    fn make_entry_durable(&mut self, kind: EntryKind) {
+        match kind {
+            EntryKind::Link { name, file } => {
+                self.durable.insert(name, file);
+            }
+            EntryKind::Unlink { name, file } => self.unlink_durable(name, file),
+            EntryKind::Rename { from, to, file } => {
+                self.unlink_durable(from, file);
+                self.durable.insert(to, file);
+            }
+        }
+    }
+
+    /// Removes a durable entry, if it still leads to that file.
+    fn unlink_durable(&mut self, name: FileName, file: u64) {
+        if self.durable.get(&name) == Some(&file) {
+            self.durable.remove(&name);
+        }
+    }
+
+    fn forget_unsynced(&mut self, name: FileName, covers: u64) {
+        if let Ok(file) = self.file_mut(name) {
+            file.forget_unsynced(covers);
+        }
+    }
+
+    fn file_mut(&mut self, name: FileName) -> Result<&mut File, DiskError> {
+        let id = self.live.get(&name).ok_or_else(|| not_found(name))?;
+        Ok(self.files.get_mut(id).expect("a name leads to a file"))
+    }
+}
+
+fn not_found(name: FileName) -> DiskError {
+    DiskError {
+        kind: DiskErrorKind::NotFound,
+        message: format!("{name}: No such file or directory (os error 2)"),
+    }
+}
+
+fn full() -> DiskError {
+    DiskError { kind: DiskErrorKind::NoSpace, message: "No space left on device (os error 28)".into() }
+}
+
+#[cfg(test)]
+#[path = "disk_tests.rs"]
+mod tests;

@@ -1,0 +1,269 @@
+//! Faults: every kind of thing that a schedule can let go wrong, as data. Nothing here acts; `world.rs`
+//! executes. A fault names nodes by number or by the role that they have when it strikes.
+
+use serde::{Deserialize, Serialize};
+
+/// A fault and its time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fault {
+    /// When it strikes, or from when on it waits for its occasion, in microseconds since the start.
+    pub at_us: u64,
+    /// What happens.
+    pub what: FaultKind,
+}
+
+/// Nodes, by number or by what they are when the fault strikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Who {
+    /// This one.
+    Node(u16),
+    /// The leader of the highest term; the lowest running node if there is none.
+    Leader,
+    /// The lowest running node that does not lead.
+    Follower,
+    /// Every node.
+    All,
+}
+
+/// An execution point at which a node can be killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Point {
+    /// A write was handed to the disk.
+    WriteIssued,
+    /// A write is complete; the node has not heard of it.
+    WriteDone,
+    /// A sync was handed to the disk and has begun.
+    SyncBegun,
+    /// A sync is complete; the node has not heard of it.
+    SyncDone,
+    /// A reply is about to be sent.
+    BeforeReply,
+    /// A reply was sent.
+    AfterReply,
+    /// A frame was sent to a peer.
+    PeerSent,
+    /// A write that made a file longer is complete; the node has not heard of it.
+    FileGrown,
+    /// A file was created, renamed, removed or cut, or the directory's sync has begun; the node has not heard
+    /// of it.
+    DirChanged,
+    /// An operation of the recovery was handed to the disk.
+    RecoveryOp,
+}
+
+impl Point {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::WriteIssued,
+        Self::WriteDone,
+        Self::SyncBegun,
+        Self::SyncDone,
+        Self::BeforeReply,
+        Self::AfterReply,
+        Self::PeerSent,
+        Self::FileGrown,
+        Self::DirChanged,
+        Self::RecoveryOp,
+    ];
+}
+
+/// Which links a partition cuts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Cut {
+    /// The node and everybody else, both ways.
+    Isolate(Who),
+    /// What the node sends is lost; it hears.
+    Mute(Who),
+    /// What is sent to the node is lost; it speaks.
+    Deafen(Who),
+    /// These nodes and the rest, both ways.
+    Split(Vec<u16>),
+    /// Nobody hears anybody but this node, which hears and reaches all: not transitive.
+    Bridge(Who),
+    /// These links, each from the first to the second.
+    Links(Vec<(u16, u16)>),
+}
+
+/// What goes wrong.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FaultKind {
+    /// Nodes stop, now.
+    Crash {
+        /// Which.
+        who: Who,
+        /// Whether the machine loses its power, or only the process is killed.
+        power: bool,
+        /// Until they are started again, in microseconds.
+        down_us: u64,
+    },
+    /// A node stops at an execution point.
+    CrashAt {
+        /// Which; resolved when the waiting begins.
+        who: Who,
+        /// Where.
+        point: Point,
+        /// At the how-manieth occurrence from then on, 1 or more.
+        nth: u32,
+        /// Whether the machine loses its power, or only the process is killed.
+        power: bool,
+        /// Whether all other nodes stop at the same instant.
+        all: bool,
+        /// Until they are started again, in microseconds.
+        down_us: u64,
+    },
+    /// A node loses its disk, once the cluster is founded and if the budget allows it.
+    Wipe {
+        /// Which.
+        who: Who,
+        /// Until it is started again, in microseconds.
+        down_us: u64,
+    },
+    /// A process is stopped; what is sent to it queues up.
+    Pause {
+        /// Which.
+        who: Who,
+        /// In microseconds.
+        for_us: u64,
+        /// Whether its monotonic clock stands meanwhile, as in a suspended machine.
+        suspended: bool,
+    },
+    /// Links between nodes are cut.
+    Partition {
+        /// Which.
+        cut: Cut,
+        /// In microseconds.
+        for_us: u64,
+        /// Cut and healed in turns of so many microseconds; zero is one long cut.
+        flap_us: u64,
+        /// Whether the cut-off node (of `Isolate`, `Mute`, `Deafen`) is out of the clients' reach too.
+        clients: bool,
+    },
+    /// The network is worse than usual.
+    Noise {
+        /// Frames lost, in a million.
+        loss_ppm: u32,
+        /// Frames that arrive twice, in a million.
+        duplicate_ppm: u32,
+        /// Frames that may overtake, in a million.
+        reorder_ppm: u32,
+        /// Added to every delay, up to so many microseconds.
+        slow_us: u64,
+        /// In microseconds.
+        for_us: u64,
+    },
+    /// A sync fails with EIO.
+    FailSync {
+        /// Whose; resolved when the waiting begins.
+        who: Who,
+        /// The how-manieth sync from then on, 1 or more.
+        nth: u32,
+        /// Whether the machine is switched off and on after the halt, or only the process is started again.
+        reboot: bool,
+    },
+    /// A disk is slow.
+    SlowDisk {
+        /// Whose.
+        who: Who,
+        /// Added to every operation, in microseconds.
+        by_us: u64,
+        /// In microseconds.
+        for_us: u64,
+    },
+    /// A wall clock jumps.
+    WallJump {
+        /// Whose.
+        who: Who,
+        /// In milliseconds, either way.
+        by_ms: i64,
+    },
+    /// A monotonic clock changes its rate.
+    Drift {
+        /// Whose.
+        who: Who,
+        /// In millionths, at most 500 either way.
+        ppm: i32,
+    },
+    /// Client connections to a node are reset.
+    Reset {
+        /// To which.
+        who: Who,
+    },
+    /// Client connections to a node stay open and swallow every byte.
+    HalfOpen {
+        /// To which.
+        who: Who,
+    },
+    /// A client dies with its requests under way, and a new one takes up its list.
+    ClientCrash {
+        /// Its place in the schedule.
+        client: u16,
+        /// Until the new one begins, in microseconds.
+        down_us: u64,
+    },
+}
+
+impl FaultKind {
+    /// The kind's short name in reports.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Crash { power: false, .. } => "kill",
+            Self::Crash { power: true, who: Who::All, .. } => "blackout",
+            Self::Crash { power: true, .. } => "power",
+            Self::CrashAt { power: false, .. } => "kill-at",
+            Self::CrashAt { power: true, .. } => "power-at",
+            Self::Wipe { .. } => "wipe",
+            Self::Pause { suspended: false, .. } => "pause",
+            Self::Pause { suspended: true, .. } => "suspend",
+            Self::Partition { flap_us: 0, .. } => "partition",
+            Self::Partition { .. } => "flap",
+            Self::Noise { .. } => "noise",
+            Self::FailSync { .. } => "fail-sync",
+            Self::SlowDisk { .. } => "slow-disk",
+            Self::WallJump { .. } => "wall-jump",
+            Self::Drift { .. } => "drift",
+            Self::Reset { .. } => "reset",
+            Self::HalfOpen { .. } => "half-open",
+            Self::ClientCrash { .. } => "client-crash",
+        }
+    }
+
+    fn who(&self) -> Option<Who> {
+        match self {
+            Self::Crash { who, .. }
+            | Self::CrashAt { who, .. }
+            | Self::Wipe { who, .. }
+            | Self::Pause { who, .. }
+            | Self::FailSync { who, .. }
+            | Self::SlowDisk { who, .. }
+            | Self::WallJump { who, .. }
+            | Self::Drift { who, .. }
+            | Self::Reset { who }
+            | Self::HalfOpen { who }
+            | Self::Partition { cut: Cut::Isolate(who) | Cut::Mute(who) | Cut::Deafen(who), .. }
+            | Self::Partition { cut: Cut::Bridge(who), .. } => Some(*who),
+            Self::Partition { .. } | Self::Noise { .. } | Self::ClientCrash { .. } => None,
+        }
+    }
+}
+
+impl Fault {
+    /// Checks what a hand may have broken.
+    pub fn validate(&self, nodes: u16) -> Result<(), String> {
+        let known = |node: &u16| (1..=nodes).contains(node);
+        let named: Vec<u16> = match &self.what {
+            FaultKind::Partition { cut: Cut::Split(side), .. } => side.clone(),
+            FaultKind::Partition { cut: Cut::Links(links), .. } => {
+                links.iter().flat_map(|(from, to)| [*from, *to]).collect()
+            }
+            what => match what.who() {
+                Some(Who::Node(node)) => vec![node],
+                _ => vec![],
+            },
+        };
+        match named.iter().find(|node| !known(node)) {
+            Some(node) => Err(format!("the fault at {} names node {node} of {nodes}", self.at_us)),
+            None => Ok(()),
+        }
+    }
+}

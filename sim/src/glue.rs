@@ -1,0 +1,172 @@
+//! The few places where the world touches parts of the core and of the judges by more than plain data.
+
+use std::cell::RefCell;
+use std::sync::Once;
+
+use bytes::Bytes;
+use steadfast_core::Node;
+use steadfast_core::access::password::{Job, JobResult};
+use steadfast_core::inspect::Inspection;
+use steadfast_core::protocol::peer;
+use steadfast_core::raft::message::Message;
+use steadfast_core::types::{BootNumber, Index, NodeId, Term};
+
+use crate::check::Verdict;
+use crate::check::raft::{Observation, RaftJudge};
+use crate::schedule::Schedule;
+
+/// Kinds of peer frames (`docs/formats.md`, peer frames).
+const RAFT: u8 = 1;
+const FOUNDING: u8 = 2;
+const FORWARD: u8 = 3;
+
+/// Runs a computation.
+#[must_use]
+pub fn compute(job: &Job) -> JobResult {
+    job.run()
+}
+
+/// A peer frame in words, if it can be read.
+#[must_use]
+pub fn peer_frame(frame: &Bytes) -> Option<String> {
+    let (header, body) = peer::decode(frame).ok()?;
+    match header.kind {
+        RAFT => Some(match Message::decode(&body).ok()? {
+            Message::Append(append) => {
+                let last = append.prev_index.0 + append.entries.len() as u64;
+                format!(
+                    "Append term {} after {}/{} to {last}, commit {}, round {}",
+                    append.term, append.prev_index, append.prev_term, append.commit, append.round
+                )
+            }
+            message => format!("{message:?}"),
+        }),
+        FOUNDING => Some(format!("founding, {} bytes", frame.len())),
+        FORWARD => Some(format!("forward, {} bytes", frame.len())),
+        kind => Some(format!("kind {kind}, {} bytes", frame.len())),
+    }
+}
+
+/// The number of the node that sent a frame; zero if it can't be read.
+#[must_use]
+pub fn sender(frame: &Bytes) -> u64 {
+    peer::decode(frame).map_or(0, |(header, _)| u64::from(header.from.0))
+}
+
+/// What a frame promises in its sender's name: a term, and perhaps whom the sender gave its vote to.
+fn promise(frame: &Bytes) -> Option<(Term, Option<NodeId>)> {
+    let (header, body) = peer::decode(frame).ok()?;
+    if header.kind != RAFT {
+        return None;
+    }
+    match Message::decode(&body).ok()? {
+        Message::Vote { term, .. } => Some((term, Some(header.from))),
+        Message::VoteReply { term, granted: true } => Some((term, Some(header.to))),
+        Message::VoteReply { term, .. } | Message::AppendReply { term, .. } => Some((term, None)),
+        Message::Append(append) => Some((append.term, Some(header.from))),
+        // These speak of terms that nobody is in yet.
+        Message::PreVote { .. } | Message::PreVoteReply { .. } => None,
+    }
+}
+
+/// Raft's invariants over all nodes, after every step.
+pub struct Invariants {
+    judge: RaftJudge,
+}
+
+impl Invariants {
+    /// Nothing was seen yet.
+    #[must_use]
+    pub fn new(schedule: &Schedule) -> Self {
+        Self { judge: RaftJudge::new((1..=schedule.cluster.nodes).map(NodeId)) }
+    }
+
+    /// A node was stepped; what it broke, if it broke something.
+    ///
+    /// # Errors
+    /// What the judge saw.
+    pub fn after_step(
+        &mut self,
+        node: usize,
+        boot: u64,
+        core: &Node,
+        seen: &Inspection,
+    ) -> Result<(), String> {
+        let entry = |index| core.entry(index);
+        let observation = Observation {
+            node: id(node),
+            boot: BootNumber(boot),
+            inspection: seen,
+            durable: seen.durable,
+            entry: &entry,
+        };
+        said(self.judge.observe(&observation))
+    }
+
+    /// A node sent a frame: what it says there it must stand by.
+    ///
+    /// # Errors
+    /// What the judge saw.
+    pub fn sent(&mut self, node: usize, frame: &Bytes) -> Result<(), String> {
+        match promise(frame) {
+            Some((term, vote)) => said(self.judge.promised(id(node), term, vote)),
+            None => Ok(()),
+        }
+    }
+
+    /// A node's process is gone.
+    pub fn stopped(&mut self, node: usize) {
+        self.judge.crashed(id(node));
+    }
+
+    /// A node lost its disk.
+    pub fn wiped(&mut self, node: usize) {
+        self.judge.wiped(id(node));
+    }
+
+    /// The digest of the state at each commit index at which a node was seen.
+    #[must_use]
+    pub fn states(&self) -> Vec<(Index, u64)> {
+        self.judge.states().filter(|(index, _)| index.0 > 0).collect()
+    }
+}
+
+fn said(verdict: Verdict) -> Result<(), String> {
+    match verdict {
+        Verdict::Failed { what, .. } => Err(what),
+        Verdict::Passed | Verdict::Inconclusive { .. } => Ok(()),
+    }
+}
+
+fn id(node: usize) -> NodeId {
+    NodeId(node as u16 + 1)
+}
+
+thread_local! {
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Makes panics silent in this process and remembers each thread's last, so that a panic of the core is a
+/// failure with its message and place.
+pub fn catch_panics() {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let place = info.location().map_or(String::new(), |at| format!(" ({}:{})", at.file(), at.line()));
+            let text = info.payload_as_str().unwrap_or("a panic without words");
+            PANIC.with(|last| *last.borrow_mut() = Some(format!("{text}{place}")));
+            if std::env::var_os("STEADFAST_SIM_PANIC").is_some() {
+                before(info);
+            }
+        }));
+    });
+}
+
+/// The message of this thread's last panic.
+#[must_use]
+pub fn panic_message() -> String {
+    PANIC
+        .with(|last| last.borrow_mut().take())
+        .unwrap_or_else(|| "a panic; its words went to standard error".into())
+}

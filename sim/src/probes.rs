@@ -1,0 +1,132 @@
+//! Probes: rare states that a campaign must reach, or it proves nothing about them. The core reports its
+//! own; the world adds those that only it can see.
+
+use steadfast_core::trace::Probe;
+
+/// Rare states of the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorldProbe {
+    /// A node was stopped after a sync was complete and before it could answer those who waited for it.
+    CrashBetweenSyncAndReply,
+    /// A node was stopped while it read its disk.
+    RestartDuringRecovery,
+    /// All nodes lost their power at one instant.
+    PowerLossOfAll,
+    /// A leader was stopped.
+    LeaderStopped,
+    /// A leader was cut off from the others.
+    LeaderIsolated,
+    /// A leader was paused, and went on after another had been elected.
+    LeaderPausedAndReplaced,
+    /// A sync failed.
+    SyncFailed,
+    /// A node lost its disk after the founding.
+    DiskWiped,
+    /// A write under way at a stop happened in part.
+    WriteTorn,
+    /// An unsynced sector became garbage.
+    SectorGarbled,
+    /// An unsynced change of the directory vanished.
+    EntryLost,
+    /// A file grew without its data.
+    SizeWithoutData,
+    /// A client's connection went half-open under requests.
+    HalfOpen,
+    /// A client died with requests under way.
+    ClientDied,
+    /// A client got an indeterminate answer.
+    OutcomeUnknown,
+    /// A client's retry got the answer of an earlier attempt, or executed after one was lost.
+    RequestRetried,
+}
+
+impl WorldProbe {
+    /// All of them.
+    pub const ALL: [Self; 16] = [
+        Self::CrashBetweenSyncAndReply,
+        Self::RestartDuringRecovery,
+        Self::PowerLossOfAll,
+        Self::LeaderStopped,
+        Self::LeaderIsolated,
+        Self::LeaderPausedAndReplaced,
+        Self::SyncFailed,
+        Self::DiskWiped,
+        Self::WriteTorn,
+        Self::SectorGarbled,
+        Self::EntryLost,
+        Self::SizeWithoutData,
+        Self::HalfOpen,
+        Self::ClientDied,
+        Self::OutcomeUnknown,
+        Self::RequestRetried,
+    ];
+}
+
+/// How often each was reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probes {
+    core: Vec<u64>,
+    world: Vec<u64>,
+}
+
+impl Default for Probes {
+    fn default() -> Self {
+        Self { core: vec![0; Probe::ALL.len()], world: vec![0; WorldProbe::ALL.len()] }
+    }
+}
+
+impl Probes {
+    /// The core says that a state was reached.
+    pub fn core(&mut self, probe: Probe) {
+        if let Some(at) = Probe::ALL.iter().position(|known| *known == probe) {
+            self.core[at] += 1;
+        }
+    }
+
+    /// The world says so, so many times.
+    pub fn world(&mut self, probe: WorldProbe, times: u64) {
+        self.world[probe as usize] += times;
+    }
+
+    /// Adds the counts of another run.
+    pub fn add(&mut self, other: &Self) {
+        self.core.iter_mut().zip(&other.core).for_each(|(count, more)| *count += more);
+        self.world.iter_mut().zip(&other.world).for_each(|(count, more)| *count += more);
+    }
+
+    /// Names and counts: the core's first, each in the order of their declaration.
+    #[must_use]
+    pub fn list(&self) -> Vec<(String, u64)> {
+        let core = Probe::ALL.iter().map(|probe| format!("{probe:?}")).zip(self.core.iter().copied());
+        let world = WorldProbe::ALL.iter().map(|probe| format!("{probe:?}")).zip(self.world.iter().copied());
+        core.chain(world).collect()
+    }
+
+    /// The names of those that were never reached.
+    #[must_use]
+    pub fn missing(&self) -> Vec<String> {
+        self.list().into_iter().filter(|(_, count)| *count == 0).map(|(name, _)| name).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_world_probe_counts_in_its_own_place() {
+        for (i, probe) in WorldProbe::ALL.iter().enumerate() {
+            assert_eq!(*probe as usize, i);
+        }
+    }
+
+    #[test]
+    fn what_was_never_reached_is_named() {
+        let mut probes = Probes::default();
+        probes.core(Probe::RetryMetPending);
+        probes.world(WorldProbe::SyncFailed, 2);
+        let missing = probes.missing();
+        assert_eq!(missing.len(), Probe::ALL.len() + WorldProbe::ALL.len() - 2);
+        assert!(!missing.contains(&"SyncFailed".into()) && missing.contains(&"DiskWiped".into()));
+    }
+}

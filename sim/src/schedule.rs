@@ -1,0 +1,342 @@
+//! A schedule: all that is decided about a run before it starts, as plain data. Cluster, delays, clients
+//! with their operations, and faults with their times. A seed is only a short way to write one; a saved
+//! schedule can be edited, shrunk and kept.
+//!
+//! What is left to chance while a schedule runs (a single frame's delay, the fate of a sector) comes from
+//! streams derived from `seed`, so the same schedule is always the same run. Who draws is `draw.rs`.
+
+use serde::{Deserialize, Serialize};
+use steadfast_core::access::password::Cost;
+use steadfast_core::config::{AccessMode, LogConfig, Member, NodeConfig, Timing};
+use steadfast_core::limits::Limits;
+use steadfast_core::time::Micros;
+use steadfast_core::types::NodeId;
+
+use crate::fault::Fault;
+use crate::rng::Delay;
+
+/// The format of saved schedules that this build reads and writes.
+pub const VERSION: u32 = 1;
+
+/// The password of `root` in every simulated cluster.
+pub const ROOT_PASSWORD: &str = "the root password of a simulation";
+
+/// A whole run, before it starts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// The format.
+    pub version: u32,
+    /// For people: what this schedule broke once.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+    /// From which the run's random streams are derived.
+    pub seed: u64,
+    /// The nodes and their configuration.
+    pub cluster: Cluster,
+    /// Frames between nodes and bytes from clients.
+    pub network: NetworkSpec,
+    /// Disks.
+    pub disk: DiskSpec,
+    /// Operations that `root` executes, one after another, before the other clients start.
+    pub setup: Vec<Op>,
+    /// The clients.
+    pub clients: Vec<ClientSpec>,
+    /// What goes wrong, and when; in order of time.
+    pub faults: Vec<Fault>,
+    /// Length of the safety phase, in microseconds; then all faults stop.
+    pub safety_us: u64,
+    /// Bounds on the run.
+    pub bounds: Bounds,
+}
+
+/// The nodes and their configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// One to seven.
+    pub nodes: u16,
+    /// Size of a segment of the log, in bytes.
+    pub segment_bytes: u64,
+    /// Most bytes in one write of a group commit.
+    pub batch_bytes: usize,
+    /// Leader's heartbeat, in microseconds.
+    pub heartbeat_us: u64,
+    /// Shortest election time-out, in microseconds.
+    pub election_us: u64,
+    /// Delay of the synced-through mark of an idle log, in microseconds.
+    pub idle_mark_us: u64,
+    /// Whether access is enforced. If not, every client is the administrator.
+    pub access: bool,
+    /// Duration of a password computation, in microseconds.
+    pub compute: Delay,
+    /// How late a tick comes that a node asked for: no operating system is punctual.
+    pub timer: Delay,
+    /// Each node's clocks.
+    pub clocks: Vec<ClockSpec>,
+    /// Bounds that differ from the core's defaults.
+    pub limits: LimitsSpec,
+    /// How long after a `Halt` the node is started again, in microseconds.
+    pub restart_after_halt_us: u64,
+    /// Most nodes whose disk is ever lost. The others are honest members for the whole run, and are a
+    /// majority: the fault budget.
+    pub wiped_at_most: u16,
+}
+
+/// A node's clocks at the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClockSpec {
+    /// Rate error of the monotonic clock, in millionths, at most 500 either way.
+    pub drift_ppm: i32,
+    /// What the wall clock shows beyond true time, in milliseconds.
+    pub wall_offset_ms: i64,
+}
+
+/// The core's limits, as far as runs vary them. `None` is the core's default.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LimitsSpec {
+    /// Requests of one connection that wait.
+    pub inflight_requests: Option<usize>,
+    /// Requests of all connections that wait.
+    pub waiting_requests: Option<usize>,
+    /// Bytes of entries appended and not committed.
+    pub pending_bytes: Option<usize>,
+    /// Log bytes in one message to a peer.
+    pub append_bytes: Option<usize>,
+    /// Entries in one message to a peer.
+    pub append_entries: Option<usize>,
+    /// Messages with entries on their way to one peer.
+    pub inflight_appends: Option<usize>,
+    /// How far a session's sequence may run ahead of its floor.
+    pub session_window: Option<u64>,
+    /// Lifetime of an idle session, in cluster milliseconds.
+    pub session_ttl_ms: Option<u64>,
+    /// Keys that one entry of expiry deletes.
+    pub expiry_batch: Option<usize>,
+}
+
+/// The network's habits. Bursts of worse are faults.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NetworkSpec {
+    /// Of one frame between nodes.
+    pub peer: Delay,
+    /// Of a piece of a client connection's bytes.
+    pub client: Delay,
+    /// Frames lost, in a million.
+    pub loss_ppm: u32,
+    /// Frames that arrive twice, in a million.
+    pub duplicate_ppm: u32,
+    /// Frames that may overtake earlier ones on their link, in a million.
+    pub reorder_ppm: u32,
+    /// Sends on a client connection that are split at random places, in a million.
+    pub split_ppm: u32,
+}
+
+/// The disks' habits.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DiskSpec {
+    /// From the request to the moment at which a sync begins.
+    pub queue: Delay,
+    /// Of a write, and of everything that changes the directory.
+    pub write: Delay,
+    /// From the beginning of a sync to its end.
+    pub sync: Delay,
+    /// Of a read or listing.
+    pub read: Delay,
+    /// From the end of an operation until the node hears of it.
+    pub notice: Delay,
+    /// Unsynced sectors that a power cut keeps, in a million.
+    pub keep_ppm: u32,
+    /// Unsynced sectors that a power cut turns to garbage, in a million. The rest is dropped.
+    pub garbage_ppm: u32,
+}
+
+impl Default for DiskSpec {
+    fn default() -> Self {
+        let delay = |base_us, jitter_us| Delay { base_us, jitter_us, tail_ppm: 0, tail_us: 0 };
+        Self {
+            queue: delay(5, 10),
+            write: delay(10, 20),
+            sync: delay(200, 200),
+            read: delay(20, 20),
+            notice: delay(2, 5),
+            keep_ppm: 400_000,
+            garbage_ppm: 200_000,
+        }
+    }
+}
+
+/// A client: who it is, how it works, and what it does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClientSpec {
+    /// The user's name.
+    pub user: String,
+    /// The password.
+    pub password: String,
+    /// Whether it works in a session, so that retries execute once.
+    pub session: bool,
+    /// How many requests it has under way at a time.
+    pub lanes: u16,
+    /// The node that it tries first.
+    pub home: u16,
+    /// Whether it stays there as long as it can, and does not move to the leader.
+    #[serde(default)]
+    pub stays: bool,
+    /// When it begins, in microseconds after the setup.
+    pub start_us: u64,
+    /// A request's deadline, in milliseconds.
+    pub deadline_ms: u32,
+    /// What it does, in this order.
+    pub ops: Vec<Op>,
+}
+
+/// One operation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Op {
+    /// Pause before it, in microseconds.
+    pub think_us: u64,
+    /// The command and its arguments. `$rev` stands for the newest revision of the key that any client has
+    /// learnt, and `$after` for the last key of the scan before.
+    pub args: Vec<String>,
+}
+
+impl Op {
+    /// An operation from its words.
+    #[must_use]
+    pub fn new(think_us: u64, args: &[&str]) -> Self {
+        Self { think_us, args: args.iter().map(ToString::to_string).collect() }
+    }
+}
+
+/// Bounds on a run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bounds {
+    /// Events of the whole run.
+    pub events: u64,
+    /// From the end of the faults until one leader is known to all, in microseconds.
+    pub leader_us: u64,
+    /// From then until every client has completed its last operations, in microseconds.
+    pub clients_us: u64,
+    /// From then until all nodes hold the same log and state, in microseconds.
+    pub converge_us: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { events: 3_000_000, leader_us: 30_000_000, clients_us: 60_000_000, converge_us: 30_000_000 }
+    }
+}
+
+impl Schedule {
+    /// The configuration of one node.
+    #[must_use]
+    pub fn node_config(&self, id: u16) -> NodeConfig {
+        let cluster = &self.cluster;
+        let member = |id| Member { id: NodeId(id), address: format!("node-{id}") };
+        NodeConfig {
+            id: NodeId(id),
+            cluster_name: "simulated".into(),
+            members: (1..=cluster.nodes).map(member).collect(),
+            limits: cluster.limits.apply(),
+            timing: Timing {
+                heartbeat: Micros(cluster.heartbeat_us),
+                election: Micros(cluster.election_us),
+                idle_mark: Micros(cluster.idle_mark_us),
+            },
+            log: LogConfig { segment_bytes: cluster.segment_bytes, batch_bytes: cluster.batch_bytes },
+            access: if cluster.access { AccessMode::Enforced } else { AccessMode::InsecureNoAuth },
+            // The least that argon2 accepts: a run hashes often, and the hash's strength is not under test.
+            password_cost: Cost { memory_kib: 8, passes: 1 },
+            root_password: Some(ROOT_PASSWORD.into()),
+        }
+    }
+
+    /// Checks what a hand may have broken, and says what is wrong.
+    pub fn validate(&self) -> Result<(), String> {
+        let nodes = self.cluster.nodes;
+        if self.version != VERSION {
+            return Err(format!("the schedule has format {}, this build reads {VERSION}", self.version));
+        }
+        if !(1..=7).contains(&nodes) {
+            return Err(format!("cluster.nodes is {nodes}; a cluster has 1 to 7"));
+        }
+        if self.cluster.clocks.len() != usize::from(nodes) {
+            return Err(format!("cluster.clocks has {} clocks for {nodes} nodes", self.cluster.clocks.len()));
+        }
+        if self.cluster.wiped_at_most > (nodes - 1) / 2 {
+            return Err(format!(
+                "cluster.wiped_at_most is {}, no minority of {nodes}",
+                self.cluster.wiped_at_most
+            ));
+        }
+        if self.faults.windows(2).any(|pair| pair[0].at_us > pair[1].at_us) {
+            return Err("faults are not in order of time".into());
+        }
+        for (i, client) in self.clients.iter().enumerate() {
+            if client.lanes == 0 || client.ops.iter().any(|op| op.args.is_empty()) {
+                return Err(format!("clients[{i}] has no lanes, or an operation without words"));
+            }
+            if !(1..=nodes).contains(&client.home) {
+                return Err(format!("clients[{i}].home is {}, no node", client.home));
+            }
+        }
+        self.faults.iter().try_for_each(|fault| fault.validate(nodes))
+    }
+
+    /// Reads a saved schedule.
+    pub fn from_json(text: &str) -> Result<Self, String> {
+        let schedule: Self =
+            serde_json::from_str(text).map_err(|error| format!("not a schedule: {error}"))?;
+        schedule.validate()?;
+        Ok(schedule)
+    }
+
+    /// The saved form: one line per client operation and fault, so that it can be edited and compared.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        crate::json::lines(&serde_json::to_value(self).expect("a schedule is plain data"))
+    }
+
+    /// The derived options in one line, for reports.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let cluster = &self.cluster;
+        let ops: usize = self.clients.iter().map(|client| client.ops.len()).sum();
+        let sessions = self.clients.iter().filter(|client| client.session).count();
+        let mut kinds = std::collections::BTreeMap::new();
+        for fault in &self.faults {
+            *kinds.entry(fault.what.name()).or_insert(0u32) += 1;
+        }
+        let kinds: Vec<String> = kinds.iter().map(|(kind, count)| format!("{kind}:{count}")).collect();
+        format!(
+            "nodes={} access={} clients={} sessions={sessions} ops={ops} safety={:.1}s segment={} \
+             election={}ms loss={} duplicate={} reorder={} faults={}",
+            cluster.nodes,
+            if cluster.access { "enforced" } else { "off" },
+            self.clients.len(),
+            self.safety_us as f64 / 1e6,
+            cluster.segment_bytes,
+            cluster.election_us / 1000,
+            self.network.loss_ppm,
+            self.network.duplicate_ppm,
+            self.network.reorder_ppm,
+            if kinds.is_empty() { "none".into() } else { kinds.join(",") },
+        )
+    }
+}
+
+impl LimitsSpec {
+    fn apply(&self) -> Limits {
+        let mut limits = Limits::default();
+        let set = |field: &mut usize, value: Option<usize>| *field = value.unwrap_or(*field);
+        set(&mut limits.inflight_requests, self.inflight_requests);
+        set(&mut limits.waiting_requests, self.waiting_requests);
+        set(&mut limits.pending_bytes, self.pending_bytes);
+        set(&mut limits.append_bytes, self.append_bytes);
+        set(&mut limits.append_entries, self.append_entries);
+        set(&mut limits.inflight_appends, self.inflight_appends);
+        set(&mut limits.expiry_batch, self.expiry_batch);
+        limits.session_window = self.session_window.unwrap_or(limits.session_window);
+        limits.session_ttl_ms = self.session_ttl_ms.unwrap_or(limits.session_ttl_ms);
+        limits
+    }
+}

@@ -1,0 +1,255 @@
+//! Draws what the clients do: who they are, on which keys they work, and their lists of operations.
+//!
+//! Every written value is unique, so that a judge can tell writes apart. Keys say what they are for:
+//! `c` counters, `r` registers, `u` unique keys written once, `m` keys written together, `t` keys with
+//! deadlines.
+
+use crate::rng::Stream;
+use crate::schedule::{ClientSpec, Cluster, Op, ROOT_PASSWORD};
+
+/// The users other than root in a cluster with access control.
+const USERS: [&str; 3] = ["ann", "bob", "cyd"];
+
+/// What a run's clients have in common.
+struct Plan {
+    hot: u64,
+    think_us: u64,
+    big_ppm: u32,
+    mix: Vec<(Family, u64)>,
+    access: bool,
+    /// Whether many keys come due at about the same time.
+    due_together: bool,
+    /// Whose password the first client changes again and again, if anybody's.
+    storm: Option<&'static str>,
+}
+
+/// A family of operations.
+#[derive(Clone, Copy, PartialEq)]
+enum Family {
+    Counter,
+    Register,
+    Compare,
+    Unique,
+    Many,
+    Deadline,
+    Scan,
+    SetGet,
+    Admin,
+    Misc,
+}
+
+/// Setup, clients, and the length of the safety phase in microseconds.
+pub fn draw(stream: &mut Stream, cluster: &Cluster) -> (Vec<Op>, Vec<ClientSpec>, u64) {
+    let plan = plan(stream, cluster);
+    let crowded = stream.chance(650_000);
+    let clients = if crowded { stream.between(8, 14) } else { stream.between(1, 7) };
+    let total = stream.magnitude(60, 900);
+    let safety_us = stream.magnitude(1_500_000, 12_000_000);
+    let sessions_ppm = *stream.pick(&[0, 500_000, 1_000_000]);
+    let users = stream.between(1, USERS.len() as u64);
+    let setup = if cluster.access { setup(stream, users) } else { vec![] };
+    let list = (0..clients).map(|number| {
+        let user =
+            if number == 0 || stream.chance(300_000) { "root" } else { USERS[stream.below(users) as usize] };
+        let session = stream.chance(sessions_ppm);
+        let lanes = if stream.chance(300_000) { stream.between(2, 4) } else { 1 } as u16;
+        let mut counter = 0;
+        let count = total / clients + 1;
+        let think = pace(safety_us, count, &plan);
+        ClientSpec {
+            user: user.into(),
+            password: if user == "root" { ROOT_PASSWORD.into() } else { password(user) },
+            session,
+            lanes,
+            home: stream.between(1, u64::from(cluster.nodes)) as u16,
+            stays: stream.chance(500_000),
+            start_us: stream.below(200_000),
+            deadline_ms: *stream.pick(&[300, 1_000, 3_000, 10_000]),
+            ops: (0..count).map(|_| op(stream, &plan, number, &mut counter, think)).collect(),
+        }
+    });
+    let list = list.collect();
+    (setup, list, safety_us)
+}
+
+fn plan(stream: &mut Stream, cluster: &Cluster) -> Plan {
+    use Family::{Admin, Compare, Counter, Deadline, Many, Misc, Register, Scan, SetGet, Unique};
+    let due_together = stream.chance(300_000);
+    let mut mix = Vec::new();
+    for family in [Counter, Register, Compare, Unique, Many, Deadline, Scan, SetGet, Admin, Misc] {
+        let (on, weight) = (stream.chance(550_000), stream.magnitude(1, 16));
+        if on && (family != Admin || cluster.access) {
+            let weight = match family {
+                Admin | Misc => weight.min(2),
+                Deadline if due_together => weight * 4,
+                _ => weight,
+            };
+            mix.push((family, weight));
+        }
+    }
+    if !mix.iter().any(|(family, _)| matches!(family, Counter | Register)) {
+        mix.push((Counter, 4));
+        mix.push((Register, 4));
+    }
+    Plan {
+        hot: stream.between(1, 5),
+        think_us: stream.magnitude(500, 100_000),
+        big_ppm: *stream.pick(&[0, 0, 20_000, 200_000]),
+        mix,
+        access: cluster.access,
+        due_together,
+        storm: (cluster.access && stream.chance(120_000)).then(|| *stream.pick(&USERS)),
+    }
+}
+
+/// The mean pause of a client, so that its list lasts for a good part of the safety phase.
+fn pace(safety_us: u64, count: u64, plan: &Plan) -> u64 {
+    (safety_us / count).max(plan.think_us) * 3 / 4
+}
+
+/// A user's first password.
+#[must_use]
+pub fn password(user: &str) -> String {
+    format!("first password of {user}")
+}
+
+fn setup(stream: &mut Stream, users: u64) -> Vec<Op> {
+    let mut ops = Vec::new();
+    for user in ["root"].iter().chain(&USERS[..users as usize]) {
+        if *user != "root" {
+            ops.push(Op::new(0, &["USER", "ADD", user, &password(user)]));
+        }
+        for prefix in ["c*", "r*", "u*", "m*", "t*"] {
+            for permission in ["READ", "WRITE"] {
+                if *user == "root" || stream.chance(850_000) {
+                    ops.push(Op::new(0, &["GRANT", permission, "ON", prefix, "TO", user]));
+                }
+            }
+        }
+    }
+    ops
+}
+
+fn op(stream: &mut Stream, plan: &Plan, client: u64, counter: &mut u64, think: u64) -> Op {
+    let weights: u64 = plan.mix.iter().map(|(_, weight)| weight).sum();
+    let mut draw = stream.below(weights);
+    let family = plan.mix.iter().find(|(_, weight)| {
+        let here = draw < *weight;
+        draw = draw.saturating_sub(*weight);
+        here
+    });
+    let family = family.map_or(Family::Register, |(family, _)| *family);
+    *counter += 1;
+    let value = value(stream, plan, client, *counter);
+    let mut words = words(stream, plan, family, client, *counter, &value);
+    if let Some(user) = plan.storm.filter(|_| client == 0 && stream.chance(500_000)) {
+        words = format!("USER PASSWORD {user} {}", password(user).replace(' ', "~"));
+    }
+    // Bursts matter as much as the mean: half of the pauses are short.
+    let think_us = if stream.chance(500_000) { stream.below(think / 8 + 1) } else { stream.below(think * 3) };
+    Op { think_us, args: words.split(' ').map(|word| word.replace('~', " ")).collect() }
+}
+
+/// The words of one operation; `~` stands for a space inside a word.
+fn words(stream: &mut Stream, plan: &Plan, family: Family, client: u64, count: u64, value: &str) -> String {
+    let hot = |stream: &mut Stream, kind: char| format!("{kind}{}", stream.below(plan.hot));
+    let choice = stream.below(100);
+    match family {
+        Family::Counter => {
+            let key = hot(stream, 'c');
+            let delta = stream.between_signed(-3, 9);
+            match choice {
+                0 if stream.chance(100_000) => format!("INCRBY {key} {}", i64::MAX),
+                0..70 => format!("INCRBY {key} {delta}"),
+                70..95 => format!("GET {key}"),
+                _ => format!("DEL {key}"),
+            }
+        }
+        Family::Register => {
+            let key = hot(stream, 'r');
+            match choice {
+                0..40 => format!("SET {key} {value}"),
+                40..80 => format!("GET {key}"),
+                80..84 => format!("SET {key} {value} NX"),
+                84..88 => format!("SET {key} {value} XX"),
+                88..94 => format!("DEL {key}"),
+                94..97 => format!("EXISTS {key} {}", hot(stream, 'r')),
+                _ => format!("INCRBY {key} 1"),
+            }
+        }
+        Family::Compare => {
+            let key = hot(stream, 'r');
+            match choice {
+                0..55 => format!("SET {key} {value} IFVERSION $rev"),
+                55..65 => format!("SET {key} {value} IFVERSION 0"),
+                _ => format!("GETV {key}"),
+            }
+        }
+        Family::Unique => match choice {
+            0..70 => format!("SET u{client}-{count} {value} NX"),
+            _ => format!("GET u{}-{}", stream.below(client + 1), stream.between(1, count)),
+        },
+        Family::Many => {
+            let (one, two) = (hot(stream, 'm'), hot(stream, 'r'));
+            match choice {
+                0..45 => format!("MSET {one} {value} {two} {value}"),
+                45..90 => format!("MGET {one} {two}"),
+                _ => format!("DEL {one} {two}"),
+            }
+        }
+        Family::Deadline => deadline(stream, plan, choice, value),
+        Family::Scan => {
+            let prefix = *stream.pick(&["c", "r", "u", "m", "t", "r0"]);
+            let after = if choice < 50 { "AFTER $after " } else { "" };
+            format!("SCAN {prefix} {after}COUNT {}", stream.between(1, 8))
+        }
+        Family::SetGet => format!("SET {} {value} GET", hot(stream, 'r')),
+        Family::Admin if plan.access => admin(stream, choice),
+        Family::Admin | Family::Misc => match choice {
+            0..20 => "PING".into(),
+            20..40 => "INFO".into(),
+            40..60 => "WHOAMI".into(),
+            60..70 => "SESSION OPEN".into(),
+            70..80 => "USER LIST".into(),
+            _ => format!("EXISTS {}", hot(stream, 'c')),
+        },
+    }
+}
+
+fn deadline(stream: &mut Stream, plan: &Plan, choice: u64, value: &str) -> String {
+    let key = format!("t{}", stream.below(if plan.due_together { 24 } else { plan.hot }));
+    let ttl = if plan.due_together { *stream.pick(&[100, 300]) } else { stream.magnitude(20, 2_000) };
+    match choice {
+        0..30 => format!("SET {key} {value} PX {ttl}"),
+        30..34 => format!("SET {key} {value} EX {}", stream.between(1, 2)),
+        34..44 => format!("SET {key} {value}"),
+        44..65 => format!("GET {key}"),
+        65..75 => format!("PTTL {key}"),
+        75..85 => format!("PEXPIRE {key} {ttl}"),
+        85..87 => format!("EXPIRE {key} 1"),
+        87 => format!("PEXPIRE {key} {}", -(ttl as i64)),
+        88..93 => format!("PERSIST {key}"),
+        93..96 => format!("EXISTS {key}"),
+        _ => format!("DEL {key}"),
+    }
+}
+
+fn admin(stream: &mut Stream, choice: u64) -> String {
+    let user = *stream.pick(&USERS);
+    let (permission, pattern) =
+        (*stream.pick(&["READ", "WRITE"]), *stream.pick(&["c*", "r*", "m*", "t*", "r0"]));
+    match choice {
+        0..40 => format!("REVOKE {permission} ON {pattern} FROM {user}"),
+        40..85 => format!("GRANT {permission} ON {pattern} TO {user}"),
+        85..90 => format!("USER PASSWORD {user} {}", password(user).replace(' ', "~")),
+        90..93 => format!("USER REMOVE {user}"),
+        93..97 => format!("USER ADD {user} {}", password(user).replace(' ', "~")),
+        _ => "WHOAMI".into(),
+    }
+}
+
+fn value(stream: &mut Stream, plan: &Plan, client: u64, count: u64) -> String {
+    let (big, size) = (stream.chance(plan.big_ppm), stream.magnitude(256, 6_000));
+    let padding = if big { "x".repeat(size as usize) } else { String::new() };
+    format!("v{client}-{count}{padding}")
+}

@@ -1,0 +1,197 @@
+//! What goes wrong: strikes of faults, and the ends of those that last.
+
+use steadfast_core::inspect::RoleName;
+
+use super::{Event, Phase, Place, World};
+use crate::fault::{Cut, FaultKind, Who};
+use crate::network::{Noise, links};
+use crate::probes::WorldProbe;
+use crate::process::{FailingSync, Trigger};
+use crate::trace::clip;
+
+/// A fault that lasts.
+pub(super) enum Active {
+    /// Links are cut, or, while a flapping partition is healed for the moment, are not.
+    Cut { links: Vec<(usize, usize)>, clients: Vec<usize>, on: bool },
+    /// The network is noisy.
+    Noise,
+    /// Disks are slow, by so many microseconds.
+    SlowDisk { nodes: Vec<usize>, by_us: u64 },
+}
+
+impl World<'_> {
+    /// A fault strikes or begins to wait.
+    pub(super) fn fault(&mut self, fault: usize) {
+        if self.phase != Phase::Safety {
+            return;
+        }
+        let what = self.schedule.faults[fault].what.clone();
+        self.note(Place::World, "FAULT", || format!("{fault}: {}", clip(&format!("{what:?}"))));
+        match what {
+            // These wait for their occasion, and count when they strike.
+            FaultKind::CrashAt { .. } | FaultKind::FailSync { .. } => {}
+            _ => self.faults_struck += 1,
+        }
+        match what {
+            FaultKind::Crash { who: Who::All, power, down_us } => self.blackout(power, down_us),
+            FaultKind::Crash { who, power, down_us } => {
+                self.resolve(who).into_iter().for_each(|node| self.crash(node, power, down_us));
+            }
+            FaultKind::CrashAt { who, point, nth, power, all, down_us } => {
+                let trigger = Trigger { fault, point, left: nth, power, all, down_us };
+                self.resolve(who).into_iter().for_each(|node| self.nodes[node].triggers.push(trigger));
+            }
+            FaultKind::Wipe { who, down_us } => {
+                self.resolve(who).into_iter().for_each(|node| self.wipe(node, down_us));
+            }
+            FaultKind::Pause { who, for_us, suspended } => {
+                self.resolve(who).into_iter().for_each(|node| self.pause(node, for_us, suspended));
+            }
+            FaultKind::Partition { cut, for_us, flap_us, clients } => {
+                self.partition(fault, &cut, for_us, flap_us, clients);
+            }
+            FaultKind::Noise { loss_ppm, duplicate_ppm, reorder_ppm, slow_us, for_us } => {
+                self.network.add_noise(fault, Noise { loss_ppm, duplicate_ppm, reorder_ppm, slow_us });
+                self.lasts(fault, Active::Noise, for_us);
+            }
+            FaultKind::FailSync { who, nth, reboot } => {
+                let failing = FailingSync { left: nth, reboot };
+                self.resolve(who).into_iter().for_each(|node| self.nodes[node].failing.push(failing));
+            }
+            FaultKind::SlowDisk { who, by_us, for_us } => {
+                let nodes = self.resolve(who);
+                nodes.iter().for_each(|node| self.nodes[*node].disk.stall_us += by_us);
+                self.lasts(fault, Active::SlowDisk { nodes, by_us }, for_us);
+            }
+            FaultKind::WallJump { who, by_ms } => {
+                self.resolve(who).into_iter().for_each(|node| self.nodes[node].clock.jump_wall(by_ms));
+            }
+            FaultKind::Drift { who, ppm } => {
+                let now = self.now;
+                self.resolve(who).into_iter().for_each(|node| self.nodes[node].clock.set_drift(now, ppm));
+            }
+            FaultKind::Reset { who } => {
+                self.resolve(who).into_iter().for_each(|node| self.reset_connections(node));
+            }
+            FaultKind::HalfOpen { who } => {
+                let conns: usize = self.resolve(who).into_iter().map(|node| self.half_open(node)).sum();
+                self.probes.world(WorldProbe::HalfOpen, conns as u64);
+            }
+            FaultKind::ClientCrash { client, down_us } => {
+                if usize::from(client) + 1 < self.workers.len() {
+                    self.client_crash(usize::from(client), down_us);
+                }
+            }
+        }
+    }
+
+    /// A fault that lasts ends.
+    pub(super) fn fault_end(&mut self, fault: usize) {
+        let Some(active) = self.active.remove(&fault) else { return };
+        self.note(Place::World, "FAULT ENDS", || fault.to_string());
+        match active {
+            Active::Cut { links, clients, on: true } => self.network.heal(&links, &clients),
+            Active::Cut { .. } => {}
+            Active::Noise => self.network.remove_noise(fault),
+            Active::SlowDisk { nodes, by_us } => {
+                nodes.iter().for_each(|node| self.nodes[*node].disk.stall_us -= by_us);
+            }
+        }
+    }
+
+    /// A flapping partition turns.
+    pub(super) fn flap(&mut self, fault: usize) {
+        let FaultKind::Partition { flap_us, .. } = self.schedule.faults[fault].what else { return };
+        let Some(Active::Cut { links, clients, on }) = self.active.get_mut(&fault) else { return };
+        if *on {
+            self.network.heal(links, clients)
+        } else {
+            self.network.cut(links, clients)
+        }
+        *on = !*on;
+        self.push(self.now + flap_us, Event::Flap { fault });
+    }
+
+    /// Everything that still goes on ends, and what waited for an occasion never gets it.
+    pub(super) fn end_all_faults(&mut self) {
+        let lasting: Vec<usize> = self.active.keys().copied().collect();
+        lasting.into_iter().for_each(|fault| self.fault_end(fault));
+        self.network.calm();
+        for node in 0..self.nodes.len() {
+            let process = &mut self.nodes[node];
+            process.triggers.clear();
+            process.failing.clear();
+            let (boot, pause) = (process.boot, process.pauses);
+            self.resume(node, pause);
+            self.push(self.now, Event::Start { node, boot });
+        }
+    }
+
+    /// What crashes did to the disks, for the probes.
+    pub(super) fn count_crashes(&mut self) {
+        for process in &self.nodes {
+            let crashes = process.disk.crashes;
+            self.probes.world(WorldProbe::WriteTorn, crashes.torn_writes);
+            self.probes.world(WorldProbe::SectorGarbled, crashes.sectors_garbage);
+            self.probes.world(WorldProbe::EntryLost, crashes.entries_lost);
+            self.probes.world(WorldProbe::SizeWithoutData, crashes.size_without_data);
+        }
+    }
+
+    fn lasts(&mut self, fault: usize, active: Active, for_us: u64) {
+        self.active.insert(fault, active);
+        self.push(self.now + for_us, Event::FaultEnd { fault });
+    }
+
+    fn partition(&mut self, fault: usize, cut: &Cut, for_us: u64, flap_us: u64, clients: bool) {
+        let who = match cut {
+            Cut::Isolate(who) | Cut::Mute(who) | Cut::Deafen(who) | Cut::Bridge(who) => *who,
+            Cut::Split(_) | Cut::Links(_) => Who::Node(1),
+        };
+        let node = self.resolve(who).first().copied().unwrap_or(0);
+        let links = links(cut, node, self.nodes.len());
+        let alone = matches!(cut, Cut::Isolate(_) | Cut::Mute(_) | Cut::Deafen(_));
+        let clients = if clients && alone { vec![node] } else { vec![] };
+        let leads = self.nodes[node].seen.as_ref().is_some_and(|seen| seen.role == RoleName::Leader);
+        self.probes.world(WorldProbe::LeaderIsolated, u64::from(leads && alone && self.nodes.len() > 1));
+        self.network.cut(&links, &clients);
+        self.lasts(fault, Active::Cut { links, clients, on: true }, for_us);
+        if flap_us > 0 {
+            self.push(self.now + flap_us, Event::Flap { fault });
+        }
+    }
+
+    /// A node loses its disk, if the cluster is founded on all other disks and the budget allows it.
+    fn wipe(&mut self, node: usize, down_us: u64) {
+        let wiped = self.nodes.iter().filter(|process| process.wiped).count();
+        let founded = self.nodes.iter().all(|process| process.ever_committed > 0);
+        let allowed = usize::from(self.schedule.cluster.wiped_at_most);
+        if self.nodes[node].wiped || wiped >= allowed || !founded {
+            return self
+                .note(Place::Node(node), "not wiped", || format!("{wiped} wiped, founded: {founded}"));
+        }
+        self.crash(node, true, down_us);
+        let process = &mut self.nodes[node];
+        process.disk.wipe();
+        process.wiped = true;
+        self.invariants.wiped(node);
+        self.probes.world(WorldProbe::DiskWiped, 1);
+        self.note(Place::Node(node), "WIPED", String::new);
+    }
+
+    /// The nodes that a fault means now, counted from zero.
+    fn resolve(&self, who: Who) -> Vec<usize> {
+        let leaders = self.nodes.iter().enumerate().filter_map(|(n, process)| {
+            let seen = process.seen.as_ref().filter(|seen| seen.role == RoleName::Leader)?;
+            Some((seen.term, n))
+        });
+        let leader = leaders.max().map(|(_, node)| node);
+        let mut up = (0..self.nodes.len()).filter(|node| self.nodes[*node].is_up());
+        match who {
+            Who::Node(node) => vec![usize::from(node) - 1],
+            Who::Leader => vec![leader.or(up.next()).unwrap_or(0)],
+            Who::Follower => vec![up.find(|node| Some(*node) != leader).unwrap_or(0)],
+            Who::All => (0..self.nodes.len()).collect(),
+        }
+    }
+}

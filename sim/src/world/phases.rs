@@ -1,0 +1,239 @@
+//! How a run ends: faults stop, everything is healed and started, and then the cluster must come to rest in
+//! bounded time. One leader that all know; every client gets new operations through; everything is read
+//! back; all nodes hold the same log and state.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use steadfast_core::Node;
+use steadfast_core::inspect::{Inspection, RoleName};
+use steadfast_core::state::State;
+use steadfast_core::time::Millis;
+use steadfast_core::types::{Index, Term};
+
+use super::{Event, Place, World};
+use crate::process::Process;
+use crate::schedule::{Op, Schedule};
+
+/// How often the liveness phase looks how far it is, in microseconds.
+const LOOK_US: u64 = 20_000;
+
+/// A key that is due so soon after the last logged time must go before a run ends, in milliseconds.
+const SOON_MS: u64 = 5_000;
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Faults strike. Nothing need go forward.
+    Safety,
+    /// No more faults: one leader must be known to all.
+    Leader,
+    /// Every client must get its last operations through.
+    Clients,
+    /// The operator reads everything back.
+    ReadBack,
+    /// All nodes must hold the same log and state.
+    Converge,
+    /// The run came to its end.
+    Over,
+}
+
+/// The final log and state, for the judges.
+pub struct Committed {
+    /// Each entry's term and encoded body, from index 1 on.
+    pub log: Vec<(Term, Bytes)>,
+    /// The state at the end of the log, of the lowest node.
+    pub state: State,
+}
+
+impl World<'_> {
+    /// The safety phase is over: everything is healed and started.
+    pub(super) fn end_of_faults(&mut self) {
+        self.note(Place::World, "CALM", || "no more faults".into());
+        for worker in 0..self.workers.len() - 1 {
+            self.drop_list(worker);
+        }
+        self.enter(Phase::Leader);
+        self.end_all_faults();
+        self.push(self.now + LOOK_US, Event::Look);
+    }
+
+    /// The liveness phase looks how far it is.
+    pub(super) fn look(&mut self) {
+        let bounds = self.schedule.bounds;
+        let (done, bound) = match self.phase {
+            Phase::Safety | Phase::Over => return,
+            Phase::Leader => (self.is_led(), bounds.leader_us),
+            Phase::Clients | Phase::ReadBack => {
+                (self.workers.iter().all(super::Worker::is_idle), bounds.clients_us)
+            }
+            Phase::Converge => (self.is_converged(), bounds.converge_us),
+        };
+        if done {
+            self.next_phase();
+        } else if self.now - self.phase_began > bound {
+            return self.stuck();
+        }
+        self.push(self.now + LOOK_US, Event::Look);
+    }
+
+    /// The operator has no more to do: in the safety phase that means that the others may begin.
+    pub(super) fn worker_is_idle(&mut self, worker: usize) {
+        if worker + 1 == self.workers.len() && self.phase == Phase::Safety {
+            self.note(Place::World, "set up", String::new);
+            self.start_clients();
+        }
+    }
+
+    /// The clients begin, each in its time.
+    pub(super) fn start_clients(&mut self) {
+        for (worker, spec) in self.schedule.clients.iter().enumerate() {
+            let incarnation = self.workers[worker].incarnation;
+            self.push(self.now + spec.start_us, Event::WorkerStart { worker, incarnation });
+        }
+    }
+
+    /// The final log and state, when the run came to its end.
+    pub(super) fn committed(&mut self) -> Option<Committed> {
+        let node = self.nodes[0].node.as_ref()?;
+        let commit = node.inspect().commit;
+        let log =
+            (1..=commit.0).map(|index| node.entry(Index(index)).map(|(term, body)| (term, body.clone())));
+        Some(Committed { log: log.collect::<Option<_>>()?, state: node.state().clone() })
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.phase_began = self.now;
+        self.note(Place::World, "PHASE", || format!("{phase:?}"));
+    }
+
+    fn next_phase(&mut self) {
+        match self.phase {
+            Phase::Leader => {
+                self.enter(Phase::Clients);
+                for worker in 0..self.workers.len() - 1 {
+                    self.assign(worker, last_ops(worker));
+                }
+            }
+            Phase::Clients => {
+                self.enter(Phase::ReadBack);
+                let operator = self.workers.len() - 1;
+                self.assign(operator, read_back(self.schedule));
+            }
+            Phase::ReadBack => self.enter(Phase::Converge),
+            _ => {
+                self.enter(Phase::Over);
+                self.compare_logs();
+            }
+        }
+    }
+
+    fn seen(&self) -> Option<Vec<&Inspection>> {
+        self.nodes.iter().map(|process| process.seen.as_ref()).collect()
+    }
+
+    /// Whether all nodes run and follow one leader in one term.
+    fn is_led(&self) -> bool {
+        let Some(seen) = self.seen() else { return false };
+        let leaders: Vec<_> = seen.iter().filter(|seen| seen.role == RoleName::Leader).collect();
+        let [leader] = leaders[..] else { return false };
+        seen.iter()
+            .all(|seen| seen.term == leader.term && seen.leader == leader.leader && seen.leader.is_some())
+    }
+
+    /// Whether all nodes hold the same log, all of it committed, and the same state, and nothing in it is to go
+    /// soon: time goes on without writes, and what is due then goes by itself.
+    fn is_converged(&self) -> bool {
+        let Some(seen) = self.seen() else { return false };
+        let first = seen[0];
+        let lasts = |process: &Process| {
+            let Some(state) = process.node.as_ref().map(Node::state) else { return false };
+            let soon = Millis(state.time().0 + SOON_MS);
+            state.iter_keys().all(|(_, record)| record.deadline.is_none_or(|deadline| deadline.due() > soon))
+        };
+        seen.iter().all(|seen| {
+            seen.commit == first.last && seen.last == first.last && seen.state_digest == first.state_digest
+        }) && self.nodes.iter().all(lasts)
+    }
+
+    /// All nodes must hold the same entries, byte for byte.
+    fn compare_logs(&mut self) {
+        let Some(commit) = self.nodes[0].seen.as_ref().map(|seen| seen.commit) else { return };
+        for index in (1..=commit.0).map(Index) {
+            let mut entries =
+                self.nodes.iter().map(|process| process.node.as_ref().and_then(|node| node.entry(index)));
+            let first = entries.next().flatten();
+            if let Some(other) = entries.position(|entry| entry != first || entry.is_none()) {
+                let what =
+                    format!("nodes 1 and {} differ at entry {index} although both committed it", other + 2);
+                return self.fail("log matching", what);
+            }
+        }
+    }
+
+    fn stuck(&mut self) {
+        let seconds = (self.now - self.phase_began) / 1_000_000;
+        let goal = match self.phase {
+            Phase::Leader => "no leader is known to all nodes",
+            Phase::Clients => "not every client got its last operations through",
+            Phase::ReadBack => "the operator could not read everything back",
+            _ => "the nodes do not hold the same log and state, or a key outlives its time",
+        };
+        let mut what = format!("{seconds} s after the last fault, {goal}");
+        for (n, process) in self.nodes.iter().enumerate() {
+            let seen = process.seen.as_ref().map_or("down".into(), describe);
+            what.push_str(&format!("\n    n{}: {seen}{}", n + 1, if process.wiped { ", wiped" } else { "" }));
+        }
+        for (n, worker) in self.workers.iter().enumerate().filter(|(_, worker)| !worker.is_idle()) {
+            what.push_str(&format!("\n    c{n}: {}", worker.standing()));
+        }
+        self.fail("liveness", what);
+    }
+}
+
+/// A node's figures in one line.
+#[must_use]
+pub fn describe(seen: &Inspection) -> String {
+    format!(
+        "{:?} term {} leader {} commit {} last {} durable {} digest {:016x} waiting {}",
+        seen.role,
+        seen.term,
+        seen.leader.map_or("none".into(), |node| node.to_string()),
+        seen.commit,
+        seen.last,
+        seen.durable,
+        seen.state_digest,
+        seen.waiting
+    )
+}
+
+/// What every client must get through once the faults are over.
+fn last_ops(worker: usize) -> Vec<Op> {
+    let value = format!("last-{worker}");
+    vec![
+        Op::new(0, &["INCRBY", "c0", "1"]),
+        Op::new(0, &["SET", "r0", &value]),
+        Op::new(0, &["GET", "c0"]),
+        Op::new(0, &["GET", "r0"]),
+    ]
+}
+
+/// Reads of every key that the schedule's clients may have written.
+fn read_back(schedule: &Schedule) -> Vec<Op> {
+    let mut keys = BTreeSet::new();
+    for op in schedule.clients.iter().flat_map(|client| &client.ops) {
+        match op.args[0].as_str() {
+            "SET" | "INCRBY" => drop(keys.insert(op.args[1].as_str())),
+            "MSET" => op.args[1..].iter().step_by(2).for_each(|key| _ = keys.insert(key)),
+            _ => {}
+        }
+    }
+    let (unique, hot): (Vec<&str>, Vec<&str>) = keys.into_iter().partition(|key| key.starts_with('u'));
+    let mut ops: Vec<Op> = hot.iter().map(|key| Op::new(0, &["GET", key])).collect();
+    for chunk in unique.chunks(16) {
+        ops.push(Op { think_us: 0, args: ["MGET"].iter().chain(chunk).map(ToString::to_string).collect() });
+    }
+    ops.push(Op::new(0, &["PING"]));
+    ops
+}
