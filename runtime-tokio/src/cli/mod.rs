@@ -1,0 +1,111 @@
+//! The command line of `steadfast`: what it takes, and who does it.
+//!
+//! | file | job |
+//! |---|---|
+//! | `serve.rs` | `steadfast serve`, and `steadfast` alone |
+//! | `shell.rs` | `steadfast cli` |
+//! | `status.rs` | `steadfast status` |
+//! | `connect.rs` | the options by which `cli` and `status` find and enter a cluster |
+//! | `credentials.rs` | where a password comes from |
+//! | `words.rs` | a line becomes words |
+//! | `render.rs` | an answer becomes text |
+
+pub mod connect;
+pub mod credentials;
+pub mod render;
+pub mod serve;
+pub mod shell;
+pub mod status;
+pub mod words;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Everything went well.
+pub const EXIT_OK: u8 = 0;
+/// A command failed, and did not take effect.
+pub const EXIT_FAILED: u8 = 1;
+/// The command line is wrong.
+pub const EXIT_USAGE: u8 = 2;
+/// A command has no answer, and may have taken effect.
+pub const EXIT_INDETERMINATE: u8 = 3;
+/// The cluster can't be reached or entered.
+pub const EXIT_CONNECT: u8 = 4;
+
+/// Steadfast, a durable replicated key-value database for coordination state.
+///
+/// Without a command, it serves: a single durable node on 127.0.0.1:7878 with its data in ./steadfast-data.
+#[derive(Debug, Parser)]
+#[command(name = "steadfast", version)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a node.
+    Serve(serve::ServeArgs),
+    /// Executes commands: one, those of a pipe, or those that you type.
+    Cli(shell::CliArgs),
+    /// Shows where a cluster stands.
+    Status(status::StatusArgs),
+}
+
+/// The whole program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let code = match Args::parse().command.unwrap_or_else(|| Command::Serve(serve::ServeArgs::default())) {
+        Command::Serve(args) => serve::main(&args),
+        Command::Cli(args) => shell::main(&args),
+        Command::Status(args) => status::main(&args),
+    };
+    ExitCode::from(code)
+}
+
+/// A tokio runtime on this thread alone.
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// Prints a line to standard output. Whoever reads it may have gone, as in `steadfast cli … | head`; that is no
+/// error of ours.
+fn say(line: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(line).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush())
+}
+
+/// Prints what went wrong to standard error, where nobody may listen.
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "steadfast: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_options_do_not_contradict_each_other() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_command_it_serves() {
+        assert!(Args::parse_from(["steadfast"]).command.is_none());
+    }
+
+    #[test]
+    fn wrong_options_are_usage_errors() {
+        for line in
+            [&["steadfast", "fly"][..], &["steadfast", "serve", "--peer", "x"], &["steadfast", "--data", "x"]]
+        {
+            assert_eq!(
+                Args::try_parse_from(line).expect_err("it is refused").exit_code(),
+                i32::from(EXIT_USAGE)
+            );
+        }
+    }
+}
