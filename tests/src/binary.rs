@@ -1,0 +1,50 @@
+//! Finds the server's binary that was built with the running test.
+//!
+//! It is `src/bin/steadfast-under-test.rs`, which is `steadfast` under another name; Cargo builds it whenever it builds
+//! a test of this package, so it is never older than the test. `STEADFAST_BIN` names another one, such as a release.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The binary under test.
+///
+/// # Panics
+/// If it is not where Cargo puts it.
+#[must_use]
+pub fn path() -> &'static Path {
+    static FOUND: OnceLock<PathBuf> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let path = std::env::var_os("STEADFAST_BIN").map_or_else(beside_the_test, PathBuf::from);
+        assert!(path.exists(), "{} is missing; `cargo test` builds it", path.display());
+        path
+    })
+}
+
+/// Tests lie in `<target>/<profile>/deps`, binaries in `<target>/<profile>`.
+fn beside_the_test() -> PathBuf {
+    let test = std::env::current_exe().expect("a process has an executable");
+    let profile = test.parent().and_then(Path::parent).expect("a test lies in its profile's directory");
+    profile.join("steadfast-under-test")
+}
+
+/// A command that runs the binary, free of what the caller's environment says about Steadfast.
+#[must_use]
+pub fn command() -> Command {
+    let mut command = Command::new(path());
+    clean(&mut command);
+    command
+}
+
+/// Takes the environment variables that Steadfast reads away from a command.
+pub fn clean(command: &mut Command) {
+    for name in ["STEADFAST_ADDR", "STEADFAST_USER", "STEADFAST_PASSWORD", "STEADFAST_PASSWORD_FILE"] {
+        command.env_remove(name);
+    }
+}
+
+/// The repository's root.
+#[must_use]
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository")
+}

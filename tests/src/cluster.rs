@@ -1,0 +1,137 @@
+//! Three real nodes on this machine, each with its own data directory and fixed address.
+
+use std::path::PathBuf;
+
+use steadfast::client::Value;
+use steadfast::{Client, Config};
+
+use crate::process::{Options, Process, credentials};
+use crate::raw::RawClient;
+use crate::scratch::{Scratch, free_addresses, wait_for};
+
+/// The cluster's name.
+pub const NAME: &str = "steadfast";
+
+/// A cluster. Nodes have places, counted from zero; the node at place `p` has the number `p + 1`.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Where each node listens.
+    pub addresses: Vec<String>,
+    /// The processes that run.
+    pub nodes: Vec<Option<Process>>,
+    options: Vec<Options>,
+    // Removed last, once no process uses it any more.
+    scratch: Scratch,
+}
+
+impl Cluster {
+    /// Starts three nodes.
+    #[must_use]
+    pub fn start(name: &str) -> Self {
+        Self::start_with(name, |_, options| options)
+    }
+
+    /// Starts three nodes with these changes to how each starts.
+    #[must_use]
+    pub fn start_with(name: &str, change: impl Fn(usize, Options) -> Options) -> Self {
+        let scratch = Scratch::new(name);
+        let addresses = free_addresses(3);
+        let options = |place: usize| {
+            let mut args = vec!["--id".to_owned(), (place + 1).to_string()];
+            args.extend(["--listen".to_owned(), addresses[place].clone()]);
+            for (other, address) in addresses.iter().enumerate().filter(|(other, _)| *other != place) {
+                args.extend(["--peer".to_owned(), format!("{}={address}", other + 1)]);
+            }
+            change(place, Options::new(&scratch.join(format!("node{}", place + 1)), args))
+        };
+        let options: Vec<_> = (0..3).map(options).collect();
+        let nodes = options.iter().map(|options| Some(options.start())).collect();
+        Self { addresses, nodes, options, scratch }
+    }
+
+    /// Where a node's data lies.
+    #[must_use]
+    pub fn data(&self, place: usize) -> PathBuf {
+        self.options[place].data().to_owned()
+    }
+
+    /// The test's directory.
+    #[must_use]
+    pub fn scratch(&self) -> &Scratch {
+        &self.scratch
+    }
+
+    /// Starts a node that does not run.
+    pub fn restart(&mut self, place: usize) {
+        assert!(self.nodes[place].is_none(), "node {} runs", place + 1);
+        self.nodes[place] = Some(self.options[place].start());
+    }
+
+    /// Kills a node with SIGKILL.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn kill(&mut self, place: usize) {
+        self.nodes[place].take().expect("the node runs").kill();
+    }
+
+    /// The administrator's user and password: on the node that led first.
+    #[must_use]
+    pub fn credentials(&self) -> (String, String) {
+        wait_for("the founding", || (0..3).find_map(|place| credentials(&self.data(place))))
+    }
+
+    /// A client's configuration that names all nodes and the administrator.
+    #[must_use]
+    pub fn config(&self) -> Config {
+        let (user, password) = self.credentials();
+        Config::new(self.addresses.clone()).credentials(user, password)
+    }
+
+    /// A client of one node, or of all: waits until the administrator is known there.
+    ///
+    /// # Panics
+    /// If it never is.
+    pub async fn client(&self, config: Config) -> Client {
+        let begun = tokio::time::Instant::now();
+        loop {
+            match Client::connect(config.clone()).await {
+                Ok(client) => return client,
+                Err(error) => {
+                    assert!(begun.elapsed() < crate::scratch::PATIENCE, "nobody lets us in: {error}")
+                }
+            }
+        }
+    }
+
+    /// A raw connection to a node, logged in as the administrator.
+    #[must_use]
+    pub fn raw(&self, place: usize) -> RawClient {
+        let (user, password) = self.credentials();
+        RawClient::login(&self.addresses[place], &user, &password)
+    }
+
+    /// The place of the node that leads, by its own word and not by what others remember.
+    pub fn leader(&self) -> usize {
+        let (user, password) = self.credentials();
+        wait_for("a leader", || {
+            (0..3).filter(|place| self.nodes[*place].is_some()).find(|place| {
+                let mut client = RawClient::login(&self.addresses[*place], &user, &password);
+                client.request(uuid::Uuid::from_u128(1), ["INFO"]).is_ok() && says_it_leads(&mut client)
+            })
+        })
+    }
+
+    /// SIGTERM to all at once; the exit codes.
+    #[must_use]
+    pub fn stop(&mut self) -> Vec<Option<i32>> {
+        let mut running: Vec<_> = self.nodes.iter_mut().filter_map(Option::take).collect();
+        running.iter().for_each(Process::terminate);
+        running.iter_mut().map(Process::wait).collect()
+    }
+}
+
+fn says_it_leads(client: &mut RawClient) -> bool {
+    let Ok(Value::Map(pairs)) = client.response().reply.outcome else { return false };
+    pairs.iter().any(|(name, value)| name == "role" && *value == Value::Bytes("leader".into()))
+}

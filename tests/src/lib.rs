@@ -1,0 +1,29 @@
+//! Helpers for whole-system tests: real server processes, real clients, and what can be seen of them from outside.
+//!
+//! | file | job |
+//! |---|---|
+//! | `binary.rs` | the server's binary that was built with the test |
+//! | `scratch.rs` | directories and ports of one test; waiting with a deadline |
+//! | `process.rs` | one server process: started, killed, stopped, its log printed if the test fails |
+//! | `cluster.rs` | three of them |
+//! | `recording.rs` | what clients do and see becomes a history |
+//! | `load.rs` | clients that write counters, registers and unique keys |
+//! | `final_log.rs` | the log that a data directory holds, read without touching it |
+//! | `raw.rs` | a client that says byte by byte what it likes |
+//! | `strace.rs` | system calls of a server, as strace saw them |
+//! | `durability.rs` | was each reply preceded by the syncs that it needs? |
+//! | `interpose.rs` | a server whose disk lies or fails |
+//!
+//! Nothing here judges histories: that is the simulator's.
+
+pub mod binary;
+pub mod cluster;
+pub mod durability;
+pub mod final_log;
+pub mod interpose;
+pub mod load;
+pub mod process;
+pub mod raw;
+pub mod recording;
+pub mod scratch;
+pub mod strace;

@@ -1,0 +1,208 @@
+//! Clients that write counters, registers and unique keys as fast as they are answered, and keep their own tally of
+//! what they were told, apart from the history.
+//!
+//! Most write in sessions, so a write that lost its answer is tried again until the outcome is known. Two write
+//! without, as programs do that know no sessions: theirs are the unknown outcomes.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use steadfast::client::Value;
+use steadfast::{Answer, Client, Config, Error};
+use steadfast_core::types::Blob;
+
+use crate::recording::Recording;
+
+/// How many clients write in sessions.
+pub const IN_SESSIONS: u64 = 8;
+/// How many write without.
+pub const WITHOUT: u64 = 2;
+
+/// What clients were told, in numbers.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Per counter: the sum acknowledged, and the sum of additions whose outcome is unknown.
+    pub counters: BTreeMap<String, (i64, i64)>,
+    /// Unique keys whose creation was acknowledged, with their values.
+    pub created: BTreeMap<String, String>,
+    /// Operations that succeeded.
+    pub ok: u64,
+    /// Operations that failed without effect, by what they were told.
+    pub failed: BTreeMap<String, u64>,
+    /// Operations whose outcome is unknown.
+    pub unknown: u64,
+}
+
+/// Clients at work, on a thread of their own.
+#[derive(Debug)]
+pub struct Load {
+    shared: Arc<Shared>,
+    thread: JoinHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    stop: AtomicBool,
+    /// Names the keys in use: a new round begins with new ones, so that no key's history grows without end.
+    round: AtomicU64,
+    acknowledged: AtomicU64,
+    tally: Mutex<Tally>,
+}
+
+impl Load {
+    /// Starts all clients.
+    ///
+    /// # Panics
+    /// If the system refuses a thread.
+    #[must_use]
+    pub fn start(config: &Config, user: &str, recording: &Recording) -> Self {
+        let shared = Arc::new(Shared::default());
+        let workers: Vec<_> = (0..IN_SESSIONS + WITHOUT)
+            .map(|process| {
+                let config = config.clone().observer(recording.observer(process, user)).attempt(ATTEMPT);
+                let config = if process < IN_SESSIONS { config } else { config.without_session() };
+                (process, config, shared.clone())
+            })
+            .collect();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("the system gives a runtime").block_on(async {
+                let tasks: Vec<_> = workers
+                    .into_iter()
+                    .map(|(process, config, shared)| tokio::spawn(work(process, config, shared)))
+                    .collect();
+                for task in tasks {
+                    task.await.expect("a client does not panic");
+                }
+            });
+        });
+        Self { shared, thread }
+    }
+
+    /// Writes acknowledged so far.
+    #[must_use]
+    pub fn acknowledged(&self) -> u64 {
+        self.shared.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// Goes on with new keys.
+    pub fn next_round(&self) {
+        self.shared.round.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether every client is still at work.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        !self.thread.is_finished()
+    }
+
+    /// Lets each client finish what it asked for, and gives what all were told.
+    ///
+    /// # Panics
+    /// If a client panicked.
+    #[must_use]
+    pub fn stop(self) -> Tally {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        self.thread.join().expect("no client panicked");
+        let tally = self.shared.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        tally.clone()
+    }
+}
+
+/// A killed node's connections are reset at once; this bounds only what is lost in a node that hangs.
+const ATTEMPT: Duration = Duration::from_secs(2);
+
+async fn work(process: u64, config: Config, shared: Arc<Shared>) {
+    let client = Client::start(config).expect("the configuration names nodes");
+    let mut dice = Dice(process + 1);
+    let mut count = 0;
+    while !shared.stop.load(Ordering::Relaxed) {
+        count += 1;
+        let round = shared.round.load(Ordering::Relaxed);
+        let asked = draw(&mut dice, process, round, count);
+        let answer = client.command(asked.args()).await;
+        shared.tell(&asked, &answer);
+    }
+    client.close().await;
+}
+
+/// A command of the load.
+#[derive(Clone, Debug)]
+enum Asked {
+    Add(String, i64),
+    Set(String, String),
+    Create(String, String),
+    Get(String),
+    Many(Vec<String>),
+}
+
+fn draw(dice: &mut Dice, process: u64, round: u64, count: u64) -> Asked {
+    let hot = dice.below(3);
+    let value = format!("value-{process}-{count}");
+    match dice.below(20) {
+        0..=4 if process < IN_SESSIONS => Asked::Add("counter/all".into(), 1),
+        0..=6 => Asked::Add(format!("counter/{round}/{hot}"), 1 + dice.below(3) as i64),
+        7..=10 => Asked::Set(format!("register/{round}/{hot}"), value),
+        11..=13 => Asked::Create(format!("unique/{process}/{count}"), value),
+        14..=17 => Asked::Get(format!("register/{round}/{hot}")),
+        _ => {
+            let keys = (0..3).flat_map(|n| [format!("register/{round}/{n}"), format!("counter/{round}/{n}")]);
+            Asked::Many(keys.collect())
+        }
+    }
+}
+
+impl Asked {
+    fn args(&self) -> Vec<Blob> {
+        let words: Vec<String> = match self {
+            Self::Add(key, by) => vec!["INCRBY".into(), key.clone(), by.to_string()],
+            Self::Set(key, value) => vec!["SET".into(), key.clone(), value.clone()],
+            Self::Create(key, value) => vec!["SET".into(), key.clone(), value.clone(), "NX".into()],
+            Self::Get(key) => vec!["GET".into(), key.clone()],
+            Self::Many(keys) => std::iter::once("MGET".into()).chain(keys.iter().cloned()).collect(),
+        };
+        words.into_iter().map(Blob::from).collect()
+    }
+}
+
+impl Shared {
+    fn tell(&self, asked: &Asked, answer: &Result<Answer, Error>) {
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        match answer {
+            Ok(_) => tally.ok += 1,
+            Err(error) if error.is_definite() => *tally.failed.entry(error.to_string()).or_default() += 1,
+            Err(_) => tally.unknown += 1,
+        }
+        match (asked, answer) {
+            (Asked::Add(key, by), Ok(_)) => tally.counters.entry(key.clone()).or_default().0 += by,
+            (Asked::Add(key, by), Err(error)) if !error.is_definite() => {
+                tally.counters.entry(key.clone()).or_default().1 += by;
+            }
+            (Asked::Create(key, value), Ok(Answer { value: Value::Status(_), .. })) => {
+                tally.created.insert(key.clone(), value.clone());
+            }
+            _ => {}
+        }
+        if answer.is_ok() && !matches!(asked, Asked::Get(_) | Asked::Many(_)) {
+            self.acknowledged.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A small generator of test randomness (splitmix64).
+#[derive(Clone, Debug)]
+pub struct Dice(pub u64);
+
+impl Dice {
+    /// A number below `n`.
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % n
+    }
+}

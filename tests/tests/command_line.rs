@@ -1,0 +1,162 @@
+//! `steadfast cli` and `steadfast status` end to end.
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+use steadfast_tests::binary;
+use steadfast_tests::cluster::Cluster;
+use steadfast_tests::process::{Process, run, text};
+use steadfast_tests::scratch::{Scratch, free_addresses};
+
+/// Runs a command in this directory.
+fn steadfast(directory: &Path, args: &[&str], input: &[u8]) -> Output {
+    let mut command = binary::command();
+    command.args(args).current_dir(directory);
+    run(command, input)
+}
+
+fn json(bytes: &[u8]) -> serde_json::Value {
+    serde_json::from_slice(bytes).unwrap_or_else(|error| panic!("{error}: {}", text(bytes)))
+}
+
+#[test]
+fn the_hint_of_the_banner_works_as_it_stands() {
+    let scratch = Scratch::new("cli");
+    let server = Process::single(&scratch.join("steadfast-data"));
+    let hint =
+        server.banner.lines().find_map(|line| line.trim().strip_prefix("try")).expect("there is a hint");
+    let words: Vec<_> = hint.split_whitespace().skip(1).collect();
+    let output = steadfast(scratch.path(), &words, b"");
+    assert_eq!(
+        (text(&output.stdout).as_str(), output.status.code()),
+        ("OK", Some(0)),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn credentials_of_a_local_data_directory_are_found_and_sent_nowhere_else() {
+    let scratch = Scratch::new("cli");
+    let server = Process::single(&scratch.join("steadfast-data"));
+    let whoami = ["cli", "--addr", &server.address, "WHOAMI"];
+    let found = steadfast(scratch.path(), &whoami, b"");
+    assert!(text(&found.stdout).contains("root"), "{}{}", text(&found.stdout), text(&found.stderr));
+    let elsewhere = Scratch::new("cli");
+    let lost = steadfast(elsewhere.path(), &whoami, b"");
+    assert_eq!(lost.status.code(), Some(4), "without credentials nobody is let in");
+    assert!(text(&lost.stderr).contains("--password-file"), "{}", text(&lost.stderr));
+}
+
+#[test]
+fn a_pipe_is_executed_line_by_line_and_the_worst_line_gives_the_exit_code() {
+    let scratch = Scratch::new("cli");
+    let server = Process::single(&scratch.join("data"));
+    let fine =
+        server.cli(&[], b"SET a 'one two'\n# a comment\n\nINCRBY n 41\nINCRBY n 1\nMGET a n missing\n");
+    assert_eq!(fine.status.code(), Some(0), "{}", text(&fine.stderr));
+    assert_eq!(text(&fine.stdout), "OK\n(integer) 41\n(integer) 42\n1) \"one two\"\n2) \"42\"\n3) (nil)");
+    let failing = server.cli(&[], b"INCRBY a 1\nSET b 2\n");
+    assert_eq!(failing.status.code(), Some(1));
+    assert_eq!(text(&failing.stdout), "OK", "the lines after a failure are executed");
+    assert!(text(&failing.stderr).contains("NOT_AN_INTEGER"), "{}", text(&failing.stderr));
+    let stopping = server.cli(&["--stop-on-error"], b"INCRBY a 1\nSET c 3\n");
+    assert_eq!((stopping.status.code(), text(&stopping.stdout).as_str()), (Some(1), ""));
+    assert_eq!(server.answer(&["EXISTS", "b", "c"]), "(integer) 1");
+    assert_eq!(server.cli(&[], b"GET \"open\n").status.code(), Some(2));
+}
+
+#[test]
+fn values_of_any_bytes_go_in_and_out_unchanged() {
+    let scratch = Scratch::new("cli");
+    let server = Process::single(&scratch.join("data"));
+    let set = server.cli(&[], b"SET bytes \"\\x00\\xff\\n\\\"\"\n");
+    assert_eq!(text(&set.stdout), "OK", "{}", text(&set.stderr));
+    let raw = server.cli(&["--raw", "GET", "bytes"], b"");
+    assert_eq!(raw.stdout, b"\x00\xff\n\"\n");
+}
+
+#[test]
+fn json_is_one_object_per_command_with_receipts_and_errors() {
+    let scratch = Scratch::new("cli");
+    let server = Process::single(&scratch.join("data"));
+    let output = server.cli(&["--json"], b"SET key value\nGET key\nINCRBY key 1\nFLY\n");
+    assert_eq!(output.status.code(), Some(1));
+    let out = text(&output.stdout);
+    let lines: Vec<_> = out.lines().map(|line| json(line.as_bytes())).collect();
+    assert_eq!(lines.len(), 4);
+    assert_eq!((&lines[0]["outcome"], &lines[0]["value"]), (&"ok".into(), &"OK".into()));
+    assert_eq!(lines[1]["value"], "value");
+    let position =
+        |at: usize| lines[at]["receipt"]["position"].as_u64().expect("a receipt names its position");
+    assert!(position(1) >= position(0), "a read is not older than the write before it");
+    assert_eq!((&lines[2]["code"], &lines[2]["certainty"]), (&"NOT_AN_INTEGER".into(), &"definite".into()));
+    assert_eq!(lines[3]["code"], "UNKNOWN_COMMAND");
+}
+
+#[test]
+fn nobody_there_and_a_wrong_password_are_told_apart() {
+    let scratch = Scratch::new("cli");
+    let server = Process::single(&scratch.join("data"));
+    let nobody = free_addresses(1).remove(0);
+    let unreachable = steadfast(scratch.path(), &["cli", "--addr", &nobody, "PING"], b"");
+    assert_eq!(unreachable.status.code(), Some(4));
+    assert!(text(&unreachable.stderr).contains(&nobody), "{}", text(&unreachable.stderr));
+    fs::write(scratch.join("password"), "wrong\n").expect("it can be written");
+    let wrong = ["cli", "--addr", &server.address, "--user", "root", "--password-file", "password", "PING"];
+    let wrong = steadfast(scratch.path(), &wrong, b"");
+    assert_eq!(wrong.status.code(), Some(4));
+    assert!(text(&wrong.stderr).contains("WRONG_PASSWORD"), "{}", text(&wrong.stderr));
+    let other = server.cli(&["--cluster", "other", "PING"], b"");
+    assert_eq!(other.status.code(), Some(4), "a cluster of another name is refused");
+}
+
+#[test]
+fn a_user_does_what_was_granted_and_nothing_else() {
+    let scratch = Scratch::new("cli");
+    let server = Process::single(&scratch.join("data"));
+    server.answer(&["USER", "ADD", "ann", "a long enough password"]);
+    server.answer(&["GRANT", "READ", "ON", "public/*", "TO", "ann"]);
+    server.answer(&["MSET", "public/a", "1", "secret/a", "2"]);
+    fs::write(scratch.join("password"), "a long enough password\n").expect("it can be written");
+    let as_ann = |words: &[&str]| {
+        let login = ["cli", "--addr", &server.address, "--user", "ann", "--password-file", "password"];
+        steadfast(scratch.path(), &[&login[..], words].concat(), b"")
+    };
+    assert_eq!(text(&as_ann(&["GET", "public/a"]).stdout), "\"1\"");
+    let denied = as_ann(&["GET", "secret/a"]);
+    assert_eq!(denied.status.code(), Some(1));
+    assert_eq!(
+        text(&as_ann(&["GET", "secret/missing"]).stderr).replace("missing", "a"),
+        text(&denied.stderr)
+    );
+    assert!(text(&as_ann(&["SET", "public/a", "3"]).stderr).contains("DENIED"));
+    server.answer(&["REVOKE", "READ", "ON", "public/*", "FROM", "ann"]);
+    assert!(text(&as_ann(&["GET", "public/a"]).stderr).contains("DENIED"));
+}
+
+#[test]
+fn status_shows_the_cluster_as_a_table_and_as_json() {
+    let cluster = Cluster::start("status");
+    let leader = cluster.leader();
+    let (_, password) = cluster.credentials();
+    let directory = cluster.scratch().path();
+    fs::write(directory.join("password"), password).expect("it can be written");
+    let status = |place: usize, more: &[&str]| {
+        let options =
+            ["status", "--addr", &cluster.addresses[place], "--user", "root", "--password-file", "password"];
+        steadfast(directory, &[&options[..], more].concat(), b"")
+    };
+    for place in 0..3 {
+        let output = status(place, &["--json"]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let shown = json(&output.stdout);
+        assert_eq!((&shown["members"], &shown["leader"]), (&3.into(), &(leader + 1).into()), "{shown}");
+        assert_eq!(shown["role"], if place == leader { "leader" } else { "follower" });
+    }
+    let table = text(&status(leader, &[]).stdout);
+    assert!(table.lines().any(|line| line.starts_with("role") && line.ends_with("leader")), "{table}");
+    let nobody = free_addresses(1).remove(0);
+    assert_eq!(steadfast(directory, &["status", "--addr", &nobody], b"").status.code(), Some(4));
+}

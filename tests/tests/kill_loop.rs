@@ -1,0 +1,172 @@
+//! Three real processes, ten clients, and a leader that is killed with SIGKILL again and again. `STEADFAST_KILLS` says
+//! how often; 30 times unless it does.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use steadfast::Client;
+use steadfast_core::state::effect::Effect;
+use steadfast_core::types::{Blob, Index, NodeId};
+use steadfast_sim::check::log::LogEntry;
+use steadfast_sim::check::{self, Verdict};
+use steadfast_sim::history::History;
+use steadfast_tests::cluster::{Cluster, NAME};
+use steadfast_tests::load::{Load, Tally};
+use steadfast_tests::recording::{self, Recording};
+use steadfast_tests::scratch::wait_for;
+use steadfast_tests::{final_log, load};
+
+/// Writes that must be acknowledged after a kill before the next one.
+const PROGRESS: u64 = 50;
+
+#[test]
+fn no_acknowledged_write_is_lost_or_doubled_while_leaders_are_killed() {
+    let kills: usize =
+        std::env::var("STEADFAST_KILLS").map_or(30, |text| text.parse().expect("a number of kills"));
+    let begun = Instant::now();
+    let mut cluster = Cluster::start("kill-loop");
+    let recording = Recording::default();
+    let (user, _) = cluster.credentials();
+    let load = Load::start(&cluster.config(), &user, &recording);
+    progress(&load);
+    for kill in 0..kills {
+        kill_leader(&mut cluster, &load, kill);
+        load.next_round();
+    }
+    let tally = load.stop();
+    eprintln!(
+        "{kills} kills in {:.1}s: {} ok, {:?} failed, {} unknown",
+        begun.elapsed().as_secs_f64(),
+        tally.ok,
+        tally.failed,
+        tally.unknown
+    );
+    let values = final_values(&cluster, &tally, &recording, &user);
+    assert_eq!(cluster.stop(), [Some(0); 3], "every server stops cleanly");
+    check_tally(&tally, &values);
+    let records = recording.records();
+    let file = cluster.scratch().join("history.jsonl");
+    recording::save(&records, &file).expect("the history can be written");
+    assert_eq!(
+        recording::load(&file).expect("the history can be read"),
+        records,
+        "a saved history is the same"
+    );
+    let history = History::from_records(&records).expect("the recording is a history");
+    let log = committed(&cluster, &history);
+    assert_eq!(check::judge(&history, &log), Verdict::Passed, "see {}", file.display());
+    judges_are_awake(&history, &log, &tally);
+    eprintln!(
+        "{} operations judged against {} entries after {:.1}s",
+        history.ops.len(),
+        log.len(),
+        begun.elapsed().as_secs_f64()
+    );
+}
+
+/// One kill. Mostly the others must go on alone; sometimes the killed node is back at once and meets the election,
+/// and sometimes all three die together and nothing but the disks is left.
+fn kill_leader(cluster: &mut Cluster, load: &Load, kill: usize) {
+    let leader = cluster.leader();
+    match kill % 5 {
+        3 => {
+            cluster.kill(leader);
+            cluster.restart(leader);
+        }
+        4 => {
+            (0..3).for_each(|place| cluster.kill((leader + place) % 3));
+            (0..3).for_each(|place| cluster.restart(place));
+        }
+        _ => {
+            cluster.kill(leader);
+            progress(load);
+            cluster.restart(leader);
+        }
+    }
+    progress(load);
+}
+
+/// Waits until the cluster has acknowledged more writes.
+fn progress(load: &Load) {
+    let before = load.acknowledged();
+    wait_for("acknowledged writes", || {
+        assert!(load.is_running(), "the clients are at work");
+        (load.acknowledged() >= before + PROGRESS).then_some(())
+    });
+}
+
+/// Reads every counter and every unique key, as one more client of the history.
+fn final_values(
+    cluster: &Cluster,
+    tally: &Tally,
+    recording: &Recording,
+    user: &str,
+) -> BTreeMap<String, Option<Blob>> {
+    let keys: Vec<String> = tally.counters.keys().chain(tally.created.keys()).cloned().collect();
+    let observer = recording.observer(load::IN_SESSIONS + load::WITHOUT, user);
+    let config = cluster.config().observer(observer);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let client = Client::connect(config).await.expect("the cluster is up");
+        let mut values = BTreeMap::new();
+        for chunk in keys.chunks(100) {
+            let read = client.mget(chunk.iter().map(String::as_str)).await.expect("it is answered");
+            values.extend(chunk.iter().cloned().zip(read));
+        }
+        client.close().await;
+        values
+    })
+}
+
+/// What the clients counted themselves, against what the cluster shows in the end.
+fn check_tally(tally: &Tally, values: &BTreeMap<String, Option<Blob>>) {
+    for (key, (acknowledged, unknown)) in &tally.counters {
+        let value =
+            values[key].as_ref().map_or(0, |value| value.to_string().parse().expect("a counter is a number"));
+        let range = *acknowledged..=acknowledged + unknown;
+        assert!(range.contains(&value), "{key} is {value}, and must be in {range:?}");
+    }
+    for (key, value) in &tally.created {
+        assert_eq!(values[key], Some(Blob::from(value.as_str())), "{key} was acknowledged");
+    }
+    assert!(tally.counters["counter/all"].0 > 0 && !tally.created.is_empty(), "the clients were at work");
+}
+
+/// The committed log: what the nodes' disks agree on, up to the newest position that a client heard of.
+fn committed(cluster: &Cluster, history: &History) -> Vec<LogEntry> {
+    let heard = history.ops.iter().filter_map(|op| op.receipt).map(|receipt| receipt.position).max();
+    let heard = heard.expect("clients heard of positions");
+    let mut logs: Vec<Vec<LogEntry>> = (0..3)
+        .map(|place| {
+            let node = NodeId(place as u16 + 1);
+            let mut log =
+                final_log::read(&cluster.data(place), node, NAME).expect("the log can be recovered");
+            log.truncate(usize::try_from(heard.0).expect("a log in memory is small"));
+            log
+        })
+        .collect();
+    logs.sort_by_key(Vec::len);
+    let longest = logs.pop().expect("there are three");
+    let have = |log: &Vec<LogEntry>| log.last().is_some_and(|entry| entry.index >= heard);
+    assert!(have(&longest) && logs.iter().any(have), "what clients heard of is on a majority of disks");
+    for log in &logs {
+        assert_eq!(log[..], longest[..log.len()], "committed entries are the same on every disk");
+    }
+    longest
+}
+
+/// The same history against a log in which one acknowledged write is missing, and one in which it happened twice.
+fn judges_are_awake(history: &History, log: &[LogEntry], tally: &Tally) {
+    let (key, _) = tally.created.iter().next().expect("a unique key was created");
+    let key = Blob::from(key.as_str());
+    let puts_it = |effect: &Effect| matches!(effect, Effect::Put { key: put, .. } if *put == key);
+    let at =
+        log.iter().position(|entry| entry.entry.effects.iter().any(puts_it)).expect("the log has the write");
+    let mut lost = log.to_vec();
+    lost[at].entry.effects.retain(|effect| !puts_it(effect));
+    assert!(check::judge(history, &lost).failed(), "a lost write is noticed");
+    let mut doubled = log.to_vec();
+    doubled.insert(at + 1, log[at].clone());
+    doubled.iter_mut().zip(1..).for_each(|(entry, index)| entry.index = Index(index));
+    assert!(check::judge(history, &doubled).failed(), "a doubled write is noticed");
+}
