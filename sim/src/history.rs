@@ -83,10 +83,11 @@ impl Operation {
         matches!(self.end, End::Unknown(_))
     }
 
-    /// Whether this operation had ended before `other` was invoked.
+    /// Whether this operation had ended before `other` was invoked. One of unknown outcome never has: it may take
+    /// effect yet, long after its client gave it up.
     #[must_use]
     pub fn before(&self, other: &Operation) -> bool {
-        self.completed.is_some_and(|completed| completed < other.invoked)
+        !self.is_unknown() && self.completed.is_some_and(|completed| completed < other.invoked)
     }
 
     /// The session and sequence, if it ran in a session.
