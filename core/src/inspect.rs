@@ -23,6 +23,22 @@ pub enum RoleName {
     Leader,
 }
 
+impl RoleName {
+    /// The role as people read it, in INFO, logs and scripts.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Recovering => "recovering",
+            Self::Founding => "founding",
+            Self::Learner => "learner",
+            Self::Follower => "follower",
+            Self::PreCandidate => "pre-candidate",
+            Self::Candidate => "candidate",
+            Self::Leader => "leader",
+        }
+    }
+}
+
 /// A node's figures.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inspection {

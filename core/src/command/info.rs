@@ -72,7 +72,7 @@ impl NodeInfo {
             ("feature_level", Value::Int(level.into())),
             ("node", Value::Int(self.node.0.into())),
             ("version", text(&self.version)),
-            ("role", text(role_name(self.role))),
+            ("role", text(self.role.name())),
             ("leader", self.leader.map_or(Value::Nil, |id| Value::Int(id.0.into()))),
             ("term", number(self.term.0)),
             ("commit", number(self.commit.0)),
@@ -105,16 +105,4 @@ pub(super) fn count(value: usize) -> Value {
 
 fn text(words: &str) -> Value {
     Value::Bytes(Blob::from(words))
-}
-
-fn role_name(role: RoleName) -> &'static str {
-    match role {
-        RoleName::Recovering => "recovering",
-        RoleName::Founding => "founding",
-        RoleName::Learner => "learner",
-        RoleName::Follower => "follower",
-        RoleName::PreCandidate => "pre-candidate",
-        RoleName::Candidate => "candidate",
-        RoleName::Leader => "leader",
-    }
 }

@@ -2,7 +2,6 @@
 
 use std::io::{self, IsTerminal};
 
-use steadfast_core::inspect::RoleName;
 use steadfast_core::trace::Event;
 use tracing::level_filters::LevelFilter;
 use tracing::{debug, info, trace, warn};
@@ -60,26 +59,12 @@ pub fn event(event: &Event) {
         Event::Founded { cluster } => info!(%cluster, "member of a founded cluster"),
         Event::Role { role, term, leader } => {
             let leader = leader.map(|leader| leader.0);
-            info!(role = role_name(*role), %term, leader, "role");
+            info!(role = role.name(), %term, leader, "role");
         }
         Event::Truncated { from } => info!(%from, "log cut where it conflicts with the leader's"),
         Event::Committed { index } => trace!(%index, "committed"),
         Event::RootCreated => info!("the first administrator's password is in root-credentials"),
         Event::Probe(probe) => debug!(?probe, "rare state"),
         Event::Notice(text) => warn!("{text}"),
-    }
-}
-
-/// A role as people read it.
-#[must_use]
-pub fn role_name(role: RoleName) -> &'static str {
-    match role {
-        RoleName::Recovering => "recovering",
-        RoleName::Founding => "founding",
-        RoleName::Learner => "learner",
-        RoleName::Follower => "follower",
-        RoleName::PreCandidate => "pre-candidate",
-        RoleName::Candidate => "candidate",
-        RoleName::Leader => "leader",
     }
 }

@@ -1,7 +1,6 @@
 //! How scripts show nodes, messages and entries: one line each, in columns.
 
 use super::host::Packet;
-use crate::inspect::RoleName;
 use crate::raft::{LogEntry, Message, Raft, Verdict};
 use crate::types::{Index, NodeId, Term};
 
@@ -24,7 +23,7 @@ pub fn packet(packet: &Packet, note: &str) -> String {
 /// Role, term, vote and leader.
 pub fn standing(raft: &Raft) -> String {
     let node = |node: Option<NodeId>| node.map_or_else(|| "-".to_owned(), |node| node.to_string());
-    let (role, term) = (role(raft.role()), raft.term());
+    let (role, term) = (raft.role().name(), raft.term());
     format!("{role:<14} term {term}  vote {}  leader {}", node(raft.vote()), node(raft.leader()))
 }
 
@@ -80,16 +79,4 @@ fn message(message: &Message) -> String {
 
 fn round(round: u64) -> String {
     if round == 0 { String::new() } else { format!("  round {round}") }
-}
-
-fn role(role: RoleName) -> &'static str {
-    match role {
-        RoleName::Recovering => "recovering",
-        RoleName::Founding => "founding",
-        RoleName::Learner => "learner",
-        RoleName::Follower => "follower",
-        RoleName::PreCandidate => "pre-candidate",
-        RoleName::Candidate => "candidate",
-        RoleName::Leader => "leader",
-    }
 }
