@@ -29,8 +29,11 @@ pub struct Limits {
     pub unsent_bytes: u64,
     /// Longest time that a connection may take to say hello and authenticate, in milliseconds.
     pub greeting_ms: u64,
-    /// Most requests of all connections and peers that wait for an answer.
+    /// Most answers that wait at the leader, for all connections and peers; and most commands that wait at
+    /// another node for the leader's answer.
     pub waiting_requests: usize,
+    /// Most bytes of commands that wait at a node for the leader's answer.
+    pub waiting_bytes: usize,
     /// Most bytes of entries that the leader has appended and not yet committed.
     pub pending_bytes: usize,
     /// Most bytes of the whole log. There are no snapshots yet, so this bounds memory and disk: at the
@@ -81,6 +84,7 @@ impl Default for Limits {
             unsent_bytes: 32 << 20,
             greeting_ms: 10_000,
             waiting_requests: 100_000,
+            waiting_bytes: 64 << 20,
             pending_bytes: 64 << 20,
             log_bytes: 4 << 30,
             deadline_ms: 60_000,

@@ -19,8 +19,9 @@ use crate::reply::Reply;
 use crate::time::Micros;
 use crate::types::{BootNumber, ConnId, Incarnation, NodeId, Term};
 
-/// Most commands of one node that wait for a leader's answer; more are refused as overload.
-pub const OUTSTANDING: usize = 16_384;
+/// Most refused numbers of one node that a leader remembers. At the limit it is silent instead, and the command
+/// comes again.
+const REFUSED: usize = 16_384;
 
 /// Most commands that one repetition sends again.
 const REPEATED: usize = 256;
@@ -89,6 +90,8 @@ pub struct Outstanding {
     moved: bool,
     /// When it came.
     since: Micros,
+    /// Its size on the way.
+    bytes: usize,
 }
 
 /// The origin's side.
@@ -98,6 +101,8 @@ pub struct Forwarder {
     outstanding: BTreeMap<u64, Outstanding>,
     /// The commands that somebody waits for.
     tickets: BTreeMap<Ticket, u64>,
+    /// Of all that waits.
+    bytes: usize,
     stream: Option<Stream>,
     repeat_after: Micros,
 }
@@ -119,6 +124,7 @@ impl Forwarder {
             next_seq: 1,
             outstanding: BTreeMap::new(),
             tickets: BTreeMap::new(),
+            bytes: 0,
             stream: None,
             repeat_after,
         }
@@ -136,14 +142,22 @@ impl Forwarder {
         self.outstanding.is_empty()
     }
 
+    /// The size of all that waits, in bytes of frames.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Takes a command; [`Forwarder::send`] hands it on.
     pub fn push(&mut self, ticket: Ticket, task: Task, now: Micros) {
         let seq = self.next_seq;
         self.next_seq += 1;
+        let bytes = postcard::experimental::serialized_size(&task).expect("a task is plain data");
+        self.bytes += bytes;
+        self.tickets.insert(ticket, seq);
         let ticket = Some(ticket);
         let outstanding =
-            Outstanding { ticket, task, position: None, handed: false, moved: false, since: now };
-        self.tickets.extend(outstanding.ticket.map(|ticket| (ticket, seq)));
+            Outstanding { ticket, task, position: None, handed: false, moved: false, since: now, bytes };
         self.outstanding.insert(seq, outstanding);
     }
 
@@ -197,6 +211,7 @@ impl Forwarder {
     fn leave(&mut self) {
         self.stream = None;
         self.outstanding.retain(|_, command| command.ticket.is_some());
+        self.bytes = self.outstanding.values().map(|command| command.bytes).sum();
         for command in self.outstanding.values_mut() {
             command.position = None;
             command.moved = command.handed;
@@ -205,9 +220,15 @@ impl Forwarder {
 
     /// A leader answered; none if nobody waits for that any more.
     pub fn answered(&mut self, seq: u64) -> Option<Ticket> {
-        let ticket = self.outstanding.remove(&seq)?.ticket?;
+        let ticket = self.remove(seq)?.ticket?;
         self.tickets.remove(&ticket);
         Some(ticket)
+    }
+
+    fn remove(&mut self, seq: u64) -> Option<Outstanding> {
+        let command = self.outstanding.remove(&seq)?;
+        self.bytes -= command.bytes;
+        Some(command)
     }
 
     /// A leader refused to evaluate a command, or answered it. A refusal comes from the first leader that a command was
@@ -241,7 +262,7 @@ impl Forwarder {
             // execute nothing that comes after it.
             command.ticket = None;
         } else {
-            self.outstanding.remove(&seq);
+            self.remove(seq);
         }
         Some(handed)
     }
@@ -323,7 +344,7 @@ impl Inbound {
     /// Whether there is room to refuse another number.
     #[must_use]
     pub fn may_refuse(&self, origin: Incarnation) -> bool {
-        self.streams.get(&origin).is_none_or(|stream| stream.refused.len() < OUTSTANDING)
+        self.streams.get(&origin).is_none_or(|stream| stream.refused.len() < REFUSED)
     }
 
     /// A number that has just arrived is refused.
@@ -391,15 +412,19 @@ mod tests {
         assert_eq!(forwarder.give_up_unsent(Micros(6)), [ticket(9)]);
         assert_eq!(forwarder.answered(1), None, "nobody waits for it");
         assert!(forwarder.is_empty());
+        assert_eq!(forwarder.bytes(), 0);
     }
 
     #[test]
     fn what_nobody_waits_for_keeps_its_place_until_the_leader_changes() {
         let mut forwarder = forwarder(2);
         sent(&mut forwarder, 0, 1, 1);
+        let both = forwarder.bytes();
         forwarder.give_up(ticket(1));
+        assert_eq!(forwarder.bytes(), both, "it still takes room");
         assert_eq!(sent(&mut forwarder, 100, 1, 1), [(0, 1, 0, true), (1, 2, 0, true)]);
         assert_eq!(sent(&mut forwarder, 101, 2, 2), [(0, 2, 1, true)]);
+        assert_eq!(forwarder.bytes() * 2, both);
     }
 
     #[test]

@@ -319,7 +319,7 @@ impl Replica {
             boot: self.peers.boot().number,
             uptime_ms: self.now.mono.since(self.started).0 / 1000,
             connections: self.connections,
-            waiting: self.waiting.len() + self.forwarder.len(),
+            waiting: self.waiting_requests(),
             pending_bytes: self.tail_bytes,
             ..NodeInfo::default()
         }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 
 use super::durable::Held;
-use super::forward::{Arrival, ForwardMessage, Forwarder, Inbound, OUTSTANDING, Task, Ticket};
+use super::forward::{Arrival, ForwardMessage, Forwarder, Inbound, Task, Ticket};
 use super::leader::Relay;
 use super::peers::{Kind, PeerBook};
 use super::root::RootSetup;
@@ -191,9 +191,14 @@ impl Replica {
             // What a node says about itself needs no leader.
             let reply = self.evaluate_here(&task);
             self.answers.push((ticket, reply));
-        } else if self.forwarder.len() >= OUTSTANDING {
-            let text =
-                format!("{OUTSTANDING} commands of this node already wait for the leader: try again later");
+        } else if self.forwarder.len() >= self.config.limits.waiting_requests
+            || self.forwarder.bytes() >= self.config.limits.waiting_bytes
+        {
+            let text = format!(
+                "{} commands of this node with {} bytes already wait for the leader: try again later",
+                self.forwarder.len(),
+                self.forwarder.bytes()
+            );
             self.answers.push((ticket, Reply::refused(Failure::new(ErrorCode::Overloaded, text))));
         } else {
             self.forwarder.push(ticket, task, self.now.mono);
@@ -342,6 +347,12 @@ impl Replica {
         times.into_iter().flatten().chain(unsent).fold(self.raft.wake_at(), Micros::min)
     }
 
+    /// How many requests wait for an answer. What a leader took over from its time as a follower waits for its own
+    /// entries like all else, and is counted once.
+    pub fn waiting_requests(&self) -> usize {
+        if self.raft.is_leader() { self.waiting.len() } else { self.waiting.len() + self.forwarder.len() }
+    }
+
     /// The figures of this node.
     pub fn inspect(&self) -> Inspection {
         Inspection {
@@ -353,7 +364,7 @@ impl Replica {
             last: self.raft.log().last(),
             durable: self.raft.durable(),
             state_digest: self.state.digest(),
-            waiting: self.waiting.len() + self.forwarder.len(),
+            waiting: self.waiting_requests(),
             pending_bytes: self.tail_bytes,
             connections: 0,
         }

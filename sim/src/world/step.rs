@@ -137,9 +137,9 @@ impl World<'_> {
     fn observe(&mut self, node: usize, seen: Inspection) {
         self.hash.state(&seen);
         let limits = &self.nodes[node].limits;
-        // One more entry fits when the limit is almost reached; a leader counts what it forwarded to itself twice.
+        // One more entry fits when the limit is almost reached.
         let bound = limits.pending_bytes + limits.frame_bytes;
-        if seen.pending_bytes > bound || seen.waiting > 2 * limits.waiting_requests {
+        if seen.pending_bytes > bound || seen.waiting > limits.waiting_requests {
             let what = format!(
                 "node {} holds {} requests (limit {}) and {} pending bytes (limit {bound})",
                 node + 1,
