@@ -53,7 +53,11 @@ fn cluster(stream: &mut Stream) -> Cluster {
         compute: Delay { base_us: 200, jitter_us: 2_000, tail_ppm: 100_000, tail_us: 500_000 },
         timer: Delay {
             base_us: 0,
-            jitter_us: stream.magnitude(1, heartbeat_us),
+            jitter_us: if stream.chance(300_000) {
+                heartbeat_us // a busy machine: what is due waits for its tick
+            } else {
+                stream.magnitude(1, heartbeat_us)
+            },
             tail_ppm: if stream.chance(400_000) { 20_000 } else { 0 },
             tail_us: heartbeat_us * 2,
         },
@@ -81,10 +85,10 @@ fn limits(stream: &mut Stream) -> LimitsSpec {
     let size = |value: Option<u64>| value.map(|value| value as usize);
     LimitsSpec {
         inflight_requests: size(some(100_000, 2, 16)),
-        waiting_requests: size(some(50_000, 8, 64)),
-        pending_bytes: size(some(50_000, 4 << 10, 64 << 10)),
+        waiting_requests: size(some(120_000, 3, 64)),
+        pending_bytes: size(some(120_000, 1 << 10, 64 << 10)),
         append_bytes: size(some(300_000, 256, 8 << 10)),
-        append_entries: size(some(300_000, 1, 16)),
+        append_entries: size(some(350_000, 1, 8)),
         inflight_appends: size(some(300_000, 1, 8)),
         session_window: some(200_000, 2, 16),
         session_ttl_ms: some(150_000, 500, 20_000),
@@ -135,7 +139,7 @@ fn disk(stream: &mut Stream) -> DiskSpec {
 
 /// The kinds of faults that a run can switch on, with the chance of each in a million and the largest
 /// number per run.
-const KINDS: [(Kind, u32, u64); 15] = [
+const KINDS: [(Kind, u32, u64); 16] = [
     (Kind::Kill, 450_000, 8),
     (Kind::Power, 350_000, 6),
     (Kind::Blackout, 250_000, 3),
@@ -145,6 +149,7 @@ const KINDS: [(Kind, u32, u64); 15] = [
     (Kind::Pause, 450_000, 6),
     (Kind::Partition, 600_000, 6),
     (Kind::Stale, 300_000, 3),
+    (Kind::Succession, 200_000, 2),
     (Kind::Noise, 250_000, 3),
     (Kind::FailSync, 150_000, 2),
     (Kind::SlowDisk, 200_000, 3),
@@ -165,6 +170,8 @@ enum Kind {
     Partition,
     /// A leader that clients reach and its followers do not.
     Stale,
+    /// Leader after leader stops or is cut off soon after its election, and comes back among the next ones.
+    Succession,
     Noise,
     FailSync,
     SlowDisk,
@@ -233,8 +240,10 @@ fn one(
             let for_us = cluster.election_us * stream.between(2, 8);
             let cut =
                 if stream.chance(700_000) { Cut::Isolate(Who::Leader) } else { Cut::Deafen(Who::Leader) };
-            add(FaultKind::Partition { cut, for_us, flap_us: 0, clients: false });
+            let held = stream.chance(500_000);
+            add(FaultKind::Partition { cut, for_us, flap_us: 0, clients: false, held });
         }
+        Kind::Succession => succession(stream, cluster, at_us, faults),
         Kind::Noise => add(FaultKind::Noise {
             loss_ppm: stream.magnitude(1_000, 400_000) as u32,
             duplicate_ppm: stream.magnitude(1_000, 300_000) as u32,
@@ -279,6 +288,32 @@ fn crash_at(stream: &mut Stream, who: Who, down_us: u64) -> FaultKind {
     }
 }
 
+/// Terms that follow one another so fast that each leaves entries on few nodes (Raft paper, figure 8).
+fn succession(stream: &mut Stream, cluster: &Cluster, from_us: u64, faults: &mut Vec<Fault>) {
+    let mut at_us = from_us;
+    for _ in 0..stream.between(4, 10) {
+        let who = Who::Leader;
+        let for_us = cluster.election_us * stream.between(1, 6);
+        let what = match stream.below(10) {
+            0..3 => {
+                let cut = Cut::Isolate(who);
+                let held = stream.chance(300_000);
+                FaultKind::Partition { cut, for_us, flap_us: 0, clients: false, held }
+            }
+            _ => FaultKind::CrashAt {
+                who,
+                point: *stream.pick(&[Point::PeerSent, Point::SyncDone, Point::WriteIssued]),
+                nth: stream.magnitude(1, 12) as u32,
+                power: stream.chance(300_000),
+                all: false,
+                down_us: for_us,
+            },
+        };
+        faults.push(Fault { at_us, what });
+        at_us += cluster.election_us * stream.between(1, 4);
+    }
+}
+
 fn partition(stream: &mut Stream, who: Who, nodes: u16, for_us: u64) -> FaultKind {
     let cut = match stream.below(8) {
         0..3 => Cut::Isolate(who),
@@ -298,6 +333,7 @@ fn partition(stream: &mut Stream, who: Who, nodes: u16, for_us: u64) -> FaultKin
         for_us,
         flap_us: if flaps { flap_us } else { 0 },
         clients: stream.chance(300_000),
+        held: stream.chance(300_000),
     }
 }
 
@@ -335,7 +371,7 @@ mod tests {
         let all: Vec<Schedule> = (0..300).map(schedule).collect();
         let kinds: std::collections::BTreeSet<&str> =
             all.iter().flat_map(|run| run.faults.iter().map(|fault| fault.what.name())).collect();
-        assert_eq!(kinds.len(), 18, "{kinds:?}");
+        assert_eq!(kinds.len(), 19, "{kinds:?}");
         for nodes in 1..=5 {
             assert!(all.iter().any(|run| run.cluster.nodes == nodes));
         }

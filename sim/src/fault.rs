@@ -137,6 +137,10 @@ pub enum FaultKind {
         flap_us: u64,
         /// Whether the cut-off node (of `Isolate`, `Mute`, `Deafen`) is out of the clients' reach too.
         clients: bool,
+        /// Whether what is sent across waits for the healing instead of being lost, as TCP lets it: then a
+        /// node hears what was true before the cut after it has heard what is true now.
+        #[serde(default)]
+        held: bool,
     },
     /// The network is worse than usual.
     Noise {
@@ -215,6 +219,7 @@ impl FaultKind {
             Self::Wipe { .. } => "wipe",
             Self::Pause { suspended: false, .. } => "pause",
             Self::Pause { suspended: true, .. } => "suspend",
+            Self::Partition { held: true, .. } => "stall",
             Self::Partition { flap_us: 0, .. } => "partition",
             Self::Partition { .. } => "flap",
             Self::Noise { .. } => "noise",

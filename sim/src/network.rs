@@ -36,7 +36,10 @@ pub struct Network {
 #[derive(Clone, Debug)]
 struct Link {
     stream: Stream,
+    /// Cuts that lose what is sent.
     cuts: u32,
+    /// Cuts that hold it back.
+    stalls: u32,
     /// The latest arrival of a frame that keeps its order.
     last_us: u64,
 }
@@ -55,7 +58,7 @@ impl Network {
     #[must_use]
     pub fn new(nodes: u16, spec: NetworkSpec, seed: u64) -> Self {
         let nodes = usize::from(nodes);
-        let link = |n| Link { stream: Stream::numbered(seed, "link", n), cuts: 0, last_us: 0 };
+        let link = |n| Link { stream: Stream::numbered(seed, "link", n), cuts: 0, stalls: 0, last_us: 0 };
         let links = (0..(nodes * nodes) as u64).map(link).collect();
         Self { nodes, spec, links, noise: Vec::new(), clients_cut: vec![0; nodes] }
     }
@@ -93,27 +96,38 @@ impl Network {
         self.links[from * self.nodes + to].cuts > 0
     }
 
+    /// Whether frames from one node to another are being held back by a cut.
+    #[must_use]
+    pub fn is_stalled(&self, from: usize, to: usize) -> bool {
+        self.links[from * self.nodes + to].stalls > 0
+    }
+
     /// Whether clients can't reach a node.
     #[must_use]
     pub fn is_cut_from_clients(&self, node: usize) -> bool {
         self.clients_cut[node] > 0
     }
 
-    /// Cuts links.
-    pub fn cut(&mut self, links: &[(usize, usize)], clients: &[usize]) {
-        links.iter().for_each(|(from, to)| self.links[from * self.nodes + to].cuts += 1);
+    /// Cuts links. What is sent across is held back or lost.
+    pub fn cut(&mut self, links: &[(usize, usize)], held: bool, clients: &[usize]) {
+        links.iter().for_each(|link| *self.count(link, held) += 1);
         clients.iter().for_each(|node| self.clients_cut[*node] += 1);
     }
 
     /// Undoes one such cut.
-    pub fn heal(&mut self, links: &[(usize, usize)], clients: &[usize]) {
-        for (from, to) in links {
-            let cuts = &mut self.links[from * self.nodes + to].cuts;
+    pub fn heal(&mut self, links: &[(usize, usize)], held: bool, clients: &[usize]) {
+        for link in links {
+            let cuts = self.count(link, held);
             *cuts = cuts.checked_sub(1).expect("what heals was cut");
         }
         for node in clients {
             self.clients_cut[*node] = self.clients_cut[*node].checked_sub(1).expect("what heals was cut");
         }
+    }
+
+    fn count(&mut self, (from, to): &(usize, usize), held: bool) -> &mut u32 {
+        let link = &mut self.links[from * self.nodes + to];
+        if held { &mut link.stalls } else { &mut link.cuts }
     }
 
     /// A burst of bad network begins.
@@ -128,7 +142,7 @@ impl Network {
 
     /// All faults stop: no cuts, no noise, no loss; only delays stay.
     pub fn calm(&mut self) {
-        self.links.iter_mut().for_each(|link| link.cuts = 0);
+        self.links.iter_mut().for_each(|link| (link.cuts, link.stalls) = (0, 0));
         self.clients_cut.fill(0);
         self.noise.clear();
         self.spec.loss_ppm = 0;
@@ -211,13 +225,26 @@ mod tests {
         assert_eq!(links(&Cut::Bridge(Who::All), 2, 3), [(0, 1), (1, 0)]);
         assert_eq!(links(&Cut::Split(vec![3]), 0, 3), [(0, 2), (1, 2), (2, 0), (2, 1)]);
         let mut network = network(0, 0, 0);
-        network.cut(&[(0, 1)], &[1]);
-        network.cut(&[(0, 1), (1, 0)], &[]);
-        network.heal(&[(0, 1)], &[1]);
+        network.cut(&[(0, 1)], false, &[1]);
+        network.cut(&[(0, 1), (1, 0)], false, &[]);
+        network.heal(&[(0, 1)], false, &[1]);
         assert!(network.is_cut(0, 1) && network.is_cut(1, 0) && !network.is_cut_from_clients(1));
         assert_eq!(network.send(0, 0, 1), Arrivals::default());
-        network.heal(&[(0, 1), (1, 0)], &[]);
+        network.heal(&[(0, 1), (1, 0)], false, &[]);
         assert!(network.send(0, 0, 1).first.is_some());
+    }
+
+    #[test]
+    fn what_is_sent_across_a_stall_is_on_its_way_and_a_cut_besides_loses_it() {
+        let mut network = network(0, 0, 0);
+        network.cut(&[(0, 1)], true, &[]);
+        assert!(network.is_stalled(0, 1) && !network.is_cut(0, 1));
+        assert!(network.send(0, 0, 1).first.is_some());
+        network.cut(&[(0, 1)], false, &[]);
+        assert_eq!(network.send(0, 0, 1), Arrivals::default());
+        network.heal(&[(0, 1)], false, &[]);
+        network.heal(&[(0, 1)], true, &[]);
+        assert!(!network.is_stalled(0, 1) && !network.is_cut(0, 1));
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub enum WorldProbe {
     LeaderStopped,
     /// A leader was cut off from the others.
     LeaderIsolated,
+    /// A frame arrived long after its time, when the cut that had held it was healed.
+    HeldFrameArrived,
     /// A leader was paused, and went on after another had been elected.
     LeaderPausedAndReplaced,
     /// A sync failed.
@@ -42,12 +44,13 @@ pub enum WorldProbe {
 
 impl WorldProbe {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::CrashBetweenSyncAndReply,
         Self::RestartDuringRecovery,
         Self::PowerLossOfAll,
         Self::LeaderStopped,
         Self::LeaderIsolated,
+        Self::HeldFrameArrived,
         Self::LeaderPausedAndReplaced,
         Self::SyncFailed,
         Self::DiskWiped,

@@ -74,7 +74,8 @@ pub fn draw(stream: &mut Stream, cluster: &Cluster) -> (Vec<Op>, Vec<ClientSpec>
 
 fn plan(stream: &mut Stream, cluster: &Cluster) -> Plan {
     use Family::{Admin, Compare, Counter, Deadline, Many, Misc, Register, Scan, SetGet, Unique};
-    let due_together = stream.chance(300_000);
+    // Where the leader deletes few keys at a time, others are found due before it comes to them.
+    let due_together = stream.chance(if cluster.limits.expiry_batch.is_some() { 700_000 } else { 200_000 });
     let mut mix = Vec::new();
     for family in [Counter, Register, Compare, Unique, Many, Deadline, Scan, SetGet, Admin, Misc] {
         let (on, weight) = (stream.chance(550_000), stream.magnitude(1, 16));
@@ -223,6 +224,12 @@ fn deadline(stream: &mut Stream, plan: &Plan, choice: u64, value: &str) -> Strin
         0..30 => format!("SET {key} {value} PX {ttl}"),
         30..34 => format!("SET {key} {value} EX {}", stream.between(1, 2)),
         34..44 => format!("SET {key} {value}"),
+        44..55 if plan.due_together => {
+            // Among so many, one is due more often than not.
+            let first = stream.below(24);
+            let keys = (0..8).map(|n| format!(" t{}", (first + n) % 24));
+            format!("MGET{}", keys.collect::<String>())
+        }
         44..65 => format!("GET {key}"),
         65..75 => format!("PTTL {key}"),
         75..85 => format!("PEXPIRE {key} {ttl}"),

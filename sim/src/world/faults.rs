@@ -12,7 +12,7 @@ use crate::trace::clip;
 /// A fault that lasts.
 pub(super) enum Active {
     /// Links are cut, or, while a flapping partition is healed for the moment, are not.
-    Cut { links: Vec<(usize, usize)>, clients: Vec<usize>, on: bool },
+    Cut { links: Vec<(usize, usize)>, held: bool, clients: Vec<usize>, on: bool },
     /// The network is noisy.
     Noise,
     /// Disks are slow, by so many microseconds.
@@ -47,9 +47,7 @@ impl World<'_> {
             FaultKind::Pause { who, for_us, suspended } => {
                 self.resolve(who).into_iter().for_each(|node| self.pause(node, for_us, suspended));
             }
-            FaultKind::Partition { cut, for_us, flap_us, clients } => {
-                self.partition(fault, &cut, for_us, flap_us, clients);
-            }
+            FaultKind::Partition { .. } => self.partition(fault, &what),
             FaultKind::Noise { loss_ppm, duplicate_ppm, reorder_ppm, slow_us, for_us } => {
                 self.network.add_noise(fault, Noise { loss_ppm, duplicate_ppm, reorder_ppm, slow_us });
                 self.lasts(fault, Active::Noise, for_us);
@@ -90,7 +88,10 @@ impl World<'_> {
         let Some(active) = self.active.remove(&fault) else { return };
         self.note(Place::World, "FAULT ENDS", || fault.to_string());
         match active {
-            Active::Cut { links, clients, on: true } => self.network.heal(&links, &clients),
+            Active::Cut { links, held, clients, on: true } => {
+                self.network.heal(&links, held, &clients);
+                self.release();
+            }
             Active::Cut { .. } => {}
             Active::Noise => self.network.remove_noise(fault),
             Active::SlowDisk { nodes, by_us } => {
@@ -102,14 +103,27 @@ impl World<'_> {
     /// A flapping partition turns.
     pub(super) fn flap(&mut self, fault: usize) {
         let FaultKind::Partition { flap_us, .. } = self.schedule.faults[fault].what else { return };
-        let Some(Active::Cut { links, clients, on }) = self.active.get_mut(&fault) else { return };
+        let Some(Active::Cut { links, held, clients, on }) = self.active.get_mut(&fault) else { return };
         if *on {
-            self.network.heal(links, clients)
+            self.network.heal(links, *held, clients)
         } else {
-            self.network.cut(links, clients)
+            self.network.cut(links, *held, clients)
         }
         *on = !*on;
+        self.release();
         self.push(self.now + flap_us, Event::Flap { fault });
+    }
+
+    /// What was held back arrives where nothing holds it any more, each link's frames in their order.
+    fn release(&mut self) {
+        let healed: Vec<(usize, usize)> =
+            self.held.keys().copied().filter(|(from, to)| !self.network.is_stalled(*from, *to)).collect();
+        for (from, to) in healed {
+            for frame in self.held.remove(&(from, to)).unwrap_or_default() {
+                self.probes.world(WorldProbe::HeldFrameArrived, 1);
+                self.push(self.now, Event::Frame { from, to, frame });
+            }
+        }
     }
 
     /// Everything that still goes on ends, and what waited for an occasion never gets it.
@@ -143,7 +157,9 @@ impl World<'_> {
         self.push(self.now + for_us, Event::FaultEnd { fault });
     }
 
-    fn partition(&mut self, fault: usize, cut: &Cut, for_us: u64, flap_us: u64, clients: bool) {
+    fn partition(&mut self, fault: usize, what: &FaultKind) {
+        let FaultKind::Partition { cut, for_us, flap_us, clients, held } = what else { return };
+        let (for_us, flap_us, clients, held) = (*for_us, *flap_us, *clients, *held);
         let who = match cut {
             Cut::Isolate(who) | Cut::Mute(who) | Cut::Deafen(who) | Cut::Bridge(who) => *who,
             Cut::Split(_) | Cut::Links(_) => Who::Node(1),
@@ -154,8 +170,8 @@ impl World<'_> {
         let clients = if clients && alone { vec![node] } else { vec![] };
         let leads = self.nodes[node].seen.as_ref().is_some_and(|seen| seen.role == RoleName::Leader);
         self.probes.world(WorldProbe::LeaderIsolated, u64::from(leads && alone && self.nodes.len() > 1));
-        self.network.cut(&links, &clients);
-        self.lasts(fault, Active::Cut { links, clients, on: true }, for_us);
+        self.network.cut(&links, held, &clients);
+        self.lasts(fault, Active::Cut { links, held, clients, on: true }, for_us);
         if flap_us > 0 {
             self.push(self.now + flap_us, Event::Flap { fault });
         }

@@ -147,6 +147,8 @@ pub struct World<'a> {
     phase: Phase,
     /// When it began.
     phase_began: u64,
+    /// Frames that wait for the healing of their link, from the first node to the second.
+    held: BTreeMap<(usize, usize), Vec<Bytes>>,
     active: BTreeMap<usize, faults::Active>,
     stopped: Option<Stopped>,
     faults_struck: u64,
@@ -210,6 +212,7 @@ impl<'a> World<'a> {
             probes: Probes::default(),
             phase: Phase::Safety,
             phase_began: 0,
+            held: BTreeMap::new(),
             active: BTreeMap::new(),
             stopped: None,
             faults_struck: 0,

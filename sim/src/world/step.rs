@@ -215,7 +215,9 @@ impl World<'_> {
 
     /// A frame arrives, if nothing has cut its link meanwhile.
     pub(super) fn frame(&mut self, from: usize, to: usize, frame: Bytes) {
-        if !self.network.is_cut(from, to) && self.nodes[to].is_up() {
+        if self.network.is_stalled(from, to) {
+            self.held.entry((from, to)).or_default().push(frame);
+        } else if !self.network.is_cut(from, to) && self.nodes[to].is_up() {
             self.deliver(to, Input::Peer { frame });
         }
     }
