@@ -64,6 +64,8 @@ pub struct Task {
     pub command: Command,
     /// Under which session and number, if any.
     pub once: Option<Once>,
+    /// How long after it was handed on its answer is still wanted.
+    pub within: Micros,
 }
 
 /// Whom an answer goes to on its own node.
@@ -92,6 +94,14 @@ pub struct Outstanding {
     since: Micros,
     /// Its size on the way.
     bytes: usize,
+}
+
+impl Outstanding {
+    /// The command as it is handed on now.
+    fn task(&self, now: Micros) -> Task {
+        let within = self.task.within.since(now.since(self.since));
+        Task { within, ..self.task.clone() }
+    }
 }
 
 /// The origin's side.
@@ -182,7 +192,7 @@ impl Forwarder {
             let sent =
                 self.outstanding.iter().filter_map(|(seq, command)| Some((*seq, command, command.position?)));
             messages.extend(sent.take(REPEATED).map(|(seq, command, position)| {
-                let task = command.task.clone();
+                let task = command.task(now);
                 ForwardMessage::Command { term, position, seq, floor, again: true, task }
             }));
         }
@@ -194,7 +204,7 @@ impl Forwarder {
             stream.next_position += 1;
             command.position = Some(position);
             let again = std::mem::replace(&mut command.handed, true);
-            let task = command.task.clone();
+            let task = command.task(now);
             messages.push(ForwardMessage::Command { term, position, seq: **seq, floor, again, task });
         }
         messages
@@ -244,11 +254,11 @@ impl Forwarder {
     /// This node itself leads now: it evaluates what waits, in order. Each stays until it is answered, under its
     /// seq, because an earlier leader may have logged it: true beside those that were handed to one.
     #[must_use]
-    pub fn own(&mut self) -> Vec<(u64, Task, bool)> {
+    pub fn own(&mut self, now: Micros) -> Vec<(u64, Task, bool)> {
         self.leave();
         let commands = self.outstanding.iter_mut();
         commands
-            .map(|(seq, command)| (*seq, command.task.clone(), std::mem::replace(&mut command.handed, true)))
+            .map(|(seq, command)| (*seq, command.task(now), std::mem::replace(&mut command.handed, true)))
             .collect()
     }
 
@@ -367,10 +377,13 @@ mod tests {
     fn forwarder(commands: u64) -> Forwarder {
         let mut forwarder = Forwarder::new(Micros(100));
         for number in 1..=commands {
-            let task = Task { principal: Principal::Anybody, command: Command::WhoAmI, once: None };
-            forwarder.push(ticket(number), task, Micros(0));
+            forwarder.push(ticket(number), task(Command::WhoAmI), Micros(0));
         }
         forwarder
+    }
+
+    fn task(command: Command) -> Task {
+        Task { principal: Principal::Anybody, command, once: None, within: Micros(1_000) }
     }
 
     /// (position, seq, floor, seen before) of what goes out.
@@ -405,8 +418,7 @@ mod tests {
     fn giving_up_tells_whether_a_leader_may_have_seen_it() {
         let mut forwarder = forwarder(1);
         sent(&mut forwarder, 0, 1, 1);
-        let task = Task { principal: Principal::Anybody, command: Command::WhoAmI, once: None };
-        forwarder.push(ticket(9), task, Micros(5));
+        forwarder.push(ticket(9), task(Command::WhoAmI), Micros(5));
         assert_eq!(forwarder.give_up_unsent(Micros(5)), []);
         assert_eq!(forwarder.give_up(ticket(1)), Some(true));
         assert_eq!(forwarder.give_up_unsent(Micros(6)), [ticket(9)]);
@@ -428,14 +440,24 @@ mod tests {
     }
 
     #[test]
+    fn the_time_that_a_command_waited_is_taken_from_the_time_that_it_has() {
+        let mut forwarder = forwarder(1);
+        let within = |messages: Vec<ForwardMessage>| match &messages[..] {
+            [ForwardMessage::Command { task, .. }] => task.within,
+            other => panic!("one command goes out, not {other:?}"),
+        };
+        assert_eq!(within(forwarder.send(Micros(300), NodeId(1), Term(1))), Micros(700));
+        assert_eq!(within(forwarder.send(Micros(5_000), NodeId(1), Term(1))), Micros(0));
+        assert_eq!(forwarder.own(Micros(400))[0].1.within, Micros(600));
+    }
+
+    #[test]
     fn a_refusal_of_a_leader_that_was_replaced_is_no_answer() {
         let (mut forwarder, refusal) =
             (Forwarder::new(Micros(100)), Failure::new(ErrorCode::Overloaded, "full"));
         let refusal = Reply::refused(refusal);
         for number in 1..=2 {
-            let command = Command::Del { keys: Vec::new() };
-            let task = Task { principal: Principal::Anybody, command, once: None };
-            forwarder.push(ticket(number), task, Micros(0));
+            forwarder.push(ticket(number), task(Command::Del { keys: Vec::new() }), Micros(0));
         }
         sent(&mut forwarder, 0, 1, 1);
         assert_eq!(forwarder.replied(1, &refusal), Some(ticket(1)));

@@ -58,7 +58,7 @@ impl Replica {
             self.append(Cause::TermStart, Vec::new())
         };
         assert_eq!(Some(start), self.raft.term_start(), "a term starts with its leader's own entry");
-        for (seq, task, again) in self.forwarder.own() {
+        for (seq, task, again) in self.forwarder.own(self.now.mono) {
             let floor = self.forwarder.floor();
             self.execute(self.own_asker(seq), &task, Some(Relay { floor, again }), out)?;
         }
@@ -111,9 +111,15 @@ impl Replica {
         }
         let shows_time = evaluated.time_consulted && now > self.state.time();
         let logs = !evaluated.effects.is_empty() || shows_time;
-        if logs && let Some(refusal) = self.overload(true) {
-            // Nothing has happened yet, and a read changes nothing.
-            self.answer(asker, Reply::refused(refusal), out);
+        if logs && let Some(refusal) = self.overload(true).or_else(|| self.behind(task.within)) {
+            if let (Asker::There { node, origin, seq, .. }, Some(relay)) = (asker, relay)
+                && node != self.config.id
+                && write
+            {
+                // However often it comes: its client may be told that nothing happened.
+                self.inbound.refuse(origin, seq, relay.floor);
+            }
+            self.refuse(asker, refusal, relay.filter(|_| write), out);
             return Ok(());
         }
         let own_entry = logs || evaluated.stored_at.is_some();
@@ -166,7 +172,7 @@ impl Replica {
         }
     }
 
-    /// Refuses a command that was not evaluated.
+    /// Refuses a command of which nothing was logged now.
     fn refuse(&mut self, asker: Asker, failure: Failure, relay: Option<Relay>, out: &mut Outbox) {
         // A refusal says that nothing happened. Where an earlier leader may have logged the command, only evaluation
         // could tell.
@@ -200,6 +206,23 @@ impl Replica {
         None
     }
 
+    /// Why an entry that has to be committed within this time had better not be appended, if so. What waits longest
+    /// tells how long it would wait; to log what nobody will wait for any more only keeps the others waiting, and a
+    /// surge of retries would never end (metastable failure: Bronson et al., HotOS 2021).
+    pub fn behind(&self, within: Micros) -> Option<Failure> {
+        let (since, _) = self.tail.front()?;
+        let waited = self.now.mono.since(*since);
+        // Half of the time: the estimate is that of an entry that came before all the others.
+        (waited.0 >= within.0 / 2).then(|| {
+            let text = format!(
+                "an entry has waited {} ms for a majority, and this command has {} ms: try again later",
+                waited.0 / 1000,
+                within.0 / 1000
+            );
+            Failure::new(ErrorCode::Overloaded, text)
+        })
+    }
+
     /// Appends an entry of this leader.
     pub fn append(&mut self, cause: Cause, effects: Vec<Effect>) -> Index {
         let clock = self.clock.as_mut().expect("a leader has a clock");
@@ -213,7 +236,7 @@ impl Replica {
     fn take_into_pending(&mut self, index: Index, entry: Entry) {
         self.state.append(index, &entry);
         self.tail_bytes += self.body(index).len();
-        self.tail.push_back(entry);
+        self.tail.push_back((self.now.mono, entry));
     }
 
     /// Applies what is newly committed, on every member alike.
@@ -222,7 +245,7 @@ impl Replica {
         while self.state.committed() < self.raft.commit() {
             let index = self.state.committed().next();
             let entry = match self.tail.pop_front() {
-                Some(entry) => {
+                Some((_, entry)) => {
                     self.tail_bytes -= self.body(index).len();
                     entry
                 }

@@ -41,6 +41,7 @@ impl Connections {
             principal: Principal::Anybody,
             command: Command::UserLookup { name: user.clone() },
             once: None,
+            within: Micros::from_millis(span),
         };
         connection.busy = Some(Busy::Lookup { id, user, password });
         self.push_task(conn, None, 0, now.after(Micros::from_millis(span)), task);
@@ -142,7 +143,8 @@ impl Connections {
                 } else {
                     Command::UserPassword { name: user, password_hash: hash }
                 };
-                self.push_task(conn, Some(id), 0, deadline, Task { principal, command, once });
+                let within = deadline.since(now);
+                self.push_task(conn, Some(id), 0, deadline, Task { principal, command, once, within });
             }
             (Some(Busy::Hash { id, .. }), _) => {
                 let failure = Failure::new(

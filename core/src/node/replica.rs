@@ -46,8 +46,9 @@ pub(super) struct Replica {
     pub raft: Raft,
     pub wal: Wal,
     pub state: State,
-    /// The entries of `state`'s pending layer, decoded, from the one after the committed index on.
-    pub tail: VecDeque<Entry>,
+    /// The entries of `state`'s pending layer, decoded, from the one after the committed index on, each with the time
+    /// since when it waits.
+    pub tail: VecDeque<(Micros, Entry)>,
     /// Bytes of their bodies.
     pub tail_bytes: usize,
     /// Runs while this node leads.
@@ -236,7 +237,9 @@ impl Replica {
                     self.send_forward(header.from, &ForwardMessage::Reply { boot, seq, reply }, out);
                     return Ok(());
                 }
-                if overload.is_some() && (again || !self.inbound.may_refuse(origin)) {
+                let full =
+                    overload.is_some() || task.command.is_write() && self.behind(task.within).is_some();
+                if full && (again || !self.inbound.may_refuse(origin)) {
                     // An earlier leader may have logged it, so that it can't be refused. As if it were lost: it comes
                     // again, and all that follow it.
                     return Ok(());

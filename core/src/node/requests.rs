@@ -110,7 +110,8 @@ impl Connections {
                 self.respond(conn, id, reply, out);
             }
             (Ok(Parsed::Command(command)), Some(principal)) => {
-                let task = Task { principal, command, once: request.once };
+                let within = deadline.since(now);
+                let task = Task { principal, command, once: request.once, within };
                 let bytes = request.args.iter().map(|argument| argument.len() + 16).sum();
                 self.push_task(conn, Some(id), bytes, deadline, task);
             }

@@ -209,10 +209,15 @@ impl Cluster {
 
     /// Sends a command without waiting.
     fn ask(&mut self, conn: ConnId, words: &str) -> Uuid {
+        self.ask_within(conn, words, 0)
+    }
+
+    /// Sends a command whose answer is wanted within so many milliseconds.
+    fn ask_within(&mut self, conn: ConnId, words: &str, deadline_ms: u32) -> Uuid {
         self.requests += 1;
         let id = Uuid::from_u128(self.requests);
         let args = words.split(' ').map(Blob::from).collect();
-        self.send(conn, &ClientFrame::Request(Request { id, once: None, deadline_ms: 0, trace: None, args }));
+        self.send(conn, &ClientFrame::Request(Request { id, once: None, deadline_ms, trace: None, args }));
         id
     }
 

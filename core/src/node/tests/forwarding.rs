@@ -67,6 +67,32 @@ fn a_command_that_was_refused_is_not_executed_when_its_frame_comes_again() {
 }
 
 #[test]
+fn a_command_that_came_too_late_to_be_committed_in_time_is_refused_for_good() {
+    let (mut cluster, leader, follower) = cluster();
+    let (slow, conn) = (cluster.connect(leader, None), cluster.connect(follower, None));
+    cluster.cut = Some(leader);
+    cluster.ask(slow, "SET a 1");
+    cluster.run(100);
+    cluster.cut = None;
+    let id = cluster.ask_within(conn, "INCRBY n 1", 180);
+    let frame = cluster.intercept(leader, Kind::Forward);
+    cluster.cut = Some(leader);
+    cluster.deliver(leader, &frame);
+    cluster.run(1);
+    cluster.cut = None;
+    cluster.run(120);
+    assert_eq!(cluster.replica(leader).tail.len(), 0, "everything is committed");
+    cluster.deliver(leader, &frame);
+    cluster.run(500);
+    let failure = cluster.answer(conn, id).expect("an answer").outcome.expect_err("it came too late");
+    assert!(
+        matches!(failure.code, ErrorCode::Overloaded | ErrorCode::DeadlineExceeded | ErrorCode::TimedOut),
+        "{failure}"
+    );
+    assert_eq!(cluster.value(slow, "GET n"), Value::Nil, "a refusal says that nothing happens");
+}
+
+#[test]
 fn a_node_that_begins_a_boot_anew_sends_nothing_twice_under_it() {
     let (mut cluster, leader, follower) = cluster();
     let conn = cluster.connect(follower, None);

@@ -45,3 +45,30 @@ fn an_entry_whose_time_goes_back_stops_the_node_with_a_reason() {
     cluster.replica(NODE).raft.propose(entry.encode());
     cluster.run(100);
 }
+
+#[test]
+fn what_would_not_be_committed_in_time_is_refused_before_it_is_logged() {
+    let mut cluster = Cluster::new(3, AccessMode::InsecureNoAuth);
+    let leader = cluster.leader();
+    let conn = cluster.connect(leader, None);
+    cluster.cut = Some(leader);
+    let patient = cluster.ask(conn, "SET a 1");
+    cluster.run(50);
+    let hasty = cluster.ask_within(conn, "SET b 1", 80);
+    cluster.run(5);
+    let failure =
+        cluster.answer(conn, hasty).expect("an answer").outcome.expect_err("it could not be in time");
+    assert_eq!(failure.code, ErrorCode::Overloaded, "{failure}");
+    assert!(failure.is_definite(), "nothing was logged");
+    cluster.cut = None;
+    cluster.run(200);
+    assert_eq!(cluster.answer(conn, patient).expect("an answer").outcome, Ok(Value::ok()));
+    assert_eq!(cluster.value(conn, "GET b"), Value::Nil);
+    let id = cluster.ask_within(conn, "SET b 2", 80);
+    cluster.run(50);
+    assert_eq!(
+        cluster.answer(conn, id).expect("an answer").outcome,
+        Ok(Value::ok()),
+        "nothing waits any more"
+    );
+}
