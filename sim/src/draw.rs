@@ -184,6 +184,9 @@ fn faults(stream: &mut Stream, cluster: &Cluster, clients: u16, safety_us: u64) 
     let calm = stream.chance(30_000);
     let mut faults = Vec::new();
     for (kind, ppm, most) in KINDS {
+        // Where entries travel one by one, a leader can stop between any two of them.
+        let ppm =
+            if kind == Kind::Succession && cluster.limits.append_entries == Some(1) { 700_000 } else { ppm };
         let (on, count) = (stream.chance(ppm), stream.between(1, most));
         if !on || calm || (kind == Kind::Wipe && cluster.wiped_at_most == 0) {
             continue;
@@ -291,18 +294,27 @@ fn crash_at(stream: &mut Stream, who: Who, down_us: u64) -> FaultKind {
 /// Terms that follow one another so fast that each leaves entries on few nodes (Raft paper, figure 8).
 fn succession(stream: &mut Stream, cluster: &Cluster, from_us: u64, faults: &mut Vec<Fault>) {
     let mut at_us = from_us;
+    if stream.chance(500_000) {
+        // What one node says reaches another only terms later.
+        let (from, to) =
+            (stream.between(1, cluster.nodes.into()) as u16, stream.between(1, cluster.nodes.into()) as u16);
+        let for_us = cluster.election_us * stream.between(4, 30);
+        let cut = Cut::Links(if from == to { vec![] } else { vec![(from, to)] });
+        let what = FaultKind::Partition { cut, for_us, flap_us: 0, clients: false, held: true };
+        faults.push(Fault { at_us, what });
+    }
     for _ in 0..stream.between(4, 10) {
         let who = Who::Leader;
         let for_us = cluster.election_us * stream.between(1, 6);
         let what = match stream.below(10) {
-            0..3 => {
+            0..5 => {
                 let cut = Cut::Isolate(who);
-                let held = stream.chance(300_000);
+                let held = stream.chance(200_000);
                 FaultKind::Partition { cut, for_us, flap_us: 0, clients: false, held }
             }
             _ => FaultKind::CrashAt {
                 who,
-                point: *stream.pick(&[Point::PeerSent, Point::SyncDone, Point::WriteIssued]),
+                point: *stream.pick(&[Point::PeerSent, Point::SyncDone, Point::Committed, Point::Committed]),
                 nth: stream.magnitude(1, 12) as u32,
                 power: stream.chance(300_000),
                 all: false,

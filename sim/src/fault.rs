@@ -42,6 +42,8 @@ pub enum Point {
     AfterReply,
     /// A frame was sent to a peer.
     PeerSent,
+    /// The commit index has advanced, and nobody has heard of it.
+    Committed,
     /// A write that made a file longer is complete; the node has not heard of it.
     FileGrown,
     /// A file was created, renamed, removed or cut, or the directory's sync has begun; the node has not heard
@@ -53,7 +55,7 @@ pub enum Point {
 
 impl Point {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::WriteIssued,
         Self::WriteDone,
         Self::SyncBegun,
@@ -61,6 +63,7 @@ impl Point {
         Self::BeforeReply,
         Self::AfterReply,
         Self::PeerSent,
+        Self::Committed,
         Self::FileGrown,
         Self::DirChanged,
         Self::RecoveryOp,

@@ -52,7 +52,7 @@ pub fn draw(stream: &mut Stream, cluster: &Cluster) -> (Vec<Op>, Vec<ClientSpec>
         let user =
             if number == 0 || stream.chance(300_000) { "root" } else { USERS[stream.below(users) as usize] };
         let session = stream.chance(sessions_ppm);
-        let lanes = if stream.chance(300_000) { stream.between(2, 4) } else { 1 } as u16;
+        let lanes = if stream.chance(400_000) { stream.between(2, 6) } else { 1 } as u16;
         let mut counter = 0;
         let count = total / clients + 1;
         let think = pace(safety_us, count, &plan);

@@ -108,6 +108,10 @@ impl World<'_> {
         }
         self.busy(node, tick);
         for output in outputs {
+            let process = &self.nodes[node];
+            if process.boot != boot || !process.is_up() || self.stopped.is_some() {
+                break; // what it had not said yet it never says
+            }
             self.hash.output(&output);
             if let Some(listener) = &mut self.listener {
                 let (what, detail) = describe_output(&output);
@@ -116,10 +120,6 @@ impl World<'_> {
                 listener(crate::trace::Line { event: self.events, time_us: self.now, place, what, detail });
             }
             self.execute(node, output);
-            let process = &self.nodes[node];
-            if process.boot != boot || !process.is_up() || self.stopped.is_some() {
-                break;
-            }
         }
     }
 
@@ -150,12 +150,17 @@ impl World<'_> {
             self.fail("limits", what);
         }
         let process = &mut self.nodes[node];
+        let before = process.seen.as_ref().map_or(seen.commit, |before| before.commit);
+        let advanced = seen.commit > before;
         process.ever_committed = process.ever_committed.max(seen.commit.0);
         let core = process.node.as_ref().expect("it was just stepped");
         let verdict = self.invariants.after_step(node, process.boot, core, &seen);
         process.seen = Some(seen);
         if let Err(what) = verdict {
             self.fail("raft", what);
+        }
+        if advanced {
+            self.reach(node, Point::Committed);
         }
     }
 
