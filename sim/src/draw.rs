@@ -282,9 +282,11 @@ fn crash_at(stream: &mut Stream, who: Who, down_us: u64) -> FaultKind {
     FaultKind::CrashAt {
         who,
         point,
-        // Files grow and directories change rarely.
-        nth: stream.magnitude(1, if matches!(point, Point::DirChanged | Point::FileGrown) { 4 } else { 64 })
-            as u32,
+        // Files grow, directories change and leaders are elected rarely.
+        nth: stream.magnitude(
+            1,
+            if matches!(point, Point::DirChanged | Point::FileGrown | Point::Elected) { 4 } else { 64 },
+        ) as u32,
         power: stream.chance(700_000),
         all: stream.chance(300_000),
         down_us,
@@ -303,7 +305,10 @@ fn succession(stream: &mut Stream, cluster: &Cluster, from_us: u64, faults: &mut
         let what = FaultKind::Partition { cut, for_us, flap_us: 0, clients: false, held: true };
         faults.push(Fault { at_us, what });
     }
-    for _ in 0..stream.between(4, 10) {
+    for _ in 0..stream.below(3) {
+        at_us = figure_eight(stream, cluster.election_us, at_us, faults);
+    }
+    for _ in 0..stream.between(1, 8) {
         let who = Who::Leader;
         let for_us = cluster.election_us * stream.between(1, 6);
         let what = match stream.below(10) {
@@ -324,6 +329,25 @@ fn succession(stream: &mut Stream, cluster: &Cluster, from_us: u64, faults: &mut
         faults.push(Fault { at_us, what });
         at_us += cluster.election_us * stream.between(1, 4);
     }
+}
+
+/// The history of figure 8: a leader is cut off with entries of its own, the next as it is elected; then the first comes
+/// back, and stops as it commits. Returns when the pattern is over.
+fn figure_eight(stream: &mut Stream, election_us: u64, from_us: u64, faults: &mut Vec<Fault>) -> u64 {
+    let mut some = |low, high| election_us * stream.between(low, high) / 4;
+    let (first_us, second_us, down_us) = (some(6, 20), some(12, 32), some(4, 24));
+    let (second_at, third_at) = (from_us + some(0, 4), from_us + some(4, 8));
+    let cut = Cut::Isolate(Who::Leader);
+    let first = FaultKind::Partition { cut, for_us: first_us, flap_us: 0, clients: false, held: false };
+    let second = FaultKind::CutAt { who: Who::All, point: Point::Elected, nth: 1, for_us: second_us };
+    let (point, power) = (Point::Committed, stream.chance(300_000));
+    let third = FaultKind::CrashAt { who: Who::All, point, nth: 1, power, all: false, down_us };
+    faults.extend([
+        Fault { at_us: from_us, what: first },
+        Fault { at_us: second_at, what: second },
+        Fault { at_us: third_at, what: third },
+    ]);
+    from_us + first_us.max(second_us) + down_us
 }
 
 fn partition(stream: &mut Stream, who: Who, nodes: u16, for_us: u64) -> FaultKind {
@@ -383,7 +407,7 @@ mod tests {
         let all: Vec<Schedule> = (0..300).map(schedule).collect();
         let kinds: std::collections::BTreeSet<&str> =
             all.iter().flat_map(|run| run.faults.iter().map(|fault| fault.what.name())).collect();
-        assert_eq!(kinds.len(), 19, "{kinds:?}");
+        assert_eq!(kinds.len(), 20, "{kinds:?}");
         for nodes in 1..=5 {
             assert!(all.iter().any(|run| run.cluster.nodes == nodes));
         }

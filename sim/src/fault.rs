@@ -42,8 +42,10 @@ pub enum Point {
     AfterReply,
     /// A frame was sent to a peer.
     PeerSent,
-    /// The commit index has advanced, and nobody has heard of it.
+    /// A leader has committed something, and nobody has heard of it.
     Committed,
+    /// A node has just become leader, and nobody has heard of it.
+    Elected,
     /// A write that made a file longer is complete; the node has not heard of it.
     FileGrown,
     /// A file was created, renamed, removed or cut, or the directory's sync has begun; the node has not heard
@@ -55,7 +57,7 @@ pub enum Point {
 
 impl Point {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::WriteIssued,
         Self::WriteDone,
         Self::SyncBegun,
@@ -64,6 +66,7 @@ impl Point {
         Self::AfterReply,
         Self::PeerSent,
         Self::Committed,
+        Self::Elected,
         Self::FileGrown,
         Self::DirChanged,
         Self::RecoveryOp,
@@ -101,7 +104,7 @@ pub enum FaultKind {
     },
     /// A node stops at an execution point.
     CrashAt {
-        /// Which; resolved when the waiting begins.
+        /// Which; resolved when the waiting begins. Of all nodes, the first that comes there.
         who: Who,
         /// Where.
         point: Point,
@@ -113,6 +116,17 @@ pub enum FaultKind {
         all: bool,
         /// Until they are started again, in microseconds.
         down_us: u64,
+    },
+    /// A node is cut off from all others, both ways, at an execution point.
+    CutAt {
+        /// Which; resolved when the waiting begins. Of all nodes, the first that comes there.
+        who: Who,
+        /// Where.
+        point: Point,
+        /// At the how-manieth occurrence from then on, 1 or more.
+        nth: u32,
+        /// In microseconds.
+        for_us: u64,
     },
     /// A node loses its disk, once the cluster is founded and if the budget allows it.
     Wipe {
@@ -219,6 +233,7 @@ impl FaultKind {
             Self::Crash { power: true, .. } => "power",
             Self::CrashAt { power: false, .. } => "kill-at",
             Self::CrashAt { power: true, .. } => "power-at",
+            Self::CutAt { .. } => "cut-at",
             Self::Wipe { .. } => "wipe",
             Self::Pause { suspended: false, .. } => "pause",
             Self::Pause { suspended: true, .. } => "suspend",
@@ -240,6 +255,7 @@ impl FaultKind {
         match self {
             Self::Crash { who, .. }
             | Self::CrashAt { who, .. }
+            | Self::CutAt { who, .. }
             | Self::Wipe { who, .. }
             | Self::Pause { who, .. }
             | Self::FailSync { who, .. }

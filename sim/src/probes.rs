@@ -40,11 +40,13 @@ pub enum WorldProbe {
     OutcomeUnknown,
     /// A client's retry got the answer of an earlier attempt, or executed after one was lost.
     RequestRetried,
+    /// A client asked for the same under the same number once more, after an answer or its own death.
+    AskedAgain,
 }
 
 impl WorldProbe {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::CrashBetweenSyncAndReply,
         Self::RestartDuringRecovery,
         Self::PowerLossOfAll,
@@ -62,6 +64,7 @@ impl WorldProbe {
         Self::ClientDied,
         Self::OutcomeUnknown,
         Self::RequestRetried,
+        Self::AskedAgain,
     ];
 }
 

@@ -29,7 +29,7 @@ pub struct Process {
     pub paused: Option<VecDeque<Input>>,
     /// Counts pauses, so that the end of one does not end another.
     pub pauses: u64,
-    /// Kills that wait for their occasion.
+    /// Kills and cuts that wait for their occasion.
     pub triggers: Vec<Trigger>,
     /// Syncs that are to fail.
     pub failing: Vec<FailingSync>,
@@ -57,7 +57,7 @@ pub struct Process {
     pub limits: Limits,
 }
 
-/// A kill that waits for its occasion.
+/// Something that waits for its occasion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trigger {
     /// The fault that set it.
@@ -66,12 +66,27 @@ pub struct Trigger {
     pub point: Point,
     /// Occurrences until it strikes.
     pub left: u32,
-    /// Whether the machine loses its power.
-    pub power: bool,
-    /// Whether all other nodes stop too.
-    pub all: bool,
-    /// How long it then stays down, in microseconds.
-    pub down_us: u64,
+    /// What happens then.
+    pub blow: Blow,
+}
+
+/// What a trigger does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blow {
+    /// The process stops.
+    Stop {
+        /// Whether the machine loses its power.
+        power: bool,
+        /// Whether all other nodes stop too.
+        all: bool,
+        /// How long it then stays down, in microseconds.
+        down_us: u64,
+    },
+    /// It is cut off from the other nodes.
+    Cut {
+        /// For so many microseconds.
+        for_us: u64,
+    },
 }
 
 /// A sync that is to fail.
@@ -180,8 +195,8 @@ mod tests {
     fn a_trigger_strikes_at_its_occurrence_of_its_point_and_once() {
         let schedule = crate::draw::schedule(1);
         let mut process = Process::new(&schedule, 0);
-        let trigger =
-            Trigger { fault: 3, point: Point::SyncDone, left: 2, power: true, all: false, down_us: 9 };
+        let blow = Blow::Stop { power: true, all: false, down_us: 9 };
+        let trigger = Trigger { fault: 3, point: Point::SyncDone, left: 2, blow };
         process.triggers.push(trigger);
         assert_eq!(process.reach(Point::SyncDone), None);
         assert_eq!(process.reach(Point::WriteDone), None);

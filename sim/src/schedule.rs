@@ -181,6 +181,9 @@ pub struct ClientSpec {
     /// Whether it stays there as long as it can, and does not move to the leader.
     #[serde(default)]
     pub stays: bool,
+    /// Writes in the session that it asks for once more under their number when they are done, in a million.
+    #[serde(default)]
+    pub repeats_ppm: u32,
     /// When it begins, in microseconds after the setup.
     pub start_us: u64,
     /// A request's deadline, in milliseconds.

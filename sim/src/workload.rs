@@ -63,6 +63,7 @@ pub fn draw(stream: &mut Stream, cluster: &Cluster) -> (Vec<Op>, Vec<ClientSpec>
             lanes,
             home: stream.between(1, u64::from(cluster.nodes)) as u16,
             stays: stream.chance(500_000),
+            repeats_ppm: *stream.pick(&[0, 0, 30_000, 300_000]),
             start_us: stream.below(200_000),
             deadline_ms: *stream.pick(&[300, 1_000, 3_000, 10_000]),
             ops: (0..count).map(|_| op(stream, &plan, number, &mut counter, think)).collect(),

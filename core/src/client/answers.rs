@@ -83,7 +83,7 @@ impl Client {
             Verdict::Leave => self.requeue(order, Stand::Ready, out),
             Verdict::Doubt => match kind {
                 Kind::Read => self.ops.stand(order, Stand::Ready),
-                Kind::Numbered => {
+                Kind::Numbered | Kind::Again => {
                     op.in_doubt = true;
                     self.requeue(order, Stand::Ready, out);
                 }
@@ -92,6 +92,9 @@ impl Client {
             Verdict::SessionGone if kind == Kind::Numbered => {
                 self.session_gone(order, out);
                 self.rest(order, out);
+            }
+            Verdict::SessionGone if in_doubt => {
+                self.finish(order, OpOutcome::Unknown(failure), receipt, node, out);
             }
             // The command is about a session, and this is its answer.
             Verdict::SessionGone => self.finish(order, OpOutcome::Failed(failure), receipt, node, out),

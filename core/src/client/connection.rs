@@ -221,7 +221,7 @@ impl Client {
                 let Some(op) = self.ops.get_mut(order) else { return };
                 match op.kind {
                     Kind::Read => self.ops.stand(order, Stand::Ready),
-                    Kind::Numbered => {
+                    Kind::Numbered | Kind::Again => {
                         op.in_doubt = true;
                         self.requeue(order, Stand::Ready, out);
                     }

@@ -25,6 +25,10 @@ pub enum ClientInput {
         args: Vec<Blob>,
         /// Milliseconds after which the caller wants an answer, whatever it is; 0 is the configured default.
         deadline_ms: u32,
+        /// The session and number under which the very same command was asked before, perhaps by a client that
+        /// has died since: the server answers what it answered then, or executes it now, once. Only where the
+        /// session still keeps that answer; else the outcome stays unknown.
+        again: Option<(SessionId, u64)>,
     },
     /// A connection that `Connect` asked for is there.
     Connected {

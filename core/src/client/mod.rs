@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use crate::error::{ErrorCode, Failure};
 use crate::reply::Receipt;
 use crate::time::Micros;
-use crate::types::{Blob, ConnId, NodeId};
+use crate::types::{Blob, ConnId, NodeId, SessionId};
 
 mod answers;
 mod config;
@@ -125,7 +125,9 @@ impl Client {
         self.now = self.now.max(now);
         match input {
             ClientInput::Tick => {}
-            ClientInput::Submit { op, args, deadline_ms } => self.submit(op, args, deadline_ms, out),
+            ClientInput::Submit { op, args, deadline_ms, again } => {
+                self.submit(op, args, deadline_ms, again, out);
+            }
             ClientInput::Connected { conn } => self.connected(conn, out),
             ClientInput::ConnectFailed { conn } => self.connect_failed(conn, out),
             ClientInput::Bytes { conn, data } => self.bytes(conn, &data, out),
@@ -154,7 +156,14 @@ impl Client {
         self.wish(out);
     }
 
-    fn submit(&mut self, id: OpId, args: Vec<Blob>, deadline_ms: u32, out: &mut Vec<ClientOutput>) {
+    fn submit(
+        &mut self,
+        id: OpId,
+        args: Vec<Blob>,
+        deadline_ms: u32,
+        again: Option<(SessionId, u64)>,
+        out: &mut Vec<ClientOutput>,
+    ) {
         let bytes: usize = args.iter().map(|arg| arg.len()).sum();
         if let Err(failure) = self.admit(id, &args, bytes) {
             out.push(ClientOutput::Done {
@@ -167,9 +176,9 @@ impl Client {
             });
             return;
         }
-        let kind = kind_of(&args, self.config.use_session);
+        let kind = if again.is_some() { Kind::Again } else { kind_of(&args, self.config.use_session) };
         let span = if deadline_ms == 0 { self.config.deadline_ms } else { deadline_ms };
-        self.ops.add(id, args, kind, self.now.after(Micros::from_millis(u64::from(span))));
+        self.ops.add(id, args, kind, again, self.now.after(Micros::from_millis(u64::from(span))));
     }
 
     /// Whether a command can be taken on.
@@ -244,6 +253,7 @@ impl Client {
         let Some(op) = self.ops.remove(order) else { return };
         if let (Some((session, seq)), Opening::Open(numbering)) = (op.once, &mut self.session)
             && numbering.session() == session
+            && op.kind == Kind::Numbered
         {
             numbering.answered(seq);
         }
@@ -257,6 +267,7 @@ impl Client {
         let Some(op) = self.ops.get(order) else { return };
         let lost = match (op.once, &self.session) {
             (None, _) => false,
+            (Some(_), _) if op.kind == Kind::Again => false,
             (Some((session, _)), Opening::Open(numbering)) => session != numbering.session(),
             (Some(_), _) => true,
         };

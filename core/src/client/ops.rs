@@ -18,6 +18,8 @@ pub(super) enum Kind {
     Read,
     /// Changes something, under a number of a session: can be sent again under the same number.
     Numbered,
+    /// Changes something, under a number that the caller gave: can be sent again, and may have been before.
+    Again,
     /// Changes something, under no number: never sent again once an answer is missing.
     Bare,
 }
@@ -111,7 +113,14 @@ impl Ops {
         self.table.keys().copied().collect()
     }
 
-    pub(super) fn add(&mut self, id: OpId, args: Vec<Blob>, kind: Kind, deadline: Micros) {
+    pub(super) fn add(
+        &mut self,
+        id: OpId,
+        args: Vec<Blob>,
+        kind: Kind,
+        once: Option<(SessionId, u64)>,
+        deadline: Micros,
+    ) {
         let order = self.next;
         self.next += 1;
         let op = Op {
@@ -119,10 +128,10 @@ impl Ops {
             args,
             kind,
             deadline,
-            once: None,
+            once,
             attempts: 0,
             refusals: 0,
-            in_doubt: false,
+            in_doubt: kind == Kind::Again,
             stand: Stand::Flying,
         };
         self.bytes += op.bytes();

@@ -11,7 +11,7 @@ use crate::time::Micros;
 use crate::types::Blob;
 
 use super::link::{Link, Live, Purpose};
-use super::ops::{Order, Stand};
+use super::ops::{Kind, Order, Stand};
 use super::{Client, ClientOutput, Opening};
 
 impl Client {
@@ -112,9 +112,13 @@ impl Client {
     /// The command's number: the one that it has, or the session's next.
     fn number(&mut self, order: Order) -> Option<Once> {
         let Link::Live(live) = &self.link else { return None };
-        let Opening::Open(numbering) = &mut self.session else { return None };
         let op = self.ops.get(order)?;
-        if op.kind != super::Kind::Numbered {
+        if op.kind == Kind::Again {
+            // What else was answered in that session is not for this client to say.
+            return op.once.map(|(session, seq)| Once { session, seq, floor: 0 });
+        }
+        let Opening::Open(numbering) = &mut self.session else { return None };
+        if op.kind != Kind::Numbered {
             return None;
         }
         let seq = match op.once {

@@ -90,7 +90,7 @@ impl Driver {
                 order = orders.recv(), if open => match order {
                     Some(Order::Submit { op, args, deadline_ms, done }) => {
                         self.waiting.insert(op, done);
-                        self.step(ClientInput::Submit { op, args, deadline_ms });
+                        self.step(ClientInput::Submit { op, args, deadline_ms, again: None });
                     }
                     Some(Order::Close { closed }) => {
                         self.closing.push(closed);

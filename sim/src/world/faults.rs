@@ -6,7 +6,7 @@ use super::{Event, Phase, Place, World};
 use crate::fault::{Cut, FaultKind, Who};
 use crate::network::{Noise, links};
 use crate::probes::WorldProbe;
-use crate::process::{FailingSync, Trigger};
+use crate::process::{Blow, FailingSync, Trigger};
 use crate::trace::clip;
 
 /// A fault that lasts.
@@ -29,7 +29,7 @@ impl World<'_> {
         self.note(Place::World, "FAULT", || format!("{fault}: {}", clip(&format!("{what:?}"))));
         match what {
             // These wait for their occasion, and count when they strike.
-            FaultKind::CrashAt { .. } | FaultKind::FailSync { .. } => {}
+            FaultKind::CrashAt { .. } | FaultKind::CutAt { .. } | FaultKind::FailSync { .. } => {}
             _ => self.faults_struck += 1,
         }
         match what {
@@ -38,8 +38,11 @@ impl World<'_> {
                 self.resolve(who).into_iter().for_each(|node| self.crash(node, power, down_us));
             }
             FaultKind::CrashAt { who, point, nth, power, all, down_us } => {
-                let trigger = Trigger { fault, point, left: nth, power, all, down_us };
-                self.resolve(who).into_iter().for_each(|node| self.nodes[node].triggers.push(trigger));
+                let blow = Blow::Stop { power, all, down_us };
+                self.arm(who, Trigger { fault, point, left: nth, blow });
+            }
+            FaultKind::CutAt { who, point, nth, for_us } => {
+                self.arm(who, Trigger { fault, point, left: nth, blow: Blow::Cut { for_us } });
             }
             FaultKind::Wipe { who, down_us } => {
                 self.resolve(who).into_iter().for_each(|node| self.wipe(node, down_us));
@@ -150,6 +153,36 @@ impl World<'_> {
             self.probes.world(WorldProbe::EntryLost, crashes.entries_lost);
             self.probes.world(WorldProbe::SizeWithoutData, crashes.size_without_data);
         }
+    }
+
+    fn arm(&mut self, who: Who, trigger: Trigger) {
+        self.resolve(who).into_iter().for_each(|node| self.nodes[node].triggers.push(trigger));
+    }
+
+    /// A node has come to the point at which a trigger waited. True if that stopped it.
+    pub(super) fn strike(&mut self, node: usize, trigger: Trigger) -> bool {
+        self.faults_struck += 1;
+        // Set for all nodes, it was meant for the first that comes there.
+        for process in &mut self.nodes {
+            process.triggers.retain(|waiting| waiting.fault != trigger.fault);
+        }
+        let point = trigger.point;
+        self.note(Place::Node(node), "STRUCK", || format!("fault {} at {point:?}", trigger.fault));
+        match trigger.blow {
+            Blow::Stop { power, all: true, down_us } => self.blackout(power, down_us),
+            Blow::Stop { power, all: false, down_us } => self.crash(node, power, down_us),
+            Blow::Cut { for_us } => {
+                let links = links(&Cut::Isolate(Who::Leader), node, self.nodes.len());
+                self.network.cut(&links, false, &[]);
+                self.lasts(
+                    trigger.fault,
+                    Active::Cut { links, held: false, clients: vec![], on: true },
+                    for_us,
+                );
+                return false;
+            }
+        }
+        true
     }
 
     fn lasts(&mut self, fault: usize, active: Active, for_us: u64) {

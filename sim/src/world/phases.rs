@@ -167,7 +167,7 @@ impl World<'_> {
             if let Some(other) = entries.position(|entry| entry != first || entry.is_none()) {
                 let what =
                     format!("nodes 1 and {} differ at entry {index} although both committed it", other + 2);
-                return self.fail("log matching", what);
+                return self.fail("raft", what);
             }
         }
     }

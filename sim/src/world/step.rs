@@ -150,8 +150,11 @@ impl World<'_> {
             self.fail("limits", what);
         }
         let process = &mut self.nodes[node];
-        let before = process.seen.as_ref().map_or(seen.commit, |before| before.commit);
-        let advanced = seen.commit > before;
+        let leads = seen.role == RoleName::Leader;
+        let (committed, elected) = match &process.seen {
+            Some(before) if before.role == RoleName::Leader => (seen.commit > before.commit, false),
+            _ => (false, true),
+        };
         process.ever_committed = process.ever_committed.max(seen.commit.0);
         let core = process.node.as_ref().expect("it was just stepped");
         let verdict = self.invariants.after_step(node, process.boot, core, &seen);
@@ -159,7 +162,9 @@ impl World<'_> {
         if let Err(what) = verdict {
             self.fail("raft", what);
         }
-        if advanced {
+        if leads && elected {
+            self.reach(node, Point::Elected);
+        } else if leads && committed {
             self.reach(node, Point::Committed);
         }
     }
@@ -329,17 +334,12 @@ impl World<'_> {
         }
     }
 
-    /// Counts an execution point; true if the node died there.
+    /// Counts an execution point; true if the node stopped there.
     fn reach(&mut self, node: usize, point: Point) -> bool {
-        let Some(trigger) = self.nodes[node].reach(point) else { return false };
-        self.faults_struck += 1;
-        self.note(Place::Node(node), "STRUCK", || format!("fault {} at {point:?}", trigger.fault));
-        if trigger.all {
-            self.blackout(trigger.power, trigger.down_us);
-        } else {
-            self.crash(node, trigger.power, trigger.down_us);
+        match self.nodes[node].reach(point) {
+            Some(trigger) => self.strike(node, trigger),
+            None => false,
         }
-        true
     }
 
     /// All machines stop at one instant.

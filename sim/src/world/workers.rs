@@ -3,7 +3,7 @@
 //!
 //! The last worker is the operator: it prepares users and grants, and reads everything back at the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use steadfast_core::client::{Client, ClientConfig, ClientInput, ClientOutput, Credentials, OpId, OpOutcome};
@@ -41,13 +41,21 @@ pub(super) struct Worker {
     wake_queued: Option<u64>,
     wake: Option<u64>,
     next_op: u64,
+    /// What is to be asked once more, under the number that it had.
+    again: VecDeque<Repeat>,
+    repeats: Stream,
 }
+
+/// An operation that was asked before, and the number that it had then.
+type Repeat = (Op, (SessionId, u64));
 
 /// One request under way, or the pause before the next.
 #[derive(Clone, Debug, Default)]
 struct Lane {
     /// The operation that comes next or is under way.
     op: Option<Op>,
+    /// The number under which it was asked before.
+    again: Option<(SessionId, u64)>,
     /// Its numbers in the library and in the history, while it is under way.
     flying: Option<(OpId, u64)>,
 }
@@ -61,17 +69,21 @@ pub(super) fn all(schedule: &Schedule) -> Vec<Worker> {
         lanes: 1,
         home: 1,
         stays: false,
+        repeats_ppm: 0,
         start_us: 0,
         deadline_ms: 2_000,
         ops: schedule.setup.clone(),
     };
-    let mut workers: Vec<Worker> = schedule.clients.iter().cloned().map(Worker::new).collect();
-    workers.push(Worker { stubborn: true, ..Worker::new(operator) });
+    let specs = schedule.clients.iter().cloned().chain([operator]).zip(0..);
+    let mut workers: Vec<Worker> = specs
+        .map(|(spec, number)| Worker::new(spec, Stream::numbered(schedule.seed, "repeats", number)))
+        .collect();
+    workers.last_mut().expect("there is the operator").stubborn = true;
     workers
 }
 
 impl Worker {
-    fn new(spec: ClientSpec) -> Self {
+    fn new(spec: ClientSpec, repeats: Stream) -> Self {
         let lanes = vec![Lane::default(); usize::from(spec.lanes)];
         Self {
             spec,
@@ -85,12 +97,16 @@ impl Worker {
             wake_queued: None,
             wake: None,
             next_op: 1,
+            again: VecDeque::new(),
+            repeats,
         }
     }
 
     /// Whether nothing is under way and nothing is left to do.
     pub(super) fn is_idle(&self) -> bool {
-        self.next >= self.spec.ops.len() && self.lanes.iter().all(|lane| lane.op.is_none())
+        self.next >= self.spec.ops.len()
+            && self.again.is_empty()
+            && self.lanes.iter().all(|lane| lane.op.is_none())
     }
 
     /// How far the client is, for people.
@@ -143,10 +159,16 @@ impl World<'_> {
     /// A lane takes up the next operation of the list and thinks.
     fn next_op(&mut self, worker: usize, lane: usize) {
         let state = &mut self.workers[worker];
-        let Some(op) = state.spec.ops.get(state.next).cloned() else { return };
-        state.next += 1;
+        let (op, again) = match state.again.pop_front() {
+            Some((op, again)) => (op, Some(again)),
+            None => {
+                let Some(op) = state.spec.ops.get(state.next).cloned() else { return };
+                state.next += 1;
+                (op, None)
+            }
+        };
         let at = self.now + op.think_us;
-        state.lanes[lane].op = Some(op);
+        (state.lanes[lane].op, state.lanes[lane].again) = (Some(op), again);
         let incarnation = state.incarnation;
         self.push(at, Event::Think { worker, incarnation, lane });
     }
@@ -162,7 +184,9 @@ impl World<'_> {
         let state = &mut self.workers[worker];
         let user = self.schedule.cluster.access.then(|| Blob::from(state.spec.user.as_str()));
         let process = worker as u64 + 1_000 * incarnation;
-        let record = self.recorder.invoke(self.now * 1_000, process, user, args.clone(), None);
+        let again = state.lanes[lane].again;
+        let record = self.recorder.invoke(self.now * 1_000, process, user, args.clone(), again);
+        self.probes.world(WorldProbe::AskedAgain, u64::from(again.is_some()));
         let id = OpId(state.next_op);
         state.next_op += 1;
         state.lanes[lane].flying = Some((id, record));
@@ -171,7 +195,7 @@ impl World<'_> {
             let words: Vec<String> = args.iter().map(ToString::to_string).collect();
             format!("op {record}: {}", clip(&words.join(" ")))
         });
-        self.tell_worker(worker, ClientInput::Submit { op: id, args, deadline_ms });
+        self.tell_worker(worker, ClientInput::Submit { op: id, args, deadline_ms, again });
     }
 
     /// An operation's words, with what only the moment knows filled in.
@@ -292,8 +316,24 @@ impl World<'_> {
             let position = receipt.map_or(String::new(), |receipt| format!(" at {}", receipt.position));
             format!("op {record}: {}{position}", clip(&format!("{outcome:?}")))
         });
+        self.repeat_later(worker, lane, once);
         self.learn(worker, lane, outcome, receipt);
         self.after_op(worker, lane, outcome);
+    }
+
+    /// Perhaps asks for the same once more, soon or when everything has changed.
+    fn repeat_later(&mut self, worker: usize, lane: usize, once: Option<(SessionId, u64)>) {
+        let state = &mut self.workers[worker];
+        let (Some(once), Some(op), None) = (once, &state.lanes[lane].op, state.lanes[lane].again) else {
+            return;
+        };
+        // What only the moment knew would be filled in anew, and be another command.
+        let fixed = op.args.iter().all(|word| !word.starts_with('$'));
+        if !state.stubborn && fixed && state.repeats.chance(state.spec.repeats_ppm) {
+            let think_us = state.repeats.magnitude(1, 1 << 18);
+            let op = Op { think_us, ..op.clone() };
+            state.again.push_back((op, once));
+        }
     }
 
     /// Remembers revisions and the place of a scan.
@@ -321,7 +361,8 @@ impl World<'_> {
     }
 
     fn after_op(&mut self, worker: usize, lane: usize, outcome: &OpOutcome) {
-        let stubborn = self.workers[worker].stubborn;
+        let state = &self.workers[worker];
+        let stubborn = state.stubborn && state.lanes[lane].again.is_none();
         if stubborn && !self.stays(worker, outcome) {
             let incarnation = self.workers[worker].incarnation;
             return self.push(self.now + AGAIN_US, Event::Think { worker, incarnation, lane });
@@ -370,7 +411,11 @@ impl World<'_> {
         let old = std::mem::replace(&mut state.lanes, vec![Lane::default(); lanes]);
         for lane in old {
             if let Some((id, record)) = lane.flying {
-                self.recorder.give_up(self.now * 1_000, process, record, names.get(&id).copied());
+                let name = names.get(&id).copied();
+                self.recorder.give_up(self.now * 1_000, process, record, name);
+                // Its next life remembers what it had asked, as an application can that wrote it down.
+                let op = lane.op.filter(|op| op.args.iter().all(|word| !word.starts_with('$')));
+                self.workers[worker].again.extend(op.zip(name));
                 self.probes.world(WorldProbe::ClientDied, 1);
             }
         }
@@ -396,6 +441,7 @@ impl World<'_> {
     pub(super) fn assign(&mut self, worker: usize, ops: Vec<Op>) {
         let state = &mut self.workers[worker];
         state.stubborn = true;
+        state.again.clear();
         state.spec.ops = ops;
         state.next = 0;
         if state.client.is_none() {
@@ -413,6 +459,7 @@ impl World<'_> {
     pub(super) fn drop_list(&mut self, worker: usize) {
         let state = &mut self.workers[worker];
         state.spec.ops.clear();
+        state.again.clear();
         state.next = 0;
         for lane in &mut state.lanes {
             if lane.flying.is_none() {

@@ -1,6 +1,7 @@
 //! Failed means that nothing happened and nothing will; Unknown is everything less than that.
 
 use super::*;
+use crate::protocol::native::Once;
 
 #[test]
 fn a_deadline_before_anything_was_sent_is_a_failure() {
@@ -193,6 +194,7 @@ fn what_is_too_large_for_the_server_is_refused_before_it_is_sent() {
         op: OpId(1),
         args: vec![Blob::from("SET"), Blob::from("k"), Blob::from(vec![0; 2 << 20])],
         deadline_ms: 0,
+        again: None,
     });
     t.submit(2, "GET k");
     let conn = t.accept();
@@ -230,4 +232,30 @@ fn an_answer_too_large_to_be_had_is_unknown_for_a_write_and_asked_for_once() {
     assert_eq!(t.told(1).unknown(), Some(ErrorCode::ReplyTooLarge));
     assert_eq!(t.told(2).failed(), Some(ErrorCode::ReplyTooLarge));
     assert!(t.closed.is_empty() && t.requests(conn).is_empty());
+}
+
+#[test]
+fn what_was_asked_before_is_asked_again_under_its_number_and_a_refusal_leaves_it_unknown() {
+    let mut t = Bench::new(config(1));
+    let again = Some((SessionId(40), 3));
+    for op in 1..=2 {
+        t.step(ClientInput::Submit { op: OpId(op), args: words("SET k v"), deadline_ms: 3000, again });
+    }
+    let first = t.accept();
+    let request = t.request(first);
+    assert_eq!(
+        request.once,
+        Some(Once { session: SessionId(40), seq: 3, floor: 0 }),
+        "in no session of its own"
+    );
+    t.hang_up(first);
+    let second = t.accept();
+    for (op, answer) in [(1, ok()), (2, refusal(ErrorCode::SessionStale))] {
+        let retry = t.request(second);
+        assert_eq!(retry.once, request.once);
+        t.reply(second, &retry, answer);
+        assert!(!t.pending(op));
+    }
+    assert!(t.told(1).is_ok());
+    assert_eq!(t.told(2).unknown(), Some(ErrorCode::SessionStale), "an earlier life may have been heard");
 }

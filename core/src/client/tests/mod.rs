@@ -160,7 +160,7 @@ impl Bench {
     }
 
     fn submit_until(&mut self, op: u64, command: &str, deadline_ms: u32) {
-        self.step(ClientInput::Submit { op: OpId(op), args: words(command), deadline_ms });
+        self.step(ClientInput::Submit { op: OpId(op), args: words(command), deadline_ms, again: None });
     }
 
     /// Lets time pass, waking the client whenever it wished to be.
