@@ -63,7 +63,7 @@ pub fn draw(stream: &mut Stream, cluster: &Cluster) -> (Vec<Op>, Vec<ClientSpec>
             lanes,
             home: stream.between(1, u64::from(cluster.nodes)) as u16,
             stays: stream.chance(500_000),
-            repeats_ppm: *stream.pick(&[0, 0, 30_000, 300_000]),
+            repeats_ppm: *stream.pick(&[0, 100_000, 300_000, 700_000]),
             start_us: stream.below(200_000),
             deadline_ms: *stream.pick(&[300, 1_000, 3_000, 10_000]),
             ops: (0..count).map(|_| op(stream, &plan, number, &mut counter, think)).collect(),
@@ -174,8 +174,8 @@ fn words(stream: &mut Stream, plan: &Plan, family: Family, client: u64, count: u
                 40..80 => format!("GET {key}"),
                 80..84 => format!("SET {key} {value} NX"),
                 84..88 => format!("SET {key} {value} XX"),
-                88..94 => format!("DEL {key}"),
-                94..97 => format!("EXISTS {key} {}", hot(stream, 'r')),
+                88..92 => format!("DEL {key}"),
+                92..95 => format!("EXISTS {key} {}", hot(stream, 'r')),
                 _ => format!("INCRBY {key} 1"),
             }
         }

@@ -31,6 +31,7 @@ fn run<T>(
         assert!(record.is_some(), "every key is found");
         used(record);
     });
+    bench.time("read of a missing key", keys, |at| used(get(&table, &name(again[at])[..15])));
     bench.time_each("overwrite", keys, |at| put(&mut table, &name(again[at]), record(at)));
 }
 
