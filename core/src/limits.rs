@@ -104,3 +104,30 @@ impl Default for Limits {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_limit_lets_in_no_other_is_too_small_for() {
+        let limits = Limits::default();
+        assert!(
+            limits.key_bytes + limits.value_bytes < limits.frame_bytes,
+            "every value can be written and read"
+        );
+        assert!(
+            limits.frame_bytes <= limits.inflight_bytes,
+            "a connection can have its largest request under way"
+        );
+        assert!(limits.frame_bytes as u64 <= limits.unsent_bytes, "it can be sent its largest answer");
+        // A request is forwarded whole, and becomes one entry, beside which an old value may be kept as its answer; a
+        // message takes a first entry whatever its size, and others up to its own limit.
+        let entry = limits.frame_bytes + limits.value_bytes;
+        assert!(entry + limits.append_bytes < limits.peer_frame_bytes, "peers can be sent every entry");
+        assert!(limits.frame_bytes <= limits.waiting_bytes && entry <= limits.pending_bytes);
+        assert!((limits.pending_bytes as u64) < limits.log_bytes);
+        assert!(2 * limits.name_bytes < limits.greeting_bytes, "every user can log in");
+        assert!(limits.greeting_ms <= limits.deadline_ms && limits.scan_keys <= limits.arguments);
+    }
+}

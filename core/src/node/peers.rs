@@ -66,6 +66,10 @@ pub struct Boot {
     pub nonce: u64,
 }
 
+/// No directory begins so many boots. A number beyond is nobody's, and is not believed: the next boot needs room
+/// above it.
+const MOST_BOOTS: BootNumber = BootNumber(1 << 62);
+
 /// What becomes of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Check {
@@ -154,7 +158,8 @@ impl PeerBook {
                 Some(Kind::Quarantine) => self.own.cluster == nowhere,
                 _ => false,
             };
-        if header.to != self.own.from || header.from == self.own.from || header.group != 0 || !same_cluster {
+        let ours = header.to == self.own.from && header.from != self.own.from && header.group == 0;
+        if !ours || !same_cluster || header.boot > MOST_BOOTS {
             return Check::Foreign;
         }
         let boot = Boot { number: header.boot, nonce: header.nonce };
@@ -177,7 +182,9 @@ impl PeerBook {
     #[must_use]
     pub fn is_old_image(&self, notice: &Quarantine) -> bool {
         let taken = notice.boot == self.own.boot && notice.nonce != self.own.nonce;
-        notice.incarnation == self.own.incarnation && (notice.boot > self.own.boot || taken)
+        notice.incarnation == self.own.incarnation
+            && notice.boot <= MOST_BOOTS
+            && (notice.boot > self.own.boot || taken)
     }
 }
 
@@ -215,6 +222,15 @@ mod tests {
         let mut a = book(A, 1, 1);
         a.check(&book(B, 5, 50).header(A, Kind::Raft));
         assert!(matches!(a.check(&book(B, 4, 40).header(A, Kind::Raft)), Check::Quarantined(_)));
+    }
+
+    #[test]
+    fn a_boot_number_without_room_above_it_is_not_believed() {
+        let mut a = book(A, 1, 1);
+        assert_eq!(a.check(&book(B, u64::MAX, 1).header(A, Kind::Raft)), Check::Foreign);
+        let notice = Quarantine { incarnation: Incarnation(1), boot: BootNumber(u64::MAX), nonce: 9 };
+        assert!(!a.is_old_image(&notice), "the boot after it could not be numbered");
+        assert!(a.is_old_image(&Quarantine { boot: MOST_BOOTS, ..notice }));
     }
 
     #[test]
