@@ -62,6 +62,8 @@ pub struct Inspection {
     pub waiting: usize,
     /// Bytes of entries appended and not committed.
     pub pending_bytes: usize,
+    /// Bytes of commands that wait for another node's answer.
+    pub waiting_bytes: usize,
     /// Client connections.
     pub connections: usize,
 }

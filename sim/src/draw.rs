@@ -93,6 +93,7 @@ fn limits(stream: &mut Stream) -> LimitsSpec {
         session_window: some(200_000, 2, 16),
         session_ttl_ms: some(150_000, 500, 20_000),
         expiry_batch: size(some(300_000, 1, 4)),
+        waiting_bytes: size(some(80_000, 64, 8 << 10)),
     }
 }
 

@@ -108,7 +108,7 @@ pub enum FaultKind {
         who: Who,
         /// Where.
         point: Point,
-        /// At the how-manieth occurrence from then on, 1 or more.
+        /// At the how-manieth occurrence on one node from then on, 1 or more.
         nth: u32,
         /// Whether the machine loses its power, or only the process is killed.
         power: bool,
@@ -123,7 +123,7 @@ pub enum FaultKind {
         who: Who,
         /// Where.
         point: Point,
-        /// At the how-manieth occurrence from then on, 1 or more.
+        /// At the how-manieth occurrence on one node from then on, 1 or more.
         nth: u32,
         /// In microseconds.
         for_us: u64,

@@ -16,8 +16,8 @@ pub enum WorldProbe {
     LeaderStopped,
     /// A leader was cut off from the others.
     LeaderIsolated,
-    /// A frame arrived long after its time, when the cut that had held it was healed.
-    HeldFrameArrived,
+    /// A frame was let go long after its time, when the cut that had held it was healed.
+    HeldFrameReleased,
     /// A leader was paused, and went on after another had been elected.
     LeaderPausedAndReplaced,
     /// A sync failed.
@@ -52,7 +52,7 @@ impl WorldProbe {
         Self::PowerLossOfAll,
         Self::LeaderStopped,
         Self::LeaderIsolated,
-        Self::HeldFrameArrived,
+        Self::HeldFrameReleased,
         Self::LeaderPausedAndReplaced,
         Self::SyncFailed,
         Self::DiskWiped,

@@ -100,6 +100,8 @@ pub struct LimitsSpec {
     pub waiting_requests: Option<usize>,
     /// Bytes of entries appended and not committed.
     pub pending_bytes: Option<usize>,
+    /// Bytes of commands that a node forwards.
+    pub waiting_bytes: Option<usize>,
     /// Log bytes in one message to a peer.
     pub append_bytes: Option<usize>,
     /// Entries in one message to a peer.
@@ -334,6 +336,7 @@ impl LimitsSpec {
         set(&mut limits.inflight_requests, self.inflight_requests);
         set(&mut limits.waiting_requests, self.waiting_requests);
         set(&mut limits.pending_bytes, self.pending_bytes);
+        set(&mut limits.waiting_bytes, self.waiting_bytes);
         set(&mut limits.append_bytes, self.append_bytes);
         set(&mut limits.append_entries, self.append_entries);
         set(&mut limits.inflight_appends, self.inflight_appends);

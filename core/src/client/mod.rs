@@ -166,14 +166,11 @@ impl Client {
     ) {
         let bytes: usize = args.iter().map(|arg| arg.len()).sum();
         if let Err(failure) = self.admit(id, &args, bytes) {
-            out.push(ClientOutput::Done {
-                op: id,
-                outcome: OpOutcome::Failed(failure),
-                receipt: None,
-                node: None,
-                attempts: 0,
-                once: None,
-            });
+            // This client did nothing; what an earlier one did is not known here.
+            let outcome =
+                if again.is_some() { OpOutcome::Unknown(failure) } else { OpOutcome::Failed(failure) };
+            let (receipt, node, attempts) = (None, None, 0);
+            out.push(ClientOutput::Done { op: id, outcome, receipt, node, attempts, once: again });
             return;
         }
         let kind = if again.is_some() { Kind::Again } else { kind_of(&args, self.config.use_session) };

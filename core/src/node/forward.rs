@@ -23,6 +23,10 @@ use crate::types::{BootNumber, ConnId, Incarnation, NodeId, Term};
 /// comes again.
 const REFUSED: usize = 16_384;
 
+/// Most commands on their way to one leader; the rest follow as answers come. Fewer than a link between nodes holds, or
+/// they would be lost there and crowd out what Raft has to say.
+const FLYING: usize = 1024;
+
 /// Most commands that one repetition sends again.
 const REPEATED: usize = 256;
 
@@ -123,6 +127,10 @@ struct Stream {
     leader: NodeId,
     term: Term,
     next_position: u64,
+    /// Sent and not answered.
+    flying: usize,
+    /// All below this number that wait were sent.
+    next_seq: u64,
     repeat_at: Micros,
 }
 
@@ -182,7 +190,7 @@ impl Forwarder {
         let repeat_at = now.after(self.repeat_after);
         if self.stream.as_ref().is_none_or(|stream| (stream.leader, stream.term) != (leader, term)) {
             self.leave();
-            self.stream = Some(Stream { leader, term, next_position: 0, repeat_at });
+            self.stream = Some(Stream { leader, term, next_position: 0, flying: 0, next_seq: 0, repeat_at });
         }
         let floor = self.floor();
         let Some(stream) = &mut self.stream else { return Vec::new() };
@@ -196,16 +204,16 @@ impl Forwarder {
                 ForwardMessage::Command { term, position, seq, floor, again: true, task }
             }));
         }
-        // New commands have the highest seqs, so only the end of the table is looked at.
-        let fresh = self.outstanding.iter_mut().rev().take_while(|(_, command)| command.position.is_none());
-        let mut fresh: Vec<_> = fresh.collect();
-        for (seq, command) in fresh.iter_mut().rev() {
+        let fresh = self.outstanding.range_mut(stream.next_seq..);
+        for (seq, command) in fresh.take(FLYING.saturating_sub(stream.flying)) {
             let position = stream.next_position;
             stream.next_position += 1;
+            stream.next_seq = seq + 1;
+            stream.flying += 1;
             command.position = Some(position);
             let again = std::mem::replace(&mut command.handed, true);
             let task = command.task(now);
-            messages.push(ForwardMessage::Command { term, position, seq: **seq, floor, again, task });
+            messages.push(ForwardMessage::Command { term, position, seq: *seq, floor, again, task });
         }
         messages
     }
@@ -238,6 +246,9 @@ impl Forwarder {
     fn remove(&mut self, seq: u64) -> Option<Outstanding> {
         let command = self.outstanding.remove(&seq)?;
         self.bytes -= command.bytes;
+        if let Some(stream) = self.stream.as_mut().filter(|_| command.position.is_some()) {
+            stream.flying -= 1;
+        }
         Some(command)
     }
 
@@ -307,8 +318,9 @@ struct Incoming {
     boot: BootNumber,
     /// The position that is expected next.
     next: u64,
-    /// The numbers that were refused without evaluation, above the origin's floor: they must not be executed, however
-    /// often they come.
+    /// The origin holds all answers up to here: what comes of these is late.
+    floor: u64,
+    /// The numbers above it that were refused and not logged: they must not be executed, however often they come.
     refused: BTreeSet<u64>,
 }
 
@@ -329,26 +341,41 @@ impl Inbound {
         self.streams.clear();
     }
 
-    /// Takes note of a position in a node's stream. A new boot begins a new stream; an old one is over.
-    pub fn arrive(&mut self, origin: Incarnation, boot: BootNumber, position: u64) -> Arrival {
+    /// A command of a node has come, which holds all answers up to `floor`. Returns the highest floor that was heard;
+    /// none if the command is late. A new boot begins a new stream; an old one is over.
+    pub fn heard(&mut self, origin: Incarnation, boot: BootNumber, seq: u64, floor: u64) -> Option<u64> {
         let stream = self.streams.entry(origin).or_default();
         if boot > stream.boot {
             *stream = Incoming { boot, ..Incoming::default() };
         }
-        if boot < stream.boot || position > stream.next {
-            return Arrival::Early;
+        if boot < stream.boot {
+            return None;
         }
+        if floor > stream.floor {
+            stream.floor = floor;
+            stream.refused = stream.refused.split_off(&floor.saturating_add(1));
+        }
+        (seq > stream.floor).then_some(stream.floor)
+    }
+
+    /// Takes note of a position in a node's stream. With `first`, the origin holds the answers to all commands before it:
+    /// what is missing there was answered by an earlier leader, and does not come again.
+    pub fn arrive(&mut self, origin: Incarnation, position: u64, first: bool) -> Arrival {
+        let stream = self.streams.entry(origin).or_default();
         if position < stream.next {
             return Arrival::Repeated;
         }
-        stream.next += 1;
+        if position > stream.next && !first {
+            return Arrival::Early;
+        }
+        stream.next = position + 1;
         Arrival::Next
     }
 
     /// Whether this number was refused.
     #[must_use]
-    pub fn is_refused(&self, origin: Incarnation, boot: BootNumber, seq: u64) -> bool {
-        self.streams.get(&origin).is_some_and(|stream| stream.boot == boot && stream.refused.contains(&seq))
+    pub fn is_refused(&self, origin: Incarnation, seq: u64) -> bool {
+        self.streams.get(&origin).is_some_and(|stream| stream.refused.contains(&seq))
     }
 
     /// Whether there is room to refuse another number.
@@ -358,10 +385,8 @@ impl Inbound {
     }
 
     /// A number that has just arrived is refused.
-    pub fn refuse(&mut self, origin: Incarnation, seq: u64, floor: u64) {
-        let stream = self.streams.entry(origin).or_default();
-        stream.refused = stream.refused.split_off(&floor.saturating_add(1));
-        stream.refused.insert(seq);
+    pub fn refuse(&mut self, origin: Incarnation, seq: u64) {
+        self.streams.entry(origin).or_default().refused.insert(seq);
     }
 }
 
@@ -470,10 +495,55 @@ mod tests {
     fn a_leader_takes_a_stream_in_order_only() {
         let mut inbound = Inbound::default();
         let (origin, boot) = (Incarnation(2), BootNumber(7));
-        assert_eq!(inbound.arrive(origin, boot, 1), Arrival::Early);
-        assert_eq!(inbound.arrive(origin, boot, 0), Arrival::Next);
-        assert_eq!(inbound.arrive(origin, boot, 0), Arrival::Repeated);
-        assert_eq!(inbound.arrive(origin, BootNumber(8), 0), Arrival::Next);
-        assert_eq!(inbound.arrive(origin, boot, 1), Arrival::Early, "that boot is over");
+        assert_eq!(inbound.heard(origin, boot, 2, 0), Some(0));
+        assert_eq!(inbound.arrive(origin, 1, false), Arrival::Early);
+        assert_eq!(inbound.arrive(origin, 0, true), Arrival::Next);
+        assert_eq!(inbound.arrive(origin, 0, true), Arrival::Repeated);
+        assert_eq!(inbound.heard(origin, BootNumber(8), 1, 0), Some(0));
+        assert_eq!(inbound.arrive(origin, 0, true), Arrival::Next);
+        assert_eq!(inbound.heard(origin, boot, 3, 0), None, "that boot is over");
+    }
+
+    #[test]
+    fn a_place_that_an_earlier_leader_answered_holds_up_no_other() {
+        let mut inbound = Inbound::default();
+        let origin = Incarnation(2);
+        assert_eq!(inbound.arrive(origin, 2, false), Arrival::Early, "0 or 1 may still come");
+        assert_eq!(inbound.arrive(origin, 2, true), Arrival::Next);
+        assert_eq!(inbound.arrive(origin, 3, false), Arrival::Next);
+    }
+
+    #[test]
+    fn a_refused_number_stays_refused_and_what_was_answered_is_late() {
+        let mut inbound = Inbound::default();
+        let (origin, boot) = (Incarnation(2), BootNumber(7));
+        inbound.heard(origin, boot, 5, 4);
+        inbound.refuse(origin, 5);
+        assert!(inbound.is_refused(origin, 5));
+        assert_eq!(inbound.heard(origin, boot, 6, 5), Some(5));
+        inbound.refuse(origin, 6);
+        assert_eq!(
+            inbound.heard(origin, boot, 5, 4),
+            None,
+            "its frame was doubled, and comes with the old floor"
+        );
+        assert!(inbound.is_refused(origin, 6) && !inbound.is_refused(origin, 5));
+    }
+
+    #[test]
+    fn no_more_are_on_their_way_than_a_link_holds_and_the_rest_follow_in_order() {
+        let mut forwarder = forwarder(FLYING as u64 + 3);
+        assert_eq!(sent(&mut forwarder, 0, 1, 1).len(), FLYING);
+        assert_eq!(sent(&mut forwarder, 1, 1, 1), []);
+        forwarder.answered(7);
+        forwarder.answered(1);
+        let (first, place) = (FLYING as u64 + 1, FLYING as u64);
+        assert_eq!(
+            sent(&mut forwarder, 2, 1, 1),
+            [(place, first, 1, false), (place + 1, first + 1, 1, false)]
+        );
+        assert_eq!(sent(&mut forwarder, 3, 2, 2).len(), FLYING, "another leader gets the lowest first");
+        assert_eq!(forwarder.answered(2), Some(ticket(2)));
+        assert_eq!(sent(&mut forwarder, 4, 2, 2), [(FLYING as u64, first + 2, 2, false)]);
     }
 }

@@ -111,13 +111,16 @@ impl Replica {
         }
         let shows_time = evaluated.time_consulted && now > self.state.time();
         let logs = !evaluated.effects.is_empty() || shows_time;
-        if logs && let Some(refusal) = self.overload(true).or_else(|| self.behind(task.within)) {
-            if let (Asker::There { node, origin, seq, .. }, Some(relay)) = (asker, relay)
+        // What an earlier leader may have logged is never refused for being late: to leave it out would hold up all that
+        // follow it on their way here, and to answer for it needs an entry of this term.
+        let relay_again = relay.is_some_and(|relay| relay.again);
+        let late = || self.behind(task.within).filter(|_| !relay_again && self.may_refuse(asker));
+        if logs && let Some(refusal) = self.overload(true).or_else(late) {
+            if let Asker::There { node, origin, seq, .. } = asker
                 && node != self.config.id
-                && write
             {
                 // However often it comes: its client may be told that nothing happened.
-                self.inbound.refuse(origin, seq, relay.floor);
+                self.inbound.refuse(origin, seq);
             }
             self.refuse(asker, refusal, relay.filter(|_| write), out);
             return Ok(());
@@ -172,6 +175,14 @@ impl Replica {
         }
     }
 
+    /// Whether a refusal can be remembered, where it has to be.
+    fn may_refuse(&self, asker: Asker) -> bool {
+        match asker {
+            Asker::There { node, origin, .. } if node != self.config.id => self.inbound.may_refuse(origin),
+            _ => true,
+        }
+    }
+
     /// Refuses a command of which nothing was logged now.
     fn refuse(&mut self, asker: Asker, failure: Failure, relay: Option<Relay>, out: &mut Outbox) {
         // A refusal says that nothing happened. Where an earlier leader may have logged the command, only evaluation
@@ -209,7 +220,7 @@ impl Replica {
     /// Why an entry that has to be committed within this time had better not be appended, if so. What waits longest
     /// tells how long it would wait; to log what nobody will wait for any more only keeps the others waiting, and a
     /// surge of retries would never end (metastable failure: Bronson et al., HotOS 2021).
-    pub fn behind(&self, within: Micros) -> Option<Failure> {
+    fn behind(&self, within: Micros) -> Option<Failure> {
         let (since, _) = self.tail.front()?;
         let waited = self.now.mono.since(*since);
         // Half of the time: the estimate is that of an entry that came before all the others.

@@ -337,6 +337,7 @@ fn nowhere(role: RoleName) -> Inspection {
         state_digest: State::default().digest(),
         waiting: 0,
         pending_bytes: 0,
+        waiting_bytes: 0,
         connections: 0,
     }
 }

@@ -152,8 +152,7 @@ impl Replica {
         // Without a leader for two of the longest election time-outs, what was handed to nobody is refused.
         let patience = Micros(self.config.timing.election.0.saturating_mul(4));
         for ticket in self.forwarder.give_up_unsent(Micros(self.now.mono.0.saturating_sub(patience.0))) {
-            let text =
-                "this node knows no leader; the command was handed to nobody: try again, or another node";
+            let text = "no leader could be given the command in time, and nothing was changed: try again, or another node";
             self.answers.push((ticket, Reply::refused(Failure::new(ErrorCode::NoLeader, text))));
         }
         Ok(())
@@ -230,24 +229,24 @@ impl Replica {
                 }
                 let (origin, boot) = (header.incarnation, header.boot);
                 let asker = Asker::There { node: header.from, origin, boot, seq };
+                let first = seq == floor.saturating_add(1);
+                let Some(floor) = self.inbound.heard(origin, boot, seq, floor) else { return Ok(()) };
                 let overload = self.overload(task.command.is_write());
-                if self.inbound.is_refused(origin, boot, seq) {
+                if self.inbound.is_refused(origin, seq) {
                     let text = "the leader had too much to do when the command came: try again later";
                     let reply = Reply::refused(Failure::new(ErrorCode::Overloaded, text));
                     self.send_forward(header.from, &ForwardMessage::Reply { boot, seq, reply }, out);
                     return Ok(());
                 }
-                let full =
-                    overload.is_some() || task.command.is_write() && self.behind(task.within).is_some();
-                if full && (again || !self.inbound.may_refuse(origin)) {
+                if overload.is_some() && (again || !self.inbound.may_refuse(origin)) {
                     // An earlier leader may have logged it, so that it can't be refused. As if it were lost: it comes
                     // again, and all that follow it.
                     return Ok(());
                 }
-                match self.inbound.arrive(origin, boot, position) {
+                match self.inbound.arrive(origin, position, first) {
                     Arrival::Early => return Ok(()),
                     Arrival::Repeated if overload.is_some() || self.waiting.has(&asker) => return Ok(()),
-                    Arrival::Next if overload.is_some() => self.inbound.refuse(origin, seq, floor),
+                    Arrival::Next if overload.is_some() => self.inbound.refuse(origin, seq),
                     Arrival::Next | Arrival::Repeated => {}
                 }
                 self.execute(asker, &task, Some(Relay { floor, again }), out)
@@ -368,6 +367,7 @@ impl Replica {
             durable: self.raft.durable(),
             state_digest: self.state.digest(),
             waiting: self.waiting_requests(),
+            waiting_bytes: self.forwarder.bytes(),
             pending_bytes: self.tail_bytes,
             connections: 0,
         }

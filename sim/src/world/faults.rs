@@ -123,7 +123,7 @@ impl World<'_> {
             self.held.keys().copied().filter(|(from, to)| !self.network.is_stalled(*from, *to)).collect();
         for (from, to) in healed {
             for frame in self.held.remove(&(from, to)).unwrap_or_default() {
-                self.probes.world(WorldProbe::HeldFrameArrived, 1);
+                self.probes.world(WorldProbe::HeldFrameReleased, 1);
                 self.push(self.now, Event::Frame { from, to, frame });
             }
         }

@@ -17,6 +17,9 @@ use crate::probes::WorldProbe;
 use crate::rng::Stream;
 use crate::trace::{clip, describe_input, describe_output, disk_op};
 
+/// No command of a simulation takes more bytes.
+const LARGEST_COMMAND: usize = 64 << 10;
+
 /// What waited for a paused process, as its driver would read it: each connection, peer and operation in its
 /// own order, and these among each other in any.
 fn shuffled(waiting: VecDeque<Input>, stream: &mut Stream) -> Vec<Input> {
@@ -139,12 +142,18 @@ impl World<'_> {
         let limits = &self.nodes[node].limits;
         // One more entry fits when the limit is almost reached.
         let bound = limits.pending_bytes + limits.frame_bytes;
-        if seen.pending_bytes > bound || seen.waiting > limits.waiting_requests {
+        let waiting = limits.waiting_bytes + LARGEST_COMMAND;
+        if seen.pending_bytes > bound
+            || seen.waiting > limits.waiting_requests
+            || seen.waiting_bytes > waiting
+        {
             let what = format!(
-                "node {} holds {} requests (limit {}) and {} pending bytes (limit {bound})",
+                "node {} holds {} requests (limit {}) with {} bytes (limit {waiting}), and {} pending bytes (limit \
+                 {bound})",
                 node + 1,
                 seen.waiting,
                 limits.waiting_requests,
+                seen.waiting_bytes,
                 seen.pending_bytes
             );
             self.fail("limits", what);

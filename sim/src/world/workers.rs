@@ -316,7 +316,10 @@ impl World<'_> {
             let position = receipt.map_or(String::new(), |receipt| format!(" at {}", receipt.position));
             format!("op {record}: {}{position}", clip(&format!("{outcome:?}")))
         });
-        self.repeat_later(worker, lane, once);
+        // A refusal speaks for one attempt; only an answer has to stay the same.
+        if receipt.is_some() || unknown {
+            self.repeat_later(worker, lane, once);
+        }
         self.learn(worker, lane, outcome, receipt);
         self.after_op(worker, lane, outcome);
     }

@@ -259,3 +259,12 @@ fn what_was_asked_before_is_asked_again_under_its_number_and_a_refusal_leaves_it
     assert!(t.told(1).is_ok());
     assert_eq!(t.told(2).unknown(), Some(ErrorCode::SessionStale), "an earlier life may have been heard");
 }
+
+#[test]
+fn what_was_asked_before_and_is_not_taken_on_now_stays_unknown() {
+    let mut t = Bench::new(ClientConfig { waiting: 1, ..config(1) });
+    t.submit(1, "GET k");
+    let again = Some((SessionId(40), 3));
+    t.step(ClientInput::Submit { op: OpId(2), args: words("SET k v"), deadline_ms: 3000, again });
+    assert_eq!(t.told(2).unknown(), Some(ErrorCode::Overloaded));
+}

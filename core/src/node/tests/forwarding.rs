@@ -93,6 +93,25 @@ fn a_command_that_came_too_late_to_be_committed_in_time_is_refused_for_good() {
 }
 
 #[test]
+fn a_repeated_command_is_not_refused_for_being_late_and_holds_up_no_other() {
+    let (mut cluster, leader, follower) = cluster();
+    let (slow, conn) = (cluster.connect(leader, None), cluster.connect(follower, None));
+    cluster.ask_within(conn, "INCRBY n 1", 80);
+    cluster.intercept(leader, Kind::Forward);
+    let again = cluster.intercept(leader, Kind::Forward);
+    cluster.cut = Some(leader);
+    cluster.ask(slow, "SET a 1");
+    cluster.run(50);
+    cluster.deliver(leader, &again);
+    cluster.run(1);
+    assert_eq!(cluster.replica(leader).tail.len(), 2, "it keeps its place before all that follow");
+    cluster.cut = None;
+    cluster.run(200);
+    let other = cluster.connect(follower, None);
+    assert_eq!(cluster.value(other, "INCRBY n 1"), Value::Int(2));
+}
+
+#[test]
 fn a_node_that_begins_a_boot_anew_sends_nothing_twice_under_it() {
     let (mut cluster, leader, follower) = cluster();
     let conn = cluster.connect(follower, None);

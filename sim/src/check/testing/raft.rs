@@ -74,6 +74,7 @@ impl Cluster {
             state_digest: node.digest,
             waiting: 0,
             pending_bytes: 0,
+            waiting_bytes: 0,
             connections: 0,
         };
         let log: Vec<(Term, Bytes)> =
