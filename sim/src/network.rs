@@ -8,6 +8,9 @@ use crate::fault::Cut;
 use crate::rng::Stream;
 use crate::schedule::NetworkSpec;
 
+/// How much later than a frame its double comes at most, besides the usual delay, in microseconds.
+const MOST_LATE_US: u64 = 2_000_000;
+
 /// A burst of bad network, on top of its habits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Noise {
@@ -79,7 +82,10 @@ impl Network {
         let overtakes = link.stream.chance(reorder);
         let slow_us = link.stream.below(slow_us + 1);
         let mut first = now + delay.draw(&mut link.stream) + slow_us;
-        let second = now + delay.draw(&mut link.stream) + slow_us;
+        // A double can turn up when everything has changed.
+        let late_us =
+            if link.stream.chance(300_000) { link.stream.magnitude(1_000, MOST_LATE_US) } else { 0 };
+        let second = now + delay.draw(&mut link.stream) + slow_us + late_us;
         if link.cuts > 0 || lost {
             return Arrivals::default();
         }
