@@ -149,7 +149,7 @@ const KINDS: [(Kind, u32, u64); 16] = [
     (Kind::Wipe, 150_000, 2),
     (Kind::Pause, 450_000, 6),
     (Kind::Partition, 600_000, 6),
-    (Kind::Stale, 300_000, 3),
+    (Kind::Stale, 400_000, 4),
     (Kind::Succession, 200_000, 2),
     (Kind::Noise, 250_000, 3),
     (Kind::FailSync, 150_000, 2),
@@ -232,7 +232,14 @@ fn one(
             let terms = cluster.election_us * stream.between(3, 14);
             let for_us = if stream.chance(600_000) { terms } else { for_us };
             let who = if stream.chance(500_000) { Who::Leader } else { who };
-            add(FaultKind::Pause { who, for_us, suspended: stream.chance(400_000) });
+            let suspended = stream.chance(400_000);
+            // With something under way, whose answers come while it stands still.
+            let point = *stream.pick(&[Point::WriteIssued, Point::PeerSent, Point::SyncBegun]);
+            let nth = stream.magnitude(1, 32) as u32;
+            add(match stream.chance(500_000) {
+                true => FaultKind::PauseAt { who, point, nth, for_us, suspended },
+                false => FaultKind::Pause { who, for_us, suspended },
+            });
         }
         Kind::Partition => {
             // Long enough for another leader, not so long that nothing else happens.
@@ -241,7 +248,12 @@ fn one(
             add(partition(stream, who, cluster.nodes, for_us));
         }
         Kind::Stale => {
-            let for_us = cluster.election_us * stream.between(2, 8);
+            // Others elect after one to two time-outs, and the old leader gives up after as many: what counts is
+            // who is sooner.
+            let for_us = match stream.chance(600_000) {
+                true => cluster.election_us * stream.between(8, 20) / 8,
+                false => cluster.election_us * stream.between(2, 8),
+            };
             let cut =
                 if stream.chance(700_000) { Cut::Isolate(Who::Leader) } else { Cut::Deafen(Who::Leader) };
             let held = stream.chance(500_000);
@@ -408,7 +420,7 @@ mod tests {
         let all: Vec<Schedule> = (0..300).map(schedule).collect();
         let kinds: std::collections::BTreeSet<&str> =
             all.iter().flat_map(|run| run.faults.iter().map(|fault| fault.what.name())).collect();
-        assert_eq!(kinds.len(), 20, "{kinds:?}");
+        assert_eq!(kinds.len(), 21, "{kinds:?}");
         for nodes in 1..=5 {
             assert!(all.iter().any(|run| run.cluster.nodes == nodes));
         }

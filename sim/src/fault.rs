@@ -128,6 +128,19 @@ pub enum FaultKind {
         /// In microseconds.
         for_us: u64,
     },
+    /// A process is stopped at an execution point; what is sent to it queues up.
+    PauseAt {
+        /// Which; resolved when the waiting begins. Of all nodes, the first that comes there.
+        who: Who,
+        /// Where.
+        point: Point,
+        /// At the how-manieth occurrence on one node from then on, 1 or more.
+        nth: u32,
+        /// In microseconds.
+        for_us: u64,
+        /// Whether its monotonic clock stands meanwhile, as in a suspended machine.
+        suspended: bool,
+    },
     /// A node loses its disk, once the cluster is founded and if the budget allows it.
     Wipe {
         /// Which.
@@ -234,6 +247,7 @@ impl FaultKind {
             Self::CrashAt { power: false, .. } => "kill-at",
             Self::CrashAt { power: true, .. } => "power-at",
             Self::CutAt { .. } => "cut-at",
+            Self::PauseAt { .. } => "pause-at",
             Self::Wipe { .. } => "wipe",
             Self::Pause { suspended: false, .. } => "pause",
             Self::Pause { suspended: true, .. } => "suspend",
@@ -256,6 +270,7 @@ impl FaultKind {
             Self::Crash { who, .. }
             | Self::CrashAt { who, .. }
             | Self::CutAt { who, .. }
+            | Self::PauseAt { who, .. }
             | Self::Wipe { who, .. }
             | Self::Pause { who, .. }
             | Self::FailSync { who, .. }

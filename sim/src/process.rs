@@ -29,7 +29,7 @@ pub struct Process {
     pub paused: Option<VecDeque<Input>>,
     /// Counts pauses, so that the end of one does not end another.
     pub pauses: u64,
-    /// Kills and cuts that wait for their occasion.
+    /// Kills, cuts and pauses that wait for their occasion.
     pub triggers: Vec<Trigger>,
     /// Syncs that are to fail.
     pub failing: Vec<FailingSync>,
@@ -86,6 +86,13 @@ pub enum Blow {
     Cut {
         /// For so many microseconds.
         for_us: u64,
+    },
+    /// The process stands still.
+    Pause {
+        /// For so many microseconds.
+        for_us: u64,
+        /// Whether its monotonic clock stands too.
+        suspended: bool,
     },
 }
 

@@ -94,10 +94,12 @@ fn a_run_that_uses_up_its_events_in_the_safety_phase_is_inconclusive() {
 
 #[test]
 fn shrinking_keeps_the_judge_and_drops_what_has_no_part_in_it() {
-    let large = hopeless(1);
+    // No client can complete anything in no time: it takes neither faults nor operations to fail.
+    let mut large = draw::schedule(1);
+    large.bounds.clients_us = 0;
     let (small, tried) = shrink::shrink(&large, Duration::from_secs(20), &mut |_| {}).unwrap();
     assert_eq!(run::once(&small).verdict.judge(), Some("liveness"));
-    assert!(tried > 1 && small.faults.len() <= 1, "{}", shrink::size(&small));
+    assert!(tried > 1 && small.faults.is_empty(), "{}", shrink::size(&small));
     assert!(small.clients.iter().all(|client| client.ops.is_empty()));
     assert!(shrink::shrink(&calm(3), Duration::from_secs(5), &mut |_| {}).is_err(), "nothing fails there");
 }

@@ -29,7 +29,10 @@ impl World<'_> {
         self.note(Place::World, "FAULT", || format!("{fault}: {}", clip(&format!("{what:?}"))));
         match what {
             // These wait for their occasion, and count when they strike.
-            FaultKind::CrashAt { .. } | FaultKind::CutAt { .. } | FaultKind::FailSync { .. } => {}
+            FaultKind::CrashAt { .. }
+            | FaultKind::CutAt { .. }
+            | FaultKind::PauseAt { .. }
+            | FaultKind::FailSync { .. } => {}
             _ => self.faults_struck += 1,
         }
         match what {
@@ -43,6 +46,9 @@ impl World<'_> {
             }
             FaultKind::CutAt { who, point, nth, for_us } => {
                 self.arm(who, Trigger { fault, point, left: nth, blow: Blow::Cut { for_us } });
+            }
+            FaultKind::PauseAt { who, point, nth, for_us, suspended } => {
+                self.arm(who, Trigger { fault, point, left: nth, blow: Blow::Pause { for_us, suspended } });
             }
             FaultKind::Wipe { who, down_us } => {
                 self.resolve(who).into_iter().for_each(|node| self.wipe(node, down_us));
@@ -179,6 +185,11 @@ impl World<'_> {
                     Active::Cut { links, held: false, clients: vec![], on: true },
                     for_us,
                 );
+                return false;
+            }
+            Blow::Pause { for_us, suspended } => {
+                // It stands still once it has said what it was about to say.
+                self.pause(node, for_us, suspended);
                 return false;
             }
         }
