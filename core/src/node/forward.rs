@@ -6,9 +6,9 @@
 //! term changes, all that is unanswered goes to the new one as a new stream, in the old order and under the old
 //! seqs: what an earlier leader logged is recognised by its seq and answered from the log, never executed again.
 //!
-//! This file keeps the books of both ends. It evaluates nothing and answers no client itself.
+//! This file keeps the origin's books; `inbound.rs` keeps the leader's. It evaluates nothing and answers no client itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,11 +17,7 @@ use crate::command::Command;
 use crate::command::evaluate::Once;
 use crate::reply::Reply;
 use crate::time::Micros;
-use crate::types::{BootNumber, ConnId, Incarnation, NodeId, Term};
-
-/// Most refused numbers of one node that a leader remembers. At the limit it is silent instead, and the command
-/// comes again.
-const REFUSED: usize = 16_384;
+use crate::types::{BootNumber, ConnId, NodeId, Term};
 
 /// Most commands on their way to one leader; the rest follow as answers come. Fewer than a link between nodes holds, or
 /// they would be lost there and crowd out what Raft has to say.
@@ -306,90 +302,6 @@ impl Forwarder {
     }
 }
 
-/// The leader's side: what it expects next from each node, in its present term.
-#[derive(Clone, Debug, Default)]
-pub struct Inbound {
-    streams: BTreeMap<Incarnation, Incoming>,
-}
-
-/// One node's stream.
-#[derive(Clone, Debug, Default)]
-struct Incoming {
-    boot: BootNumber,
-    /// The position that is expected next.
-    next: u64,
-    /// The origin holds all answers up to here: what comes of these is late.
-    floor: u64,
-    /// The numbers above it that were refused and not logged: they must not be executed, however often they come.
-    refused: BTreeSet<u64>,
-}
-
-/// What a leader does with a position that arrives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arrival {
-    /// The next one.
-    Next,
-    /// It came before: answer it again if the answer may have been lost.
-    Repeated,
-    /// Something before it is missing, and will be repeated.
-    Early,
-}
-
-impl Inbound {
-    /// A leader begins its term with no streams.
-    pub fn clear(&mut self) {
-        self.streams.clear();
-    }
-
-    /// A command of a node has come, which holds all answers up to `floor`. Returns the highest floor that was heard;
-    /// none if the command is late. A new boot begins a new stream; an old one is over.
-    pub fn heard(&mut self, origin: Incarnation, boot: BootNumber, seq: u64, floor: u64) -> Option<u64> {
-        let stream = self.streams.entry(origin).or_default();
-        if boot > stream.boot {
-            *stream = Incoming { boot, ..Incoming::default() };
-        }
-        if boot < stream.boot {
-            return None;
-        }
-        if floor > stream.floor {
-            stream.floor = floor;
-            stream.refused = stream.refused.split_off(&floor.saturating_add(1));
-        }
-        (seq > stream.floor).then_some(stream.floor)
-    }
-
-    /// Takes note of a position in a node's stream. With `first`, the origin holds the answers to all commands before it:
-    /// what is missing there was answered by an earlier leader, and does not come again.
-    pub fn arrive(&mut self, origin: Incarnation, position: u64, first: bool) -> Arrival {
-        let stream = self.streams.entry(origin).or_default();
-        if position < stream.next {
-            return Arrival::Repeated;
-        }
-        if position > stream.next && !first {
-            return Arrival::Early;
-        }
-        stream.next = position + 1;
-        Arrival::Next
-    }
-
-    /// Whether this number was refused.
-    #[must_use]
-    pub fn is_refused(&self, origin: Incarnation, seq: u64) -> bool {
-        self.streams.get(&origin).is_some_and(|stream| stream.refused.contains(&seq))
-    }
-
-    /// Whether there is room to refuse another number.
-    #[must_use]
-    pub fn may_refuse(&self, origin: Incarnation) -> bool {
-        self.streams.get(&origin).is_none_or(|stream| stream.refused.len() < REFUSED)
-    }
-
-    /// A number that has just arrived is refused.
-    pub fn refuse(&mut self, origin: Incarnation, seq: u64) {
-        self.streams.entry(origin).or_default().refused.insert(seq);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -489,45 +401,6 @@ mod tests {
         sent(&mut forwarder, 1, 2, 2);
         assert_eq!(forwarder.replied(2, &refusal), None, "the new leader may execute it");
         assert_eq!(forwarder.len(), 1);
-    }
-
-    #[test]
-    fn a_leader_takes_a_stream_in_order_only() {
-        let mut inbound = Inbound::default();
-        let (origin, boot) = (Incarnation(2), BootNumber(7));
-        assert_eq!(inbound.heard(origin, boot, 2, 0), Some(0));
-        assert_eq!(inbound.arrive(origin, 1, false), Arrival::Early);
-        assert_eq!(inbound.arrive(origin, 0, true), Arrival::Next);
-        assert_eq!(inbound.arrive(origin, 0, true), Arrival::Repeated);
-        assert_eq!(inbound.heard(origin, BootNumber(8), 1, 0), Some(0));
-        assert_eq!(inbound.arrive(origin, 0, true), Arrival::Next);
-        assert_eq!(inbound.heard(origin, boot, 3, 0), None, "that boot is over");
-    }
-
-    #[test]
-    fn a_place_that_an_earlier_leader_answered_holds_up_no_other() {
-        let mut inbound = Inbound::default();
-        let origin = Incarnation(2);
-        assert_eq!(inbound.arrive(origin, 2, false), Arrival::Early, "0 or 1 may still come");
-        assert_eq!(inbound.arrive(origin, 2, true), Arrival::Next);
-        assert_eq!(inbound.arrive(origin, 3, false), Arrival::Next);
-    }
-
-    #[test]
-    fn a_refused_number_stays_refused_and_what_was_answered_is_late() {
-        let mut inbound = Inbound::default();
-        let (origin, boot) = (Incarnation(2), BootNumber(7));
-        inbound.heard(origin, boot, 5, 4);
-        inbound.refuse(origin, 5);
-        assert!(inbound.is_refused(origin, 5));
-        assert_eq!(inbound.heard(origin, boot, 6, 5), Some(5));
-        inbound.refuse(origin, 6);
-        assert_eq!(
-            inbound.heard(origin, boot, 5, 4),
-            None,
-            "its frame was doubled, and comes with the old floor"
-        );
-        assert!(inbound.is_refused(origin, 6) && !inbound.is_refused(origin, 5));
     }
 
     #[test]

@@ -118,6 +118,7 @@ impl Replica {
         if logs && let Some(refusal) = self.overload(true).or_else(late) {
             if let Asker::There { node, origin, seq, .. } = asker
                 && node != self.config.id
+                && write
             {
                 // However often it comes: its client may be told that nothing happened.
                 self.inbound.refuse(origin, seq);

@@ -14,6 +14,7 @@
 mod connections;
 mod durable;
 pub mod forward;
+mod inbound;
 mod leader;
 mod login;
 mod peers;

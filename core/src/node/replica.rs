@@ -10,7 +10,8 @@ use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 
 use super::durable::Held;
-use super::forward::{Arrival, ForwardMessage, Forwarder, Inbound, Task, Ticket};
+use super::forward::{ForwardMessage, Forwarder, Task, Ticket};
+use super::inbound::{Arrival, Inbound};
 use super::leader::Relay;
 use super::peers::{Kind, PeerBook};
 use super::root::RootSetup;

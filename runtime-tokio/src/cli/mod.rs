@@ -23,6 +23,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::client::Client;
+
 /// Everything went well.
 pub const EXIT_OK: u8 = 0;
 /// A command failed, and did not take effect.
@@ -68,6 +70,26 @@ pub fn main() -> ExitCode {
 /// A tokio runtime on this thread alone.
 fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// Connects, lets the client do its work, and gives the exit code.
+fn with_client(connect: &connect::ConnectArgs, work: impl AsyncFnOnce(Client) -> u8) -> u8 {
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format!("the system refused a runtime: {error}"));
+            return EXIT_CONNECT;
+        }
+    };
+    runtime.block_on(async {
+        match connect.connect().await {
+            Ok(client) => work(client).await,
+            Err(text) => {
+                complain(&text);
+                EXIT_CONNECT
+            }
+        }
+    })
 }
 
 /// Prints a line to standard output. Whoever reads it may have gone, as in `steadfast cli … | head`; that is no

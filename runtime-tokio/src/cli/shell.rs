@@ -11,9 +11,7 @@ use clap::Args;
 use tokio::sync::oneshot;
 
 use super::connect::ConnectArgs;
-use super::{
-    EXIT_CONNECT, EXIT_FAILED, EXIT_INDETERMINATE, EXIT_OK, EXIT_USAGE, complain, render, say, words,
-};
+use super::{EXIT_FAILED, EXIT_INDETERMINATE, EXIT_OK, EXIT_USAGE, complain, render, say, words};
 use crate::client::{Answer, Client, Error};
 
 /// Longest line of a pipe, in bytes: more than the longest command that a server takes.
@@ -51,21 +49,7 @@ pub fn main(args: &CliArgs) -> u8 {
         complain(&format!("no such option: {}; see `steadfast cli --help`", word.display()));
         return EXIT_USAGE;
     }
-    let runtime = match super::runtime() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            complain(&format!("the system refused a runtime: {error}"));
-            return EXIT_CONNECT;
-        }
-    };
-    runtime.block_on(async {
-        let client = match args.connect.connect().await {
-            Ok(client) => client,
-            Err(text) => {
-                complain(&text);
-                return EXIT_CONNECT;
-            }
-        };
+    super::with_client(&args.connect, async |client| {
         let mut shell = Shell { args, client, worst: EXIT_OK };
         match shell.run().await {
             Ok(()) => {}

@@ -4,7 +4,7 @@ use clap::Args;
 use steadfast_core::reply::Value;
 
 use super::connect::ConnectArgs;
-use super::{EXIT_CONNECT, EXIT_FAILED, EXIT_OK, complain, render, say};
+use super::{EXIT_FAILED, EXIT_OK, complain, render, say};
 
 /// Options of `steadfast status`.
 #[derive(Clone, Debug, Args)]
@@ -19,21 +19,7 @@ pub struct StatusArgs {
 /// Runs it; gives the exit code.
 #[must_use]
 pub fn main(args: &StatusArgs) -> u8 {
-    let runtime = match super::runtime() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            complain(&format!("the system refused a runtime: {error}"));
-            return EXIT_CONNECT;
-        }
-    };
-    runtime.block_on(async {
-        let client = match args.connect.connect().await {
-            Ok(client) => client,
-            Err(text) => {
-                complain(&text);
-                return EXIT_CONNECT;
-            }
-        };
+    super::with_client(&args.connect, async |client| {
         let info = client.info().await;
         client.close().await;
         match info {
