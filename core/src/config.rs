@@ -22,6 +22,8 @@ pub struct NodeConfig {
     pub timing: Timing,
     /// How the log is laid out.
     pub log: LogConfig,
+    /// When snapshots are taken, and how they are laid out.
+    pub snapshot: SnapshotConfig,
     /// Who may do what.
     pub access: AccessMode,
     /// How expensive new password hashes are.
@@ -73,6 +75,23 @@ pub struct LogConfig {
 impl Default for LogConfig {
     fn default() -> Self {
         Self { segment_bytes: 16 << 20, batch_bytes: 4 << 20 }
+    }
+}
+
+/// Snapshots: when they are taken, and how they are laid out. The same on every node, so that their snapshots are the
+/// same and can mend each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotConfig {
+    /// How much is logged between two snapshots, in bytes. Each entry counts, beside its own bytes, 256 for the time
+    /// that its replay takes at a start.
+    pub interval_bytes: u64,
+    /// Size of a block, in bytes; whole sectors.
+    pub block_bytes: u32,
+}
+
+impl Default for SnapshotConfig {
+    fn default() -> Self {
+        Self { interval_bytes: 64 << 20, block_bytes: 256 << 10 }
     }
 }
 

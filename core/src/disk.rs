@@ -16,10 +16,16 @@ impl Tokens {
         Self { owner, next: 0 }
     }
 
-    /// Issues an operation. `doing` says in words what it is for, in a form that a file name can follow.
-    pub(crate) fn issue(&mut self, doing: &'static str, op: DiskOp, out: &mut Outbox) -> Pending {
+    /// A token for something else than a disk operation.
+    pub(crate) fn token(&mut self) -> Token {
         let token = Token { owner: self.owner, seq: self.next };
         self.next += 1;
+        token
+    }
+
+    /// Issues an operation. `doing` says in words what it is for, in a form that a file name can follow.
+    pub(crate) fn issue(&mut self, doing: &'static str, op: DiskOp, out: &mut Outbox) -> Pending {
+        let token = self.token();
         let file = file_of(&op);
         out.push(Output::Disk { token, op });
         Pending { token, doing, file }

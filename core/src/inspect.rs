@@ -50,8 +50,10 @@ pub struct Inspection {
     pub vote: Option<NodeId>,
     /// Whom it believes to lead.
     pub leader: Option<NodeId>,
-    /// The last index known to be committed; everything up to it is applied.
+    /// The last index that is known to be committed and is applied.
     pub commit: Index,
+    /// The log in memory begins behind this index: a snapshot covers everything up to it.
+    pub start: Index,
     /// The last index of its log.
     pub last: Index,
     /// The highest index that its own disk holds durably.

@@ -13,7 +13,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::access::password::{Job, JobResult};
+use crate::job::{Job, JobResult};
 use crate::time::Micros;
 use crate::trace::Event;
 use crate::types::{ConnId, NodeId};
@@ -37,6 +37,8 @@ pub enum Owner {
     Hard,
     /// The write-ahead log.
     Wal,
+    /// Snapshots: written, read, sent and received.
+    Snapshot,
     /// The file with the first administrator's password.
     Credentials,
     /// Password hashing and verification.
@@ -150,6 +152,12 @@ pub enum FileName {
     Hard(u8),
     /// A segment of the log: `wal-` and sixteen hexadecimal digits.
     Wal(u64),
+    /// The snapshot of an index: `snapshot-` and sixteen hexadecimal digits.
+    Snapshot(u64),
+    /// The same, while this node writes it: `snapshot-`, the digits and `.tmp`.
+    SnapshotTmp(u64),
+    /// The same, while another node sends it: `snapshot-`, the digits and `.part`.
+    SnapshotPart(u64),
     /// The first administrator's password: `root-credentials`, readable by the owner alone.
     RootCredentials,
     /// The same, before its rename: `root-credentials.tmp`, readable by the owner alone.
@@ -161,6 +169,9 @@ impl fmt::Display for FileName {
         match self {
             Self::Hard(copy) => write!(f, "hard-{copy}"),
             Self::Wal(seq) => write!(f, "wal-{seq:016x}"),
+            Self::Snapshot(index) => write!(f, "snapshot-{index:016x}"),
+            Self::SnapshotTmp(index) => write!(f, "snapshot-{index:016x}.tmp"),
+            Self::SnapshotPart(index) => write!(f, "snapshot-{index:016x}.part"),
             Self::RootCredentials => f.write_str("root-credentials"),
             Self::RootCredentialsTmp => f.write_str("root-credentials.tmp"),
         }
@@ -177,9 +188,24 @@ impl std::str::FromStr for FileName {
             "hard-1" => Self::Hard(1),
             "root-credentials" => Self::RootCredentials,
             "root-credentials.tmp" => Self::RootCredentialsTmp,
-            _ => Self::Wal(u64::from_str_radix(name.strip_prefix("wal-").ok_or(())?, 16).map_err(|_| ())?),
+            _ => numbered(name)?,
         };
         if parsed.to_string() == name { Ok(parsed) } else { Err(()) }
+    }
+}
+
+/// A file whose name ends in a number, and perhaps in what it is on the way to.
+fn numbered(name: &str) -> Result<FileName, ()> {
+    let number = |digits: &str| u64::from_str_radix(digits, 16).map_err(|_| ());
+    if let Some(digits) = name.strip_prefix("wal-") {
+        return number(digits).map(FileName::Wal);
+    }
+    let rest = name.strip_prefix("snapshot-").ok_or(())?;
+    match rest.split_once('.') {
+        None => number(rest).map(FileName::Snapshot),
+        Some((digits, "tmp")) => number(digits).map(FileName::SnapshotTmp),
+        Some((digits, "part")) => number(digits).map(FileName::SnapshotPart),
+        Some(_) => Err(()),
     }
 }
 

@@ -22,11 +22,13 @@ pub mod founding;
 pub mod hard;
 pub mod inspect;
 pub mod io;
+pub mod job;
 pub mod limits;
 pub mod node;
 pub mod protocol;
 pub mod raft;
 pub mod reply;
+pub mod snapshot;
 pub mod state;
 #[cfg(test)]
 mod testdisk;

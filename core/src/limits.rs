@@ -36,9 +36,12 @@ pub struct Limits {
     pub waiting_bytes: usize,
     /// Most bytes of entries that the leader has appended and not yet committed.
     pub pending_bytes: usize,
-    /// Most bytes of the whole log. There are no snapshots yet, so this bounds memory and disk: at the
-    /// limit writes are refused.
+    /// Most bytes of the log since the newest snapshot. It is reached only if no snapshot can be written: then writes
+    /// are refused.
     pub log_bytes: u64,
+    /// Most bytes of old rows that are kept for a snapshot in the making. Beyond half of it the snapshot is hurried;
+    /// at the limit nothing more is applied until it has caught up, so that writes slow down.
+    pub kept_bytes: usize,
     /// Longest deadline that a request may ask for, in milliseconds; also the default.
     pub deadline_ms: u64,
     /// Most log bytes in one message to a peer.
@@ -87,6 +90,7 @@ impl Default for Limits {
             waiting_bytes: 64 << 20,
             pending_bytes: 64 << 20,
             log_bytes: 4 << 30,
+            kept_bytes: 32 << 20,
             deadline_ms: 60_000,
             append_bytes: 1 << 20,
             append_entries: 4096,

@@ -42,6 +42,23 @@ pub enum Event {
         /// The index.
         index: Index,
     },
+    /// A snapshot of this index is being written or received.
+    SnapshotBegun {
+        /// The index.
+        index: Index,
+    },
+    /// The snapshot of this index is durable, and the log before it may go.
+    SnapshotTaken {
+        /// The index.
+        index: Index,
+        /// Length of its file, in bytes.
+        bytes: u64,
+    },
+    /// A snapshot from the leader has become the state.
+    SnapshotInstalled {
+        /// Its index.
+        index: Index,
+    },
     /// The first administrator's password lies in the credentials file.
     RootCreated,
     /// A rare state was reached; campaigns count these.
@@ -76,6 +93,12 @@ pub enum Probe {
     DoubtfulVoteWithheld,
     /// A leader found that it had lost its quorum, and stepped down.
     CheckQuorumStepDown,
+    /// A snapshot became durable.
+    SnapshotTaken,
+    /// A snapshot from a leader became a follower's state.
+    SnapshotInstalled,
+    /// A row changed ahead of a snapshot's walk, and what it was was kept.
+    RowKeptForSnapshot,
 }
 
 impl Probe {
@@ -92,5 +115,8 @@ impl Probe {
         Self::TornTailCut,
         Self::DoubtfulVoteWithheld,
         Self::CheckQuorumStepDown,
+        Self::SnapshotTaken,
+        Self::SnapshotInstalled,
+        Self::RowKeptForSnapshot,
     ];
 }

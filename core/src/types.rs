@@ -70,6 +70,30 @@ number! {
     SessionId(u64)
 }
 
+/// An entry's identity. Two logs that hold an entry under the same index and term are the same up to it (Raft
+/// paper, figure 3: log matching). All zeros stands for the place before the first entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct EntryId {
+    /// Its place in the log.
+    pub index: Index,
+    /// The term in which a leader appended it.
+    pub term: Term,
+}
+
+impl EntryId {
+    /// How up to date a log is that ends here: by its last term, then by its length (Raft paper, section 5.4.1).
+    #[must_use]
+    pub fn rank(self) -> (Term, Index) {
+        (self.term, self.index)
+    }
+}
+
+impl fmt::Display for EntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.index, self.term)
+    }
+}
+
 /// Nodes as an operator reads them: `1, 2, 3`.
 #[must_use]
 pub fn listed(nodes: &[NodeId]) -> String {

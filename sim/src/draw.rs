@@ -11,7 +11,8 @@ use crate::workload;
 /// The schedule of a seed.
 #[must_use]
 pub fn schedule(seed: u64) -> Schedule {
-    let cluster = cluster(&mut Stream::new(seed, "draw cluster"));
+    let mut cluster = cluster(&mut Stream::new(seed, "draw cluster"));
+    snapshots(&mut Stream::new(seed, "draw snapshots"), &mut cluster);
     let (setup, clients, safety_us) = workload::draw(&mut Stream::new(seed, "draw workload"), &cluster);
     let mut faults = faults(&mut Stream::new(seed, "draw faults"), &cluster, clients.len() as u16, safety_us);
     faults.sort_by_key(|fault| fault.at_us);
@@ -48,6 +49,8 @@ fn cluster(stream: &mut Stream) -> Cluster {
         batch_bytes: *stream.pick(&[1 << 10, 4 << 10, 64 << 10]),
         heartbeat_us,
         election_us: heartbeat_us * stream.between(5, 8),
+        snapshot_interval_bytes: u64::MAX,
+        snapshot_block_bytes: 512,
         idle_mark_us: *stream.pick(&[1_000, 5_000, 20_000]),
         access: stream.chance(600_000),
         compute: Delay { base_us: 200, jitter_us: 2_000, tail_ppm: 100_000, tail_us: 500_000 },
@@ -66,6 +69,17 @@ fn cluster(stream: &mut Stream) -> Cluster {
         restart_after_halt_us: stream.magnitude(20_000, 1_000_000),
         wiped_at_most: (nodes - 1) / 2,
     }
+}
+
+/// Snapshots often enough that a short run has some, in blocks small enough that each has some.
+fn snapshots(stream: &mut Stream, cluster: &mut Cluster) {
+    let (taken, often) = (stream.chance(800_000), stream.magnitude(2 << 10, 64 << 10));
+    if taken {
+        cluster.snapshot_interval_bytes = often;
+    }
+    cluster.snapshot_block_bytes = *stream.pick(&[512, 512, 1024, 4096]);
+    let (bounded, kept) = (stream.chance(300_000), stream.magnitude(256, 8 << 10));
+    cluster.limits.kept_bytes = bounded.then_some(kept as usize);
 }
 
 fn clock(stream: &mut Stream) -> ClockSpec {
@@ -94,6 +108,7 @@ fn limits(stream: &mut Stream) -> LimitsSpec {
         session_ttl_ms: some(150_000, 500, 20_000),
         expiry_batch: size(some(300_000, 1, 4)),
         waiting_bytes: size(some(80_000, 64, 8 << 10)),
+        kept_bytes: None,
     }
 }
 

@@ -5,10 +5,11 @@ use std::sync::Once;
 
 use bytes::Bytes;
 use steadfast_core::Node;
-use steadfast_core::access::password::{Job, JobResult};
 use steadfast_core::inspect::Inspection;
+use steadfast_core::job::{Job, JobResult};
 use steadfast_core::protocol::peer;
 use steadfast_core::raft::message::Message;
+use steadfast_core::snapshot::transfer::SnapshotMessage;
 use steadfast_core::types::{BootNumber, Index, NodeId, Term};
 
 use crate::check::Verdict;
@@ -19,6 +20,7 @@ use crate::schedule::Schedule;
 const RAFT: u8 = 1;
 const FOUNDING: u8 = 2;
 const FORWARD: u8 = 3;
+const SNAPSHOT: u8 = 5;
 
 /// Runs a computation.
 #[must_use]
@@ -42,6 +44,12 @@ pub fn peer_frame(frame: &Bytes) -> Option<String> {
             message => format!("{message:?}"),
         }),
         FOUNDING => Some(format!("founding, {} bytes", frame.len())),
+        SNAPSHOT => Some(match SnapshotMessage::decode(&body)? {
+            SnapshotMessage::Block { meta, number, .. } => {
+                format!("snapshot of {}, block {number} of {}", meta.seal.at, meta.blocks)
+            }
+            SnapshotMessage::Wanted { next, .. } => format!("snapshot wanted from block {next} on"),
+        }),
         FORWARD => Some(format!("forward, {} bytes", frame.len())),
         kind => Some(format!("kind {kind}, {} bytes", frame.len())),
     }
@@ -122,6 +130,12 @@ impl Invariants {
     /// A node lost its disk.
     pub fn wiped(&mut self, node: usize) {
         self.judge.wiped(id(node));
+    }
+
+    /// Each committed entry's term and encoded body, from index 1 on.
+    #[must_use]
+    pub fn committed(&self) -> Vec<(Term, Bytes)> {
+        self.judge.committed().collect()
     }
 
     /// The digest of the state at each commit index at which a node was seen.

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 use steadfast_core::access::password::Cost;
-use steadfast_core::config::{AccessMode, LogConfig, Member, NodeConfig, Timing};
+use steadfast_core::config::{AccessMode, LogConfig, Member, NodeConfig, SnapshotConfig, Timing};
 use steadfast_core::limits::Limits;
 use steadfast_core::time::Micros;
 use steadfast_core::types::NodeId;
@@ -58,6 +58,12 @@ pub struct Cluster {
     pub segment_bytes: u64,
     /// Most bytes in one write of a group commit.
     pub batch_bytes: usize,
+    /// How much is logged between two snapshots, in bytes; each entry counts 256 beside its own.
+    #[serde(default = "never")]
+    pub snapshot_interval_bytes: u64,
+    /// Size of a snapshot's block, in bytes.
+    #[serde(default = "sector")]
+    pub snapshot_block_bytes: u32,
     /// Leader's heartbeat, in microseconds.
     pub heartbeat_us: u64,
     /// Shortest election time-out, in microseconds.
@@ -114,6 +120,8 @@ pub struct LimitsSpec {
     pub session_ttl_ms: Option<u64>,
     /// Keys that one entry of expiry deletes.
     pub expiry_batch: Option<usize>,
+    /// Bytes of old rows that are kept for a snapshot.
+    pub kept_bytes: Option<usize>,
 }
 
 /// The network's habits. Bursts of worse are faults.
@@ -248,6 +256,10 @@ impl Schedule {
                 idle_mark: Micros(cluster.idle_mark_us),
             },
             log: LogConfig { segment_bytes: cluster.segment_bytes, batch_bytes: cluster.batch_bytes },
+            snapshot: SnapshotConfig {
+                interval_bytes: cluster.snapshot_interval_bytes,
+                block_bytes: cluster.snapshot_block_bytes,
+            },
             access: if cluster.access { AccessMode::Enforced } else { AccessMode::InsecureNoAuth },
             // The least that argon2 accepts: a run hashes often, and the hash's strength is not under test.
             password_cost: Cost { memory_kib: 8, passes: 1 },
@@ -260,6 +272,12 @@ impl Schedule {
         let nodes = self.cluster.nodes;
         if self.version != VERSION {
             return Err(format!("the schedule has format {}, this build reads {VERSION}", self.version));
+        }
+        let block = self.cluster.snapshot_block_bytes;
+        if block == 0 || !block.is_multiple_of(512) {
+            return Err(format!(
+                "cluster.snapshot_block_bytes is {block}; a block is made of sectors of 512"
+            ));
         }
         if !(1..=7).contains(&nodes) {
             return Err(format!("cluster.nodes is {nodes}; a cluster has 1 to 7"));
@@ -329,6 +347,15 @@ impl Schedule {
     }
 }
 
+/// Schedules that were saved before there were snapshots take none.
+fn never() -> u64 {
+    u64::MAX
+}
+
+fn sector() -> u32 {
+    512
+}
+
 impl LimitsSpec {
     fn apply(&self) -> Limits {
         let mut limits = Limits::default();
@@ -341,6 +368,7 @@ impl LimitsSpec {
         set(&mut limits.append_entries, self.append_entries);
         set(&mut limits.inflight_appends, self.inflight_appends);
         set(&mut limits.expiry_batch, self.expiry_batch);
+        set(&mut limits.kept_bytes, self.kept_bytes);
         limits.session_window = self.session_window.unwrap_or(limits.session_window);
         limits.session_ttl_ms = self.session_ttl_ms.unwrap_or(limits.session_ttl_ms);
         limits

@@ -9,6 +9,7 @@ use std::fmt;
 use bytes::Bytes;
 use steadfast_core::inspect::Inspection;
 use steadfast_core::io::{DiskOp, DiskReply, FileName, Input, Output, Token};
+use steadfast_core::job::{Job, JobResult};
 
 /// A running hash of words and byte strings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,9 @@ impl TraceHash {
             FileName::Wal(seq) => 1 << 60 | seq,
             FileName::RootCredentials => 2 << 60,
             FileName::RootCredentialsTmp => 3 << 60,
+            FileName::Snapshot(index) => 4 << 60 | index,
+            FileName::SnapshotTmp(index) => 5 << 60 | index,
+            FileName::SnapshotPart(index) => 6 << 60 | index,
         });
     }
 
@@ -96,6 +100,12 @@ impl TraceHash {
                 self.token(*token);
                 self.debug(result);
             }
+            Input::Computed { token, result: JobResult::Snapshot(encoded) } => {
+                self.word(12);
+                self.token(*token);
+                self.bytes(&encoded.blocks);
+                self.bytes(&encoded.carry);
+            }
             Input::Computed { token, result } => {
                 self.word(10);
                 self.token(*token);
@@ -138,6 +148,12 @@ impl TraceHash {
             Output::Close { conn } => {
                 self.word(26);
                 self.word(conn.0);
+            }
+            Output::Compute { token, job: Job::Snapshot(job) } => {
+                self.word(31);
+                self.token(*token);
+                self.word(u64::from(job.first));
+                self.word(job.rows.len() as u64);
             }
             Output::Compute { token, job } => {
                 self.word(27);

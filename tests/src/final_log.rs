@@ -11,7 +11,7 @@ use steadfast_core::hard::{HardRecovery, HardRecoveryStep, Phase};
 use steadfast_core::io::{DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, Outbox, Output, Token};
 use steadfast_core::state::effect::Entry;
 use steadfast_core::time::Micros;
-use steadfast_core::types::NodeId;
+use steadfast_core::types::{EntryId, NodeId};
 use steadfast_core::wal::{Identity, Recovery, RecoveryStep, Setup};
 use steadfast_sim::check::log::LogEntry;
 
@@ -39,7 +39,7 @@ pub fn read(data: &Path, node: NodeId, cluster: &str) -> Result<Vec<LogEntry>, S
         log: LogConfig::default(),
         idle_mark: Micros::from_millis(5),
     };
-    let mut recovery = Recovery::new(setup, state.log_segment);
+    let mut recovery = Recovery::new(setup, state.log_segment, EntryId::default());
     recovery.start(&mut out);
     let entries = loop {
         let (token, result) = files.next(&mut out);

@@ -82,7 +82,7 @@ fn peer_frame() {
 
 #[test]
 fn records() {
-    insta::assert_snapshot!("wal_segment", hexdump(&golden("wal-segment-v1.bin")));
+    insta::assert_snapshot!("wal_segment", hexdump(&golden("wal-segment-v2.bin")));
     insta::assert_snapshot!("hard_state", hexdump(&golden("hard-state-v1.bin")));
 }
 

@@ -18,7 +18,7 @@ use crate::config::AccessMode;
 use crate::error::{ErrorCode, Failure};
 use crate::limits::Limits;
 use crate::reply::{Outcome, Value};
-use crate::state::effect::{Effect, StoredReply};
+use crate::state::effect::{Answer, Effect, StoredReply};
 use crate::state::{Dependency, Finished, Forwarded, State, View};
 use crate::time::Millis;
 use crate::types::{Blob, BootNumber, Incarnation, Index, SessionId};
@@ -80,8 +80,8 @@ pub struct Evaluated {
     /// The answer rests on the time: if that lies after the last logged time, the command is logged even
     /// without effects.
     pub time_consulted: bool,
-    /// For an answer that was stored before: the entry that stored it, which is the answer's position.
-    pub stored_at: Option<Index>,
+    /// For an answer that was stored before: the entry that stored it, which is the answer's position, and its time.
+    pub stored_at: Option<(Index, Millis)>,
     /// That entry is not yet committed.
     pub met_pending_retry: bool,
 }
@@ -117,7 +117,7 @@ pub(super) struct Evaluation<'a> {
 /// Why a command is not executed.
 enum Early {
     /// It was before: the index of the entry that stored its answer, and the answer.
-    Stored(Index, Arc<StoredReply>),
+    Stored(Index, Arc<Answer>),
     /// It must not be, and neither a session nor a forwarding node has anything to remember.
     Refused(Failure),
     /// It must not be, and sent on again by the forwarding node it must not be either: the client may have
@@ -238,7 +238,7 @@ impl<'a> Evaluation<'a> {
     }
 
     /// An answer was found under the number of this command.
-    fn known(&self, index: Index, reply: Arc<StoredReply>) -> Result<Early, Failure> {
+    fn known(&self, index: Index, reply: Arc<Answer>) -> Result<Early, Failure> {
         if reply.digest == self.request.digest {
             return Ok(Early::Stored(index, reply));
         }
@@ -321,16 +321,16 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    fn answer_again(self, index: Index, reply: &StoredReply) -> Evaluated {
-        self.finish(reply.outcome.clone(), Some(index))
+    fn answer_again(self, index: Index, answer: &Answer) -> Evaluated {
+        self.finish(answer.outcome.clone(), Some((index, answer.time)))
     }
 
-    fn finish(self, outcome: Outcome, stored_at: Option<Index>) -> Evaluated {
+    fn finish(self, outcome: Outcome, stored_at: Option<(Index, Millis)>) -> Evaluated {
         let committed = self.state.committed();
         let Finished { effects, dependency, time_consulted } = self.view.finish();
-        let met_pending_retry = stored_at.is_some_and(|index| index > committed);
+        let met_pending_retry = stored_at.is_some_and(|(index, _)| index > committed);
         assert!(
-            stored_at.is_none_or(|index| index <= committed || index <= dependency.index()),
+            stored_at.is_none_or(|(index, _)| index <= committed || index <= dependency.index()),
             "an answer from a pending entry depends on that entry"
         );
         Evaluated { outcome, effects, dependency, time_consulted, stored_at, met_pending_retry }

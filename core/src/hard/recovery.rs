@@ -22,8 +22,8 @@ pub struct HardRecovery {
     listed: bool,
     /// Lengths of the two files, if they exist.
     lengths: [Option<u64>; 2],
-    /// The newest log segment there is.
-    log: Option<u64>,
+    /// A log segment or snapshot, if there is one.
+    log: Option<FileName>,
     contents: Vec<Bytes>,
 }
 
@@ -102,7 +102,7 @@ impl HardRecovery {
         for (file, len) in files {
             match file {
                 FileName::Hard(copy) if *copy < 2 => self.lengths[usize::from(*copy)] = Some(*len),
-                FileName::Wal(segment) => self.log = self.log.max(Some(*segment)),
+                FileName::Wal(_) | FileName::Snapshot(_) => self.log = Some(*file),
                 _ => {}
             }
         }
@@ -170,10 +170,9 @@ impl HardRecovery {
             )));
         }
         match (&state.phase, self.log) {
-            (super::Phase::Fresh, Some(segment)) => Err(damaged(format!(
-                "{} exists, but by the hard state no cluster was founded yet",
-                FileName::Wal(segment)
-            ))),
+            (super::Phase::Fresh, Some(file)) => {
+                Err(damaged(format!("{file} exists, but by the hard state no cluster was founded yet")))
+            }
             _ => Ok(()),
         }
     }
@@ -182,12 +181,12 @@ impl HardRecovery {
     /// broken but its first records, torn before any was durable (one, and one more for each failed sync). If it was
     /// used after all, it comes back under another incarnation, as a wiped disk does.
     fn check_unused(&self, slots: &[Slot]) -> Result<(), HaltReason> {
-        if let Some(segment) = self.log {
+        if let Some(file) = self.log {
             let found = match self.lengths {
                 [None, None] => "hard-0 and hard-1 are missing",
                 _ => "neither hard-0 nor hard-1 holds a whole record",
             };
-            return Err(damaged(format!("{found}, but there is a log ({})", FileName::Wal(segment))));
+            return Err(damaged(format!("{found}, but there is a log ({file})")));
         }
         let first = 1..=3;
         let broken = slots.iter().zip(0..).find(|(slot, at)| **slot == Slot::Broken && !first.contains(at));

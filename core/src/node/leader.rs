@@ -16,6 +16,7 @@ use crate::command::info::NodeInfo;
 use crate::error::{ErrorCode, Failure};
 use crate::io::{HaltReason, Outbox, Output};
 use crate::reply::{Receipt, Reply};
+use crate::snapshot::is_point;
 use crate::state::codec::EntryError;
 use crate::state::effect::{Cause, Effect, Entry};
 use crate::time::{Micros, Millis};
@@ -132,15 +133,17 @@ impl Replica {
             let cause = if evaluated.effects.is_empty() { Cause::Clock } else { Cause::Command };
             self.probe_logged(task, &evaluated, out);
             let index = self.append(cause, evaluated.effects);
-            (evaluated.stored_at.unwrap_or(index), index)
+            (evaluated.stored_at.unwrap_or((index, self.state.time())), index)
         } else {
             // Nothing between the commit index, or what it depends on, and the tail concerns this answer. What lies
             // before this term's start may be committed although this node does not know it yet.
             let depends = evaluated.dependency.index().max(start);
-            (evaluated.stored_at.unwrap_or(depends.max(self.state.committed())), depends)
+            // What is committed may wait for a snapshot before it is applied, and was perhaps reported already.
+            let reads = depends.max(self.raft.commit());
+            (evaluated.stored_at.unwrap_or((reads, self.state.time_of(reads))), depends)
         };
         let round = if logs { None } else { Some(self.raft.join_round()) };
-        let receipt = Receipt { position, time: self.time_at(position)? };
+        let receipt = Receipt { position: position.0, time: position.1 };
         let reply = Reply { outcome: evaluated.outcome, receipt: Some(receipt) };
         self.waiting.push(Waiter { asker, reply, depends, round, own_entry });
         Ok(())
@@ -254,8 +257,9 @@ impl Replica {
     /// Applies what is newly committed, on every member alike.
     pub fn apply_committed(&mut self, out: &mut Outbox) -> Stepped {
         let before = self.state.committed();
-        while self.state.committed() < self.raft.commit() {
-            let index = self.state.committed().next();
+        while self.state.committed() < self.raft.commit() && !self.must_wait_for_snapshot() {
+            let (index, weight) = (self.state.committed().next(), self.state.weight());
+            let kept = self.state.kept_bytes();
             let entry = match self.tail.pop_front() {
                 Some((_, entry)) => {
                     self.tail_bytes -= self.body(index).len();
@@ -264,6 +268,12 @@ impl Replica {
                 None => self.decode(index)?,
             };
             self.state.commit(index, &entry);
+            if self.state.kept_bytes() > kept {
+                probe(out, Probe::RowKeptForSnapshot);
+            }
+            if is_point(weight, self.state.weight(), self.config.snapshot.interval_bytes) {
+                self.snapshot_due(index, out);
+            }
         }
         if self.state.committed() > before {
             out.push(Output::Trace(Event::Committed { index: self.state.committed() }));
@@ -331,13 +341,6 @@ impl Replica {
             return Err(HaltReason::Corrupt(text));
         }
         Ok(entry)
-    }
-
-    /// The logged time at an index.
-    fn time_at(&self, index: Index) -> Result<Millis, HaltReason> {
-        Entry::peek_time(self.body(index)).map_err(|error| {
-            HaltReason::Corrupt(format!("entry {index} of the log can't be decoded: {error:?}"))
-        })
     }
 
     /// What this node says about itself.

@@ -183,7 +183,9 @@ impl Connections {
         }
         self.next_job += 1;
         self.jobs.insert(self.next_job, conn);
-        out.push(Output::Compute { token: Token { owner: Owner::Password, seq: self.next_job }, job });
+        let (token, job) =
+            (Token { owner: Owner::Password, seq: self.next_job }, crate::job::Job::Password(job));
+        out.push(Output::Compute { token, job });
         true
     }
 }

@@ -21,6 +21,7 @@ mod peers;
 mod replica;
 mod requests;
 mod root;
+mod snapshots;
 mod startup;
 mod streams;
 #[cfg(test)]
@@ -37,6 +38,7 @@ use crate::founding::FoundingMessage;
 use crate::hard::HardState;
 use crate::inspect::{Inspection, RoleName};
 use crate::io::{HaltReason, Input, Outbox, Output, Owner};
+use crate::job::JobResult;
 use crate::protocol::peer::{self, PeerHeader};
 use crate::reply::Reply;
 use crate::state::State;
@@ -80,6 +82,7 @@ impl Node {
         assert!(ids.contains(&config.id), "a node is one of its cluster's members");
         assert!(ids.len() == config.members.len(), "each member is named once");
         assert!((1..=7).contains(&ids.len()), "a cluster has one to seven members");
+        assert!(config.snapshot.block_bytes.is_multiple_of(512), "a block is made of whole sectors");
         assert!(config.cluster_name.len() <= 64, "a cluster's name has at most 64 bytes");
         let streams = Streams::new(seed);
         let connections = Connections::new(config.clone(), streams.passwords.clone());
@@ -139,10 +142,17 @@ impl Node {
                 Phase::Running(replica) => replica.disk_done(token, result, out)?,
                 Phase::New(_) | Phase::Halted => {}
             },
-            Input::Computed { token, result } => match (token.owner, &mut self.phase) {
-                (Owner::Credentials, Phase::Running(replica)) => replica.root_computed(token, result, out),
-                (Owner::Credentials, _) => {}
-                _ => self.connections.computed(now.mono, token, result, out),
+            Input::Computed { token, result } => match (token.owner, &mut self.phase, result) {
+                (Owner::Snapshot, Phase::Running(replica), JobResult::Snapshot(encoded)) => {
+                    replica.snapshot_encoded(token, encoded, out)?;
+                }
+                (Owner::Credentials, Phase::Running(replica), JobResult::Password(result)) => {
+                    replica.root_computed(token, result, out);
+                }
+                (Owner::Password, _, JobResult::Password(result)) => {
+                    self.connections.computed(now.mono, token, result, out);
+                }
+                _ => {}
             },
             Input::Shutdown => self.connections.stopping = true,
         }
@@ -334,6 +344,7 @@ fn nowhere(role: RoleName) -> Inspection {
         leader: None,
         commit: Index(0),
         last: Index(0),
+        start: Index(0),
         durable: Index(0),
         state_digest: State::default().digest(),
         waiting: 0,

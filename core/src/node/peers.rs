@@ -23,10 +23,12 @@ pub enum Kind {
     Forward,
     /// A [`Quarantine`].
     Quarantine,
+    /// A [`crate::snapshot::transfer::SnapshotMessage`].
+    Snapshot,
 }
 
 impl Kind {
-    const ALL: [Kind; 4] = [Kind::Raft, Kind::Founding, Kind::Forward, Kind::Quarantine];
+    const ALL: [Kind; 5] = [Kind::Raft, Kind::Founding, Kind::Forward, Kind::Quarantine, Kind::Snapshot];
 
     /// The number in the envelope.
     #[must_use]
@@ -36,6 +38,7 @@ impl Kind {
             Self::Founding => 2,
             Self::Forward => 3,
             Self::Quarantine => 4,
+            Self::Snapshot => 5,
         }
     }
 

@@ -15,6 +15,7 @@ use super::inbound::{Arrival, Inbound};
 use super::leader::Relay;
 use super::peers::{Kind, PeerBook};
 use super::root::RootSetup;
+use super::snapshots::Snapshots;
 use super::waiting::{Asker, Waiting};
 use crate::clock::ClusterClock;
 use crate::command::Command;
@@ -27,6 +28,7 @@ use crate::io::{DiskError, DiskReply, HaltReason, Outbox, Output, Owner, Token};
 use crate::protocol::peer::{self, PeerHeader};
 use crate::raft::{Message, Raft, RaftEvent};
 use crate::reply::Reply;
+use crate::snapshot::transfer::SnapshotMessage;
 use crate::state::State;
 use crate::state::effect::{Entry, Founding};
 use crate::time::{Micros, Stamp};
@@ -46,6 +48,7 @@ pub(super) struct Replica {
     pub hard: HardStore,
     pub raft: Raft,
     pub wal: Wal,
+    pub snapshots: Snapshots,
     pub state: State,
     /// The entries of `state`'s pending layer, decoded, from the one after the committed index on, each with the time
     /// since when it waits.
@@ -87,6 +90,7 @@ impl Replica {
         hard: HardStore,
         raft: Raft,
         wal: Wal,
+        snapshots: Snapshots,
         state: State,
         rng: ChaCha8Rng,
     ) -> Self {
@@ -98,6 +102,7 @@ impl Replica {
             hard,
             raft,
             wal,
+            snapshots,
             state,
             tail: VecDeque::new(),
             tail_bytes: 0,
@@ -128,6 +133,7 @@ impl Replica {
         match token.owner {
             Owner::Hard => self.hard.disk_done(token, result)?,
             Owner::Wal => self.wal.disk_done(token, result)?,
+            Owner::Snapshot => return self.snapshot_disk_done(token, result, out),
             Owner::Credentials => self.root_disk_done(token, result, out)?,
             Owner::Recovery | Owner::Password => {
                 unreachable!("a replica recovers nothing and reads no password")
@@ -176,6 +182,16 @@ impl Replica {
                 Ok(message) => self.forwarded(header, message, out),
                 Err(error) => {
                     notice(out, format!("node {} sent no forwarded command: {error}", header.from));
+                    Ok(())
+                }
+            },
+            Some(Kind::Snapshot) => match SnapshotMessage::decode(&body) {
+                Some(message) => {
+                    self.snapshot_message(header, message, out)?;
+                    self.settle(out)
+                }
+                None => {
+                    notice(out, format!("node {} sent no snapshot message", header.from));
                     Ok(())
                 }
             },
@@ -280,6 +296,7 @@ impl Replica {
         self.hold_messages();
         self.wal.pump(self.now.mono, out);
         self.hard.pump(out);
+        self.pump_snapshots(out);
         self.send_held(out);
         Ok(())
     }
@@ -363,7 +380,8 @@ impl Replica {
             term: self.raft.term(),
             vote: self.raft.vote(),
             leader: self.raft.leader(),
-            commit: self.raft.commit(),
+            commit: self.state.committed(),
+            start: self.raft.log().start().index,
             last: self.raft.log().last(),
             durable: self.raft.durable(),
             state_digest: self.state.digest(),

@@ -57,7 +57,7 @@ impl Replica {
         self.rng.fill_bytes(&mut salt);
         let token = self.root_token(Owner::Credentials);
         let job = Job::Hash { password: password.clone(), salt, cost: self.config.password_cost };
-        out.push(Output::Compute { token, job });
+        out.push(Output::Compute { token, job: crate::job::Job::Password(job) });
         self.root.stage = Stage::Hashing { token, password };
     }
 

@@ -10,6 +10,7 @@ use rand_core::Rng;
 
 use super::peers::{Boot, Check, Kind, PeerBook, Quarantine};
 use super::replica::{Replica, Stepped, notice};
+use super::snapshots::Snapshots;
 use super::streams::Streams;
 use crate::config::NodeConfig;
 use crate::founding::{FoundingMessage, FoundingRun, Step};
@@ -17,10 +18,10 @@ use crate::hard::{self, HardRecovered, HardRecovery, HardRecoveryStep, HardState
 use crate::io::{DiskError, DiskReply, HaltReason, Outbox, Output, Owner, Token};
 use crate::protocol::peer::{self, PeerHeader};
 use crate::raft::{Log, LogEntry, Raft, Start};
-use crate::state::State;
+use crate::snapshot::{SnapshotRecovered, SnapshotRecovery};
 use crate::time::{Micros, Stamp};
 use crate::trace::{Event, Probe};
-use crate::types::{BootNumber, Incarnation, NodeId, Term, listed};
+use crate::types::{BootNumber, EntryId, Incarnation, NodeId, Term, listed};
 use crate::wal::{Identity, Recovered, Recovery, RecoveryStep, Setup};
 
 /// A node that is not a member at work yet.
@@ -37,8 +38,15 @@ enum Stage {
     Hard(Box<HardRecovery>),
     /// Waits until the new boot is durable, and then until the cluster is founded.
     Founding(Box<Founding>),
-    /// Reads the log.
-    Log { hard: Box<HardStore>, peers: Box<PeerBook>, recovery: Box<Recovery> },
+    /// Reads the newest snapshot.
+    Snapshot { hard: Box<HardStore>, peers: Box<PeerBook>, recovery: Box<SnapshotRecovery> },
+    /// Reads the log behind it.
+    Log {
+        hard: Box<HardStore>,
+        peers: Box<PeerBook>,
+        snapshot: Box<SnapshotRecovered>,
+        recovery: Box<Recovery>,
+    },
     /// Over: the node has become a replica.
     Over,
 }
@@ -90,9 +98,14 @@ impl Startup {
                 founding.hard.pump(out);
                 self.go_on(now, out)?;
             }
-            (Stage::Log { hard, .. }, Owner::Hard) => {
+            (Stage::Log { hard, .. } | Stage::Snapshot { hard, .. }, Owner::Hard) => {
                 hard.disk_done(token, result)?;
                 hard.pump(out);
+            }
+            (Stage::Snapshot { recovery, .. }, Owner::Snapshot) => {
+                if let Some(recovered) = recovery.disk_done(token, result, out)? {
+                    self.read_log(recovered, out);
+                }
             }
             (Stage::Log { recovery, .. }, Owner::Recovery) => {
                 if let RecoveryStep::Done(recovered) = recovery.disk_done(token, result, out)? {
@@ -239,7 +252,7 @@ impl Startup {
                 hard::Phase::Fresh => {}
                 hard::Phase::Prepared(set) => founding.run.prepared(set),
                 hard::Phase::Founded(_) => {
-                    self.read_log(out);
+                    self.read_snapshot(out);
                     return Ok(());
                 }
             }
@@ -255,15 +268,31 @@ impl Startup {
         self.tick(now, out)
     }
 
-    /// The cluster is founded: read the log.
-    fn read_log(&mut self, out: &mut Outbox) {
+    /// The cluster is founded: read the newest snapshot.
+    fn read_snapshot(&mut self, out: &mut Outbox) {
         let Stage::Founding(founding) = std::mem::replace(&mut self.stage, Stage::Over) else {
-            unreachable!("the log is read after the founding")
+            unreachable!("a snapshot is read after the founding")
         };
         let Founding { hard, mut peers, .. } = *founding;
         let state = hard.get();
         let hard::Phase::Founded(set) = &state.phase else { unreachable!("the founding is durable") };
         peers.founded(set.cluster);
+        let mut recovery = SnapshotRecovery::new(set.cluster, state.hash_seed);
+        recovery.start(out);
+        let (hard, peers) = (Box::new(hard), Box::new(peers));
+        self.stage = Stage::Snapshot { hard, peers, recovery: Box::new(recovery) };
+    }
+
+    /// The state at the newest snapshot is known: read the log behind it.
+    fn read_log(&mut self, snapshot: SnapshotRecovered, out: &mut Outbox) {
+        let Stage::Snapshot { hard, peers, .. } = std::mem::replace(&mut self.stage, Stage::Over) else {
+            unreachable!("the log is read after the snapshot")
+        };
+        for damage in &snapshot.damage {
+            notice(out, damage.clone());
+        }
+        let state = hard.get();
+        let hard::Phase::Founded(set) = &state.phase else { unreachable!("the founding is durable") };
         let setup = Setup {
             identity: Identity { cluster: set.cluster, node: self.config.id, incarnation: state.incarnation },
             boot: state.boot,
@@ -271,10 +300,11 @@ impl Startup {
             log: self.config.log.clone(),
             idle_mark: self.config.timing.idle_mark,
         };
-        let mut recovery = Recovery::new(setup, state.log_segment);
+        let covered = snapshot.meta.map_or_else(EntryId::default, |meta| meta.seal.at);
+        let mut recovery = Recovery::new(setup, state.log_segment, covered);
         recovery.start(out);
-        let (hard, peers, recovery) = (Box::new(hard), Box::new(peers), Box::new(recovery));
-        self.stage = Stage::Log { hard, peers, recovery };
+        let (snapshot, recovery) = (Box::new(snapshot), Box::new(recovery));
+        self.stage = Stage::Log { hard, peers, snapshot, recovery };
     }
 
     /// The log is read and durable: Raft begins.
@@ -284,11 +314,13 @@ impl Startup {
         recovered: Recovered,
         out: &mut Outbox,
     ) -> Result<Replica, HaltReason> {
-        let Stage::Log { hard, peers, .. } = std::mem::replace(&mut self.stage, Stage::Over) else {
+        let Stage::Log { hard, peers, snapshot, .. } = std::mem::replace(&mut self.stage, Stage::Over) else {
             unreachable!("a log is recovered in its stage")
         };
         let Recovered { wal, entries, cut } = recovered;
-        let last = entries.last().map_or_else(Default::default, |(index, _, _)| *index);
+        let SnapshotRecovered { state: replicated, meta, unused, tokens, .. } = *snapshot;
+        let covered = meta.map_or_else(EntryId::default, |meta| meta.seal.at);
+        let last = entries.last().map_or(covered.index, |(index, _, _)| *index);
         let state = hard.get();
         out.push(Output::Trace(Event::Recovered { boot: state.boot, last, cut }));
         if cut > 0 {
@@ -308,13 +340,13 @@ impl Startup {
             doubtful: state.in_doubt,
             term: state.term,
             vote: state.vote,
-            log: Log::recovered(entries),
+            log: Log::recovered(covered, entries),
         };
         let (timing, limits) = (self.config.timing.clone(), self.config.limits.clone());
         let raft = Raft::new(start, timing, limits, self.streams.raft.clone(), now.mono);
-        let replicated = State::new(state.hash_seed);
+        let snapshots = Snapshots::new(tokens, meta, unused);
         let rng = self.streams.root.clone();
-        Ok(Replica::new(self.config.clone(), now, *peers, *hard, raft, wal, replicated, rng))
+        Ok(Replica::new(self.config.clone(), now, *peers, *hard, raft, wal, snapshots, replicated, rng))
     }
 }
 

@@ -14,11 +14,12 @@ use uuid::Uuid;
 use super::peers::Kind;
 use super::replica::Replica;
 use super::{Node, Phase};
-use crate::access::password::{Cost, JobResult};
-use crate::config::{AccessMode, LogConfig, Member, NodeConfig, Timing};
+use crate::access::password::{self, Cost};
+use crate::config::{AccessMode, LogConfig, Member, NodeConfig, SnapshotConfig, Timing};
 use crate::error::ErrorCode;
 use crate::inspect::RoleName;
 use crate::io::{DiskOp, DiskReply, FileName, Input, Outbox, Output};
+use crate::job::JobResult;
 use crate::limits::Limits;
 use crate::protocol::frame::Message;
 use crate::protocol::native::{ClientFrame, Hello, Request, ServerDecoder, ServerFrame};
@@ -50,6 +51,7 @@ fn config(id: u16, members: u16, access: AccessMode) -> NodeConfig {
         limits: Limits::default(),
         timing: Timing::default(),
         log: LogConfig { segment_bytes: 16 << 10, batch_bytes: 8 << 10 },
+        snapshot: SnapshotConfig::default(),
         access,
         password_cost: Cost { memory_kib: 8, passes: 1 },
         root_password: Some("secret".into()),
@@ -113,7 +115,11 @@ impl Cluster {
                     }
                 }
                 Output::Compute { token, job } => {
-                    let result = if self.memory { job.run() } else { JobResult::Failed };
+                    let result = if self.memory {
+                        job.run()
+                    } else {
+                        JobResult::Password(password::JobResult::Failed)
+                    };
                     self.queue.push_back((id, Input::Computed { token, result }));
                 }
                 Output::WakeAt(at) => {

@@ -1,11 +1,13 @@
-//! The log in memory: every entry from the first, and which of them still have to be written to disk.
+//! The log in memory: every entry that no snapshot has replaced, and which of them still have to be written to disk.
 //!
-//! It never touches a disk: the node hands what [`Log::take_unwritten`] yields to the write-ahead log. There are no
-//! snapshots yet, so the log begins at index 1 for ever and `Limits::log_bytes` bounds it.
+//! It never touches a disk: the node hands what [`Log::take_unwritten`] yields to the write-ahead log. Where the log
+//! begins moves with the snapshots ([`Log::compact`], [`Log::reset`]), which is what bounds it.
+
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::types::{Index, Term};
+use crate::types::{EntryId, Index, Term};
 
 /// One entry: its term, and its body as `state::effect::Entry` encodes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,47 +18,64 @@ pub struct LogEntry {
     pub payload: Bytes,
 }
 
-/// The entries from index 1 on.
+/// The entries after the start.
 #[derive(Clone, Debug, Default)]
 pub struct Log {
-    entries: Vec<LogEntry>,
+    /// The entry before the first one here: a snapshot covers it and everything before.
+    start: EntryId,
+    entries: VecDeque<LogEntry>,
     /// Entries from this index on were not yet handed to the disk.
     unwritten: Index,
     bytes: u64,
 }
 
 impl Log {
-    /// A recovered log, all of it on disk.
+    /// A recovered log behind `start`, all of it on disk.
     #[must_use]
-    pub fn recovered(entries: Vec<LogEntry>) -> Self {
-        let unwritten = Index(entries.len() as u64 + 1);
+    pub fn recovered(start: EntryId, entries: Vec<LogEntry>) -> Self {
+        let unwritten = Index(start.index.0 + entries.len() as u64 + 1);
         let bytes = entries.iter().map(|entry| entry.payload.len() as u64).sum();
-        Self { entries, unwritten, bytes }
+        Self { start, entries: entries.into(), unwritten, bytes }
     }
 
-    /// The last index; zero if the log is empty.
+    /// The entry before the first one that is here; all zeros if none ever went.
+    #[must_use]
+    pub fn start(&self) -> EntryId {
+        self.start
+    }
+
+    /// The last index; that of the start if the log is empty.
     #[must_use]
     pub fn last(&self) -> Index {
-        Index(self.entries.len() as u64)
+        Index(self.start.index.0 + self.entries.len() as u64)
     }
 
-    /// The last entry's term; zero if the log is empty.
+    /// The last entry's term; that of the start if the log is empty.
     #[must_use]
     pub fn last_term(&self) -> Term {
-        self.entries.last().map_or(Term(0), |entry| entry.term)
+        self.entries.back().map_or(self.start.term, |entry| entry.term)
     }
 
-    /// The term at an index: zero at zero, none beyond the end.
+    /// The last entry's identity.
+    #[must_use]
+    pub fn end(&self) -> EntryId {
+        EntryId { index: self.last(), term: self.last_term() }
+    }
+
+    /// The term at an index: none before the start and beyond the end.
     #[must_use]
     pub fn term_at(&self, index: Index) -> Option<Term> {
-        if index == Index(0) { Some(Term(0)) } else { self.get(index).map(|entry| entry.term) }
+        if index == self.start.index {
+            Some(self.start.term)
+        } else {
+            self.get(index).map(|entry| entry.term)
+        }
     }
 
     /// The entry at an index.
     #[must_use]
     pub fn get(&self, index: Index) -> Option<&LogEntry> {
-        let at = usize::try_from(index.0.checked_sub(1)?).ok()?;
-        self.entries.get(at)
+        self.entries.get(self.place(index)?)
     }
 
     /// The bytes of all bodies.
@@ -65,30 +84,58 @@ impl Log {
         self.bytes
     }
 
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is no entry behind the start.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Adds an entry at the end and returns its index.
     pub fn append(&mut self, entry: LogEntry) -> Index {
         assert!(entry.term >= self.last_term(), "terms never go down along the log");
         self.bytes += entry.payload.len() as u64;
-        self.entries.push(entry);
-        self.unwritten = self.unwritten.max(Index(1));
+        self.entries.push_back(entry);
+        self.unwritten = self.unwritten.max(self.start.index.next());
         self.last()
     }
 
     /// Cuts everything from this index on.
     pub fn truncate_from(&mut self, index: Index) {
-        assert!(index > Index(0) && index <= self.last(), "only what is there can be cut");
-        let keep = index.prev().0 as usize;
-        self.bytes -= self.entries[keep..].iter().map(|entry| entry.payload.len() as u64).sum::<u64>();
+        assert!(index > self.start.index && index <= self.last(), "only what is there can be cut");
+        let keep = (index.0 - self.start.index.0 - 1) as usize;
+        self.bytes -= size(self.entries.range(keep..));
         self.entries.truncate(keep);
         self.unwritten = self.unwritten.min(index);
     }
 
+    /// Lets go of everything up to this index: a durable snapshot covers it, and the disk has been given it.
+    pub fn compact(&mut self, to: Index) {
+        let Some(term) = self.term_at(to).filter(|_| to > self.start.index) else { return };
+        assert!(to < self.unwritten, "what the disk was not given yet is still needed");
+        let gone = (to.0 - self.start.index.0) as usize;
+        self.bytes -= size(self.entries.range(..gone));
+        self.entries.drain(..gone);
+        self.start = EntryId { index: to, term };
+    }
+
+    /// Lets go of the whole log: it begins anew behind an entry that a durable snapshot covers.
+    pub fn reset(&mut self, start: EntryId) {
+        *self = Self::recovered(start, Vec::new());
+    }
+
     /// Up to `max_entries` entries and about `max_bytes` bytes from an index on; at least one if there is any.
     pub fn slice(&self, from: Index, max_entries: usize, max_bytes: usize) -> Vec<LogEntry> {
-        let start = (from.prev().0 as usize).min(self.entries.len());
+        assert!(from > self.start.index, "what a snapshot replaced can't be sent as entries");
+        let start = self.place(from).unwrap_or(0).min(self.entries.len());
         let mut bytes = 0;
         let mut taken = Vec::new();
-        for entry in self.entries[start..].iter().take(max_entries) {
+        for entry in self.entries.range(start..).take(max_entries) {
             bytes += entry.payload.len();
             if !taken.is_empty() && bytes > max_bytes {
                 break;
@@ -99,11 +146,11 @@ impl Log {
     }
 
     /// The largest index up to `from` whose term is at most `term` (the conflict back-off of the paper's
-    /// section 5.3, by term instead of entry by entry).
+    /// section 5.3, by term instead of entry by entry). Before the start no term is known: there the search ends.
     #[must_use]
     pub fn last_at_most(&self, from: Index, term: Term) -> Index {
         let mut index = from.min(self.last());
-        while index > Index(0) && self.term_at(index).is_some_and(|at| at > term) {
+        while index > self.start.index && self.term_at(index).is_some_and(|at| at > term) {
             index = index.prev();
         }
         index
@@ -111,9 +158,64 @@ impl Log {
 
     /// Entries that the disk has not been given yet, with their indexes. Each is yielded once.
     pub fn take_unwritten(&mut self) -> impl Iterator<Item = (Index, &LogEntry)> {
-        let from = self.unwritten.max(Index(1));
+        let from = self.unwritten.max(self.start.index.next());
         self.unwritten = self.last().next();
-        let start = (from.prev().0 as usize).min(self.entries.len());
-        self.entries[start..].iter().enumerate().map(move |(at, entry)| (Index(from.0 + at as u64), entry))
+        let start = self.place(from).unwrap_or(0).min(self.entries.len());
+        self.entries.range(start..).enumerate().map(move |(at, entry)| (Index(from.0 + at as u64), entry))
+    }
+
+    /// Where an index lies in memory; none up to the start.
+    fn place(&self, index: Index) -> Option<usize> {
+        usize::try_from(index.0.checked_sub(self.start.index.0)?.checked_sub(1)?).ok()
+    }
+}
+
+fn size<'a>(entries: impl Iterator<Item = &'a LogEntry>) -> u64 {
+    entries.map(|entry| entry.payload.len() as u64).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(start: (u64, u64), terms: &[u64]) -> Log {
+        let entry = |term: &u64| LogEntry { term: Term(*term), payload: Bytes::from_static(b"four") };
+        let start = EntryId { index: Index(start.0), term: Term(start.1) };
+        Log::recovered(start, terms.iter().map(entry).collect())
+    }
+
+    #[test]
+    fn a_log_that_begins_behind_a_snapshot_knows_the_term_there_and_nothing_before() {
+        let log = log((10, 2), &[2, 3]);
+        assert_eq!(log.end(), EntryId { index: Index(12), term: Term(3) });
+        let terms = [9, 10, 11, 12, 13].map(|at| log.term_at(Index(at)).map(|term| term.0));
+        assert_eq!(terms, [None, Some(2), Some(2), Some(3), None]);
+    }
+
+    #[test]
+    fn what_a_snapshot_covers_goes_and_the_rest_stays_where_it_was() {
+        let mut log = log((0, 0), &[1, 1, 2, 2]);
+        log.compact(Index(3));
+        assert_eq!((log.start(), log.len(), log.bytes()), (EntryId { index: Index(3), term: Term(2) }, 1, 4));
+        assert_eq!(log.slice(Index(4), 9, 99).len(), 1);
+        log.compact(Index(2));
+        log.compact(Index(9));
+        assert_eq!(
+            log.start().index,
+            Index(3),
+            "an older snapshot, or one of entries that are not here, takes nothing"
+        );
+        log.truncate_from(Index(4));
+        assert!(log.is_empty() && log.end() == log.start() && log.bytes() == 0);
+        assert_eq!(log.append(LogEntry { term: Term(4), payload: Bytes::new() }), Index(4));
+        assert_eq!(log.take_unwritten().map(|(index, _)| index).collect::<Vec<_>>(), [Index(4)]);
+    }
+
+    #[test]
+    fn the_search_for_a_match_ends_at_the_start() {
+        let log = log((10, 5), &[6, 7]);
+        assert_eq!(log.last_at_most(Index(12), Term(6)), Index(11));
+        assert_eq!(log.last_at_most(Index(12), Term(1)), Index(10));
+        assert_eq!(log.last_at_most(Index(7), Term(1)), Index(7));
     }
 }

@@ -22,6 +22,7 @@
 //! | match index | what a follower is known to hold durably and in common with the leader |
 //! | next index | the first entry that the leader will send to a follower next |
 //! | probe, replicate | sending one message at a time to find the match, or many in a row |
+//! | snapshot | the state at an index, in place of the log up to there; a follower that needs older entries is sent it |
 //! | inflight | messages with entries that a follower has not yet answered, bounded |
 //! | round | a numbered question "am I still the leader?" that rides on appends; reads wait for one (ReadIndex, thesis section 6.4) |
 //! | check-quorum | a leader that has not heard from a majority for an election time-out steps down |
@@ -58,7 +59,7 @@ use crate::config::Timing;
 use crate::inspect::RoleName;
 use crate::limits::Limits;
 use crate::time::Micros;
-use crate::types::{Incarnation, Index, NodeId, Term};
+use crate::types::{EntryId, Incarnation, Index, NodeId, Term};
 use progress::Progress;
 use read::Rounds;
 use replication::Answer;
@@ -192,7 +193,7 @@ impl Raft {
         let voter = members.contains(&(id, incarnation));
         // Alone, no promise was made to anybody.
         let doubtful = doubtful && members.len() > 1;
-        let durable = log.last();
+        let (durable, commit) = (log.last(), log.start().index);
         let mut raft = Self {
             id,
             members,
@@ -204,7 +205,7 @@ impl Raft {
             term,
             vote,
             log,
-            commit: Index(0),
+            commit,
             durable,
             role: Role::Follower { leader: None },
             election_at: Micros(0),
@@ -291,6 +292,55 @@ impl Raft {
         assert!(index <= self.log.last(), "a disk holds durably at most what was appended");
         self.durable = index;
         self.advance_commit();
+    }
+
+    /// A durable snapshot covers everything up to this index, which is committed: those entries may go.
+    pub fn compact(&mut self, to: Index) {
+        assert!(to <= self.commit, "only what is committed is in a snapshot");
+        self.log.compact(to);
+    }
+
+    /// A durable snapshot from another node takes the place of the log up to `at`. What follows `at` stays only if
+    /// the log holds that very entry (paper, figure 13, steps 6 and 7). Returns whether it stays.
+    pub fn installed(&mut self, at: EntryId) -> bool {
+        assert!(at.index > self.commit, "a snapshot of what is committed here already is not installed");
+        assert!(!self.is_leader(), "a leader has everything that is committed, and is sent no snapshot");
+        let stays = self.log.term_at(at.index) == Some(at.term);
+        if stays {
+            // The snapshot is durable, and the log need not be.
+            self.durable = self.durable.max(at.index);
+        } else {
+            self.log.reset(at);
+            self.durable = at.index;
+        }
+        self.commit = at.index;
+        stays
+    }
+
+    /// Tells the leader what this node holds, without being asked.
+    pub fn announce(&mut self) {
+        if let Role::Follower { leader: Some(leader) } = self.role {
+            let held = Verdict::Match(self.durable.min(self.commit));
+            self.reply_append(leader, 0, held, Needs::Term);
+        }
+    }
+
+    /// Up to where the log may go without costing a follower that is heard a snapshot; none if this node does not lead.
+    #[must_use]
+    pub fn needed_from(&self, now: Micros) -> Option<Index> {
+        let Role::Leader(leader) = &self.role else { return None };
+        let heard = |peer: &&Progress| now < peer.heard_at.after(self.timing.election);
+        let copies =
+            leader.progress.values().filter(heard).filter(|peer| peer.mode != progress::Mode::Snapshot);
+        copies.map(|peer| peer.matched).min()
+    }
+
+    /// The members that need entries which only a snapshot still has, as far as this node leads and hears them.
+    #[must_use]
+    pub fn wanting_snapshot(&self) -> Vec<NodeId> {
+        let Role::Leader(leader) = &self.role else { return Vec::new() };
+        let wants = leader.progress.iter().filter(|(_, peer)| peer.mode == progress::Mode::Snapshot);
+        wants.map(|(id, _)| *id).collect()
     }
 
     /// The current term and vote are durable: a candidate may count its own vote.

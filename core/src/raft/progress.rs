@@ -13,6 +13,8 @@ pub(super) enum Mode {
     Probe { asked: bool },
     /// The match is known: messages follow each other without waiting, up to the window.
     Replicate,
+    /// It needs entries that only a snapshot still has: it is sent that, and asked whether it is there.
+    Snapshot,
 }
 
 /// One other member, as its leader sees it.
@@ -77,10 +79,25 @@ impl Progress {
         doubts
     }
 
+    /// The leader's log begins behind `start`: a member that needs more is sent a snapshot.
+    pub fn mind_start(&mut self, start: Index) {
+        if self.next <= start {
+            self.mode = Mode::Snapshot;
+            self.inflight.clear();
+        } else if self.mode == Mode::Snapshot {
+            self.mode = Mode::Replicate;
+        }
+    }
+
     /// The member holds everything up to `index`.
     pub fn match_to(&mut self, index: Index) {
         // Answers can overtake each other; what was durable once stays so.
         self.matched = self.matched.max(index);
+        if self.mode == Mode::Snapshot {
+            // It may have got that far without this leader's doing: it is looked at again before anything is sent.
+            self.next = self.next.max(self.matched.next());
+            return;
+        }
         self.next = self.next.max(self.matched.next());
         while self.inflight.front().is_some_and(|last| *last <= index) {
             self.inflight.pop_front();
@@ -93,6 +110,7 @@ impl Progress {
         let stale = match self.mode {
             Mode::Probe { .. } => rejected != self.next.prev(),
             Mode::Replicate => rejected <= self.matched,
+            Mode::Snapshot => true,
         };
         if stale {
             return;
@@ -110,6 +128,7 @@ impl Progress {
         match self.mode {
             Mode::Probe { asked } => !asked,
             Mode::Replicate => self.inflight.len() < limits.inflight_appends,
+            Mode::Snapshot => false,
         }
     }
 
@@ -121,6 +140,7 @@ impl Progress {
                 self.inflight.push_back(last);
                 self.next = last.next();
             }
+            Mode::Snapshot => unreachable!("no entries are sent to a member that needs a snapshot"),
         }
     }
 

@@ -1,10 +1,10 @@
 //! Replication: a leader's appends and heartbeats, a follower's answers, and the commit rule.
 
 use super::message::{Append, Message, Verdict};
-use super::progress::Progress;
+use super::progress::{Mode, Progress};
 use super::{Leadership, Needs, Raft, RaftEvent, Role};
 use crate::time::Micros;
-use crate::types::{Incarnation, Index, NodeId, Term};
+use crate::types::{EntryId, Incarnation, Index, NodeId, Term};
 
 /// An answer to an append, with what the envelope says about its sender.
 pub(super) struct Answer {
@@ -85,6 +85,7 @@ impl Raft {
         let relies = leader.relies_on(to);
         let Some(peer) = leader.progress.get_mut(&to) else { return false };
         let round = leader.rounds.begun;
+        peer.mind_start(self.log.start().index);
         // A heartbeat is only a question, so that it is answered at once, whatever the follower's disk does.
         let entries = if peer.may_send(&self.limits) && !heartbeat {
             self.log.slice(peer.next, self.limits.append_entries, self.limits.append_bytes)
@@ -96,8 +97,16 @@ impl Raft {
         if entries.is_empty() && !heartbeat && peer.asked_round == round {
             return false;
         }
-        let prev_index = peer.next.prev();
-        let prev_term = self.log.term_at(prev_index).expect("a leader's log reaches up to every next index");
+        let prev = match peer.mode {
+            // It is only asked whether it is there: every log has the place before its first entry in common.
+            Mode::Snapshot => EntryId::default(),
+            Mode::Probe { .. } | Mode::Replicate => {
+                let index = peer.next.prev();
+                let term = self.log.term_at(index).expect("a leader's log reaches to every next index");
+                EntryId { index, term }
+            }
+        };
+        let EntryId { index: prev_index, term: prev_term } = prev;
         let last = Index(prev_index.0 + entries.len() as u64);
         let more = !entries.is_empty() && last < self.log.last();
         peer.asked_round = round;
@@ -125,12 +134,15 @@ impl Raft {
         self.become_follower(now, append.term, Some(from));
         self.heard_leader_at = Some(now);
         self.reset_election_timer(now);
-        if self.log.term_at(append.prev_index) != Some(append.prev_term) {
+        // What a snapshot covers is committed, and so it is in every leader's log.
+        let start = self.log.start().index;
+        let fits = append.prev_index < start || self.log.term_at(append.prev_index) == Some(append.prev_term);
+        if !fits {
             let verdict = self.conflict(append.prev_index, append.prev_term);
             self.reply_append(from, append.round, verdict, Needs::Term);
             return;
         }
-        let matched = Index(append.prev_index.0 + append.entries.len() as u64);
+        let matched = Index(append.prev_index.0 + append.entries.len() as u64).max(start);
         let (round, commit, relies) = (append.round, append.commit, append.relies);
         let empty = append.entries.is_empty();
         self.copy(append);
@@ -168,6 +180,7 @@ impl Raft {
         for entry in append.entries {
             index = index.next();
             match self.log.term_at(index) {
+                _ if index <= self.log.start().index => continue,
                 Some(term) if term == entry.term => continue,
                 Some(_) => self.truncate_from(index),
                 None => {}
@@ -210,7 +223,7 @@ impl Raft {
         }
     }
 
-    fn reply_append(&mut self, to: NodeId, round: u64, verdict: Verdict, needs: Needs) {
+    pub(super) fn reply_append(&mut self, to: NodeId, round: u64, verdict: Verdict, needs: Needs) {
         let reply = Message::AppendReply { term: self.term, round, abstains: !self.may_vote(), verdict };
         self.send(to, reply, needs);
     }

@@ -18,12 +18,12 @@ pub(super) trait Rows {
     fn set_key(&mut self, key: &Blob, record: Option<KeyRecord>);
     fn session(&mut self, id: SessionId) -> Option<SessionRecord>;
     fn set_session(&mut self, id: SessionId, record: Option<SessionRecord>);
-    fn keep_reply(&mut self, id: SessionId, seq: u64, reply: &StoredReply);
+    fn keep_reply(&mut self, id: SessionId, seq: u64, time: Millis, reply: &StoredReply);
     /// The answers of a session up to `through` can't be asked for any more: its header guards them.
     fn release_replies(&mut self, id: SessionId, through: u64);
     fn forward(&mut self, origin: Incarnation) -> Option<ForwardHead>;
     fn set_forward(&mut self, origin: Incarnation, head: ForwardHead);
-    fn keep_forwarded(&mut self, origin: Incarnation, boot: BootNumber, seq: u64, reply: &StoredReply);
+    fn keep_forwarded(&mut self, number: (Incarnation, BootNumber, u64), time: Millis, reply: &StoredReply);
     /// The answers for a origin below its header's boot, or up to its header's floor, can't be asked for any more.
     fn release_forwarded(&mut self, origin: Incarnation, head: ForwardHead);
     fn set_user(&mut self, name: &Blob, user: Option<Arc<User>>);
@@ -66,7 +66,7 @@ pub(super) fn apply(rows: &mut impl Rows, place: Place, effect: &Effect) {
             rows.release_replies(*id, u64::MAX);
         }
         Effect::Forwarded { origin, boot, seq, floor, reply } => {
-            forwarded(rows, *origin, *boot, *seq, *floor, reply);
+            forwarded(rows, place, (*origin, *boot, *seq), *floor, reply);
         }
         Effect::UserPut { name, user } => rows.set_user(name, Some(Arc::new(user.clone()))),
         Effect::UserRemoved { name } => rows.set_user(name, None),
@@ -95,19 +95,19 @@ fn step_session(
     let through = record.floor;
     rows.set_session(id, Some(record));
     if seq > through {
-        rows.keep_reply(id, seq, reply);
+        rows.keep_reply(id, seq, place.time, reply);
     }
     rows.release_replies(id, through);
 }
 
 fn forwarded(
     rows: &mut impl Rows,
-    origin: Incarnation,
-    boot: BootNumber,
-    seq: u64,
+    place: Place,
+    number: (Incarnation, BootNumber, u64),
     floor: u64,
     reply: &StoredReply,
 ) {
+    let (origin, boot, seq) = number;
     let head = match rows.forward(origin) {
         Some(head) if head.boot > boot => return,
         Some(head) if head.boot == boot => {
@@ -117,7 +117,7 @@ fn forwarded(
     };
     rows.set_forward(origin, head);
     if seq > head.floor {
-        rows.keep_forwarded(origin, boot, seq, reply);
+        rows.keep_forwarded(number, place.time, reply);
     }
     rows.release_forwarded(origin, head);
 }

@@ -227,7 +227,7 @@ fn decode_cause(cause: u8) -> Result<Cause, EntryError> {
 }
 
 /// Kind, length of the body, body.
-fn frame(out: &mut Vec<u8>, kind: u8, body: &impl Serialize) {
+pub(super) fn frame(out: &mut Vec<u8>, kind: u8, body: &impl Serialize) {
     let len = postcard::experimental::serialized_size(body).expect("an effect has a size");
     out.push(kind);
     write(out, &len);
@@ -271,18 +271,18 @@ fn take_effect(bytes: &[u8]) -> Result<(Effect, &[u8]), EntryError> {
 }
 
 /// The whole body, or nothing.
-fn parse<'b, T: Deserialize<'b>>(kind: u8, body: &'b [u8]) -> Result<T, EntryError> {
+pub(super) fn parse<'b, T: Deserialize<'b>>(kind: u8, body: &'b [u8]) -> Result<T, EntryError> {
     match postcard::take_from_bytes(body) {
         Ok((value, [])) => Ok(value),
         Ok(_) | Err(_) => Err(EntryError::MalformedEffect { kind }),
     }
 }
 
-fn take_byte(bytes: &[u8]) -> Result<(u8, &[u8]), EntryError> {
+pub(super) fn take_byte(bytes: &[u8]) -> Result<(u8, &[u8]), EntryError> {
     let (byte, rest) = bytes.split_first().ok_or(EntryError::Truncated)?;
     Ok((*byte, rest))
 }
 
-fn take_number(bytes: &[u8]) -> Result<(u64, &[u8]), EntryError> {
+pub(super) fn take_number(bytes: &[u8]) -> Result<(u64, &[u8]), EntryError> {
     postcard::take_from_bytes(bytes).map_err(|_| EntryError::Truncated)
 }

@@ -14,6 +14,7 @@ pub(super) fn digest(base: &Base) -> u64 {
     let mut walk = Walk(SipHasher13::new());
     walk.number(base.committed.0);
     walk.number(base.time.0);
+    walk.number(base.weight);
     walk.number(u64::from(base.level));
     walk.record(&base.founding);
 
@@ -38,8 +39,8 @@ pub(super) fn digest(base: &Base) -> u64 {
         walk.number(*seq);
         walk.stored(stored);
     }
-    walk.number(base.forwards.len() as u64);
-    for (origin, head) in &base.forwards {
+    walk.number(base.forwards().len() as u64);
+    for (origin, head) in base.forwards() {
         walk.number(origin.0);
         walk.number(head.boot.0);
         walk.number(head.floor);
@@ -52,8 +53,8 @@ pub(super) fn digest(base: &Base) -> u64 {
         walk.number(*seq);
         walk.stored(stored);
     }
-    walk.number(base.users.len() as u64);
-    for (name, user) in &base.users {
+    walk.number(base.users().len() as u64);
+    for (name, user) in base.users() {
         walk.bytes(name);
         walk.record(user.as_ref());
     }

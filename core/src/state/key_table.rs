@@ -66,6 +66,30 @@ impl KeyTable {
         None
     }
 
+    /// Adds a key that comes after all there are: what a snapshot is read with.
+    pub(super) fn push_last(&mut self, key: Blob, record: KeyRecord) {
+        let hash = self.hasher.hash(&key);
+        let slot = self.slab.insert(key, record);
+        let Self { shards, slab, hasher, .. } = self;
+        shards[shard(hash)].insert_unique(hash, slot, |&other| hasher.hash(slab.key(other)));
+        self.order.push_last(slot, &self.slab);
+        self.len += 1;
+    }
+
+    /// The greatest key.
+    pub(super) fn last(&self) -> Option<&Blob> {
+        self.order.last().map(|slot| self.slab.key(slot))
+    }
+
+    /// Makes room for so many keys at once.
+    pub(super) fn reserve(&mut self, keys: usize) {
+        let Self { shards, slab, hasher, .. } = self;
+        for table in shards {
+            // Hashes spread evenly, but not exactly.
+            table.reserve(keys / SHARDS + keys / SHARDS / 16, |&slot| hasher.hash(slab.key(slot)));
+        }
+    }
+
     /// Removes a key, and hands out its record.
     pub(super) fn remove(&mut self, key: &[u8]) -> Option<KeyRecord> {
         let hash = self.hasher.hash(key);

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use super::apply::Rows;
 use super::base::Base;
-use super::effect::{Founding, StoredReply};
+use super::effect::{Answer, Founding, StoredReply};
 use super::overlay::Overlay;
 use super::tail::{Tail, session_due};
 use super::{ForwardHead, KeyRecord, SessionRecord};
 use crate::access::user::User;
+use crate::time::Millis;
 use crate::types::{Blob, BootNumber, Incarnation, Index, SessionId};
 
 /// Writes the entry at `index` into pending, over the base.
@@ -68,8 +69,8 @@ impl Rows for Append<'_> {
         self.pending.sessions.set(id, self.index, record);
     }
 
-    fn keep_reply(&mut self, id: SessionId, seq: u64, reply: &StoredReply) {
-        self.pending.replies.set((id, seq), self.index, Some(Arc::new(reply.clone())));
+    fn keep_reply(&mut self, id: SessionId, seq: u64, time: Millis, reply: &StoredReply) {
+        self.pending.replies.set((id, seq), self.index, Some(answer(time, reply)));
     }
 
     fn release_replies(&mut self, id: SessionId, through: u64) {
@@ -79,7 +80,7 @@ impl Rows for Append<'_> {
     fn forward(&mut self, origin: Incarnation) -> Option<ForwardHead> {
         match self.pending.forwards.get(&origin) {
             Some(row) => row.value,
-            None => self.base.forwards.get(&origin).copied(),
+            None => self.base.forwards().get(&origin).copied(),
         }
     }
 
@@ -87,8 +88,8 @@ impl Rows for Append<'_> {
         self.pending.forwards.set(origin, self.index, Some(head));
     }
 
-    fn keep_forwarded(&mut self, origin: Incarnation, boot: BootNumber, seq: u64, reply: &StoredReply) {
-        self.pending.forwarded.set((origin, boot, seq), self.index, Some(Arc::new(reply.clone())));
+    fn keep_forwarded(&mut self, number: (Incarnation, BootNumber, u64), time: Millis, reply: &StoredReply) {
+        self.pending.forwarded.set(number, self.index, Some(answer(time, reply)));
     }
 
     fn release_forwarded(&mut self, _: Incarnation, _: ForwardHead) {
@@ -127,10 +128,7 @@ impl Rows for Fold<'_> {
     fn set_key(&mut self, key: &Blob, record: Option<KeyRecord>) {
         self.pending.keys.settle(key, self.index);
         let new = record.as_ref().and_then(|record| record.deadline);
-        let old = match record {
-            Some(record) => self.base.keys.put(key, record),
-            None => self.base.keys.remove(key),
-        };
+        let old = self.base.set_key(key, record);
         if let Some(tail) = &mut self.tail {
             tail.key_changed(key, old.and_then(|old| old.deadline), new);
         }
@@ -149,9 +147,10 @@ impl Rows for Fold<'_> {
         }
     }
 
-    fn keep_reply(&mut self, id: SessionId, seq: u64, reply: &StoredReply) {
+    fn keep_reply(&mut self, id: SessionId, seq: u64, time: Millis, reply: &StoredReply) {
         let row = self.pending.replies.settle(&(id, seq), self.index);
-        self.base.keep_reply(id, seq, (self.index, shared(row.and_then(|row| row.value), reply)));
+        let kept = row.and_then(|row| row.value).unwrap_or_else(|| answer(time, reply));
+        self.base.keep_reply(id, seq, (self.index, kept));
     }
 
     fn release_replies(&mut self, id: SessionId, through: u64) {
@@ -159,18 +158,19 @@ impl Rows for Fold<'_> {
     }
 
     fn forward(&mut self, origin: Incarnation) -> Option<ForwardHead> {
-        self.base.forwards.get(&origin).copied()
+        self.base.forwards().get(&origin).copied()
     }
 
     fn set_forward(&mut self, origin: Incarnation, head: ForwardHead) {
         self.pending.forwards.settle(&origin, self.index);
-        self.base.forwards.insert(origin, head);
+        self.base.set_forward(origin, head);
     }
 
-    fn keep_forwarded(&mut self, origin: Incarnation, boot: BootNumber, seq: u64, reply: &StoredReply) {
-        let row = self.pending.forwarded.settle(&(origin, boot, seq), self.index);
-        let stored = (self.index, shared(row.and_then(|row| row.value), reply));
-        self.base.keep_forwarded(origin, boot, seq, stored);
+    fn keep_forwarded(&mut self, number: (Incarnation, BootNumber, u64), time: Millis, reply: &StoredReply) {
+        let row = self.pending.forwarded.settle(&number, self.index);
+        // The answer that pending holds already is the same, for it came from the same effect.
+        let kept = row.and_then(|row| row.value).unwrap_or_else(|| answer(time, reply));
+        self.base.keep_forwarded(number, (self.index, kept));
     }
 
     fn release_forwarded(&mut self, origin: Incarnation, head: ForwardHead) {
@@ -179,10 +179,7 @@ impl Rows for Fold<'_> {
 
     fn set_user(&mut self, name: &Blob, user: Option<Arc<User>>) {
         self.pending.users.settle(name, self.index);
-        match user {
-            Some(user) => self.base.users.insert(name.clone(), user),
-            None => self.base.users.remove(name.as_slice()),
-        };
+        self.base.set_user(name, user);
     }
 
     fn set_level(&mut self, level: u32) {
@@ -196,7 +193,6 @@ impl Rows for Fold<'_> {
     }
 }
 
-/// The answer that pending holds already; it is the same, for it came from the same effect.
-fn shared(held: Option<Arc<StoredReply>>, reply: &StoredReply) -> Arc<StoredReply> {
-    held.unwrap_or_else(|| Arc::new(reply.clone()))
+fn answer(time: Millis, reply: &StoredReply) -> Arc<Answer> {
+    Arc::new(Answer { time, reply: reply.clone() })
 }

@@ -17,14 +17,18 @@
 //! | `base.rs`, `key_table.rs`, `slab.rs`, `order.rs` | the committed state |
 //! | `overlay.rs`, `layered.rs`, `tail.rs` | pending, and the two writers: append and fold |
 //! | `tracked.rs`, `view.rs`, `draft.rs` | reading with dependencies, and the draft |
+//! | `capture.rs`, `row.rs`, `restore.rs` | a snapshot in the making, its rows, and a state read from them |
 //! | `digest.rs` | one number for the committed state |
 
 pub mod codec;
 pub mod effect;
+pub mod restore;
+pub mod row;
 pub mod view;
 
 mod apply;
 mod base;
+mod capture;
 mod digest;
 mod draft;
 mod key_table;
@@ -40,19 +44,23 @@ mod tracked;
 use std::collections::VecDeque;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::access::user::User;
 use crate::time::Millis;
 use crate::types::{Blob, BootNumber, Index};
 use apply::{Place, apply};
 use base::Base;
+use capture::{Budget, Capture};
 use effect::{Deadline, Effect, Entry, Founding};
 use layered::{Append, Fold};
 use overlay::Overlay;
+use row::{Head, Row};
 use tail::Tail;
 pub use view::{Dependency, Finished, Forwarded, View};
 
 /// A key's record.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRecord {
     /// The value.
     pub value: Blob,
@@ -63,7 +71,7 @@ pub struct KeyRecord {
 }
 
 /// A session's header. The answers that it keeps are rows of their own.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionRecord {
     /// Whose.
     pub user: Blob,
@@ -78,8 +86,8 @@ pub struct SessionRecord {
 }
 
 /// What is known about the commands that a node forwarded, but for their answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct ForwardHead {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForwardHead {
     /// The node's newest boot that forwarded anything.
     boot: BootNumber,
     /// The node holds the answers up to here.
@@ -154,8 +162,51 @@ impl State {
         }
         base.committed = index;
         base.time = entry.time;
+        base.weight += entry.weight();
         let settled = !pending.times.is_empty() || pending.rows.len() == 0;
         assert!(settled, "once every entry is committed, no row is pending");
+    }
+
+    /// Begins a snapshot of the committed state, in place of any other that is in the making.
+    pub fn capture(&mut self) -> &Head {
+        let capture = Capture::new(&self.base);
+        &self.base.capture.insert(Box::new(capture)).head
+    }
+
+    /// The index of the snapshot in the making.
+    #[must_use]
+    pub fn capturing(&self) -> Option<Index> {
+        self.base.capture.as_ref().map(|capture| capture.head.committed)
+    }
+
+    /// The next rows of the snapshot in the making, at most so many, and about so many bytes of them; and whether
+    /// these were the last. It then is no longer in the making.
+    ///
+    /// # Panics
+    /// If none is.
+    pub fn capture_slice(&mut self, rows: usize, bytes: usize) -> (Vec<Row>, bool) {
+        let mut capture = self.base.capture.take().expect("a slice is taken of a snapshot in the making");
+        let (rows, done) = capture.slice(&self.base, Budget { rows, bytes });
+        self.base.capture = Some(capture).filter(|_| !done);
+        (rows, done)
+    }
+
+    /// Gives the snapshot in the making up.
+    pub fn drop_capture(&mut self) {
+        self.base.capture = None;
+    }
+
+    /// Bytes of rows that are kept for the snapshot in the making, because they changed ahead of it.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        self.base.capture.as_ref().map_or(0, |capture| capture.kept_bytes())
+    }
+
+    /// How much was ever logged up to the committed index: bytes of what effects carry, and for each entry what its
+    /// replay costs, in bytes that cost as much. The same on every node.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        self.base.weight
     }
 
     /// Forgets everything that is appended and not committed: the term is lost, and what becomes of these
@@ -192,6 +243,22 @@ impl State {
     #[must_use]
     pub fn time(&self) -> Millis {
         self.tail.time
+    }
+
+    /// The logged time at an index from the committed one on.
+    ///
+    /// # Panics
+    /// For an index before that, or beyond the tail: of those it knows nothing.
+    #[must_use]
+    pub fn time_of(&self, index: Index) -> Millis {
+        let ahead = index
+            .0
+            .checked_sub(self.base.committed.0)
+            .expect("the time is asked of what is committed or later");
+        match ahead.checked_sub(1) {
+            None => self.base.time,
+            Some(ahead) => self.pending.times[ahead as usize],
+        }
     }
 
     /// The committed feature level.
@@ -248,13 +315,13 @@ impl State {
     /// How many users are committed.
     #[must_use]
     pub fn user_count(&self) -> usize {
-        self.base.users.len()
+        self.base.users().len()
     }
 
     /// A committed user.
     #[must_use]
     pub fn committed_user(&self, name: &[u8]) -> Option<&User> {
-        self.base.users.get(name).map(|user| &**user)
+        self.base.users().get(name).map(|user| &**user)
     }
 
     /// The committed keys, in order.

@@ -50,6 +50,24 @@ impl OrderIndex {
         }
     }
 
+    /// Adds a slot whose key comes after all that are in here.
+    pub(super) fn push_last(&mut self, slot: u32, slab: &Slab) {
+        match self.chunks.last_entry() {
+            Some(mut last) if last.get().len() < CHUNK => last.get_mut().push(slot),
+            last => {
+                let low = last.map_or_else(Blob::default, |_| slab.key(slot).clone());
+                let mut chunk = Vec::with_capacity(CHUNK);
+                chunk.push(slot);
+                self.chunks.insert(low, chunk);
+            }
+        }
+    }
+
+    /// The slot of the greatest key.
+    pub(super) fn last(&self) -> Option<u32> {
+        self.chunks.last_key_value().and_then(|(_, chunk)| chunk.last().copied())
+    }
+
     /// Takes a slot out, while the slab still holds it.
     ///
     /// # Panics

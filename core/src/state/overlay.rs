@@ -9,7 +9,7 @@ use std::collections::btree_map::Entry;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::effect::{Founding, StoredReply};
+use super::effect::{Answer, Founding};
 use super::{ForwardHead, KeyRecord, SessionRecord};
 use crate::access::user::User;
 use crate::types::{Blob, BootNumber, Incarnation, Index, SessionId};
@@ -112,10 +112,10 @@ pub(super) struct Overlay {
     pub(super) keys: Layer<Blob, KeyRecord>,
     pub(super) sessions: Layer<SessionId, SessionRecord>,
     /// By session and sequence. Never a tombstone: the session's header says from where on they count.
-    pub(super) replies: Layer<(SessionId, u64), Arc<StoredReply>>,
+    pub(super) replies: Layer<(SessionId, u64), Arc<Answer>>,
     pub(super) forwards: Layer<Incarnation, ForwardHead>,
     /// By origin, boot and number. Never a tombstone, as above.
-    pub(super) forwarded: Layer<(Incarnation, BootNumber, u64), Arc<StoredReply>>,
+    pub(super) forwarded: Layer<(Incarnation, BootNumber, u64), Arc<Answer>>,
     pub(super) users: Layer<Blob, Arc<User>>,
     pub(super) level: Cell<u32>,
     pub(super) founding: Cell<Founding>,

@@ -23,6 +23,16 @@ pub(super) struct Tail {
 }
 
 impl Tail {
+    /// Of a state that was read from a snapshot: its index stands for all that opened or ended a session before.
+    pub(super) fn new(
+        time: Millis,
+        sessions_counted_at: Index,
+        due_keys: BTreeSet<(Millis, Blob)>,
+        due_sessions: BTreeSet<(Millis, SessionId)>,
+    ) -> Self {
+        Self { time, sessions_counted_at, due_keys, due_sessions }
+    }
+
     /// Whether any key has a deadline.
     pub(super) fn has_due_keys(&self) -> bool {
         !self.due_keys.is_empty()

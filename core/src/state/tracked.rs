@@ -9,7 +9,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::base::Stored;
-use super::effect::StoredReply;
+use super::effect::Answer;
 use super::overlay::{Layer, Row};
 use super::{ForwardHead, KeyRecord, SessionRecord, State};
 use crate::access::user::User;
@@ -100,7 +100,7 @@ impl<'a> Tracked<'a> {
     pub(super) fn forward(&mut self, origin: Incarnation) -> Option<ForwardHead> {
         match self.row(&self.state.pending.rows.forwards, &origin) {
             Some(row) => row.value,
-            None => self.state.base.forwards.get(&origin).copied(),
+            None => self.state.base.forwards().get(&origin).copied(),
         }
     }
 
@@ -115,12 +115,12 @@ impl<'a> Tracked<'a> {
     pub(super) fn user(&mut self, name: &[u8]) -> Option<&'a Arc<User>> {
         match self.row(&self.state.pending.rows.users, name) {
             Some(row) => row.value.as_ref(),
-            None => self.state.base.users.get(name),
+            None => self.state.base.users().get(name),
         }
     }
 
     pub(super) fn users(&mut self) -> BTreeMap<Blob, Arc<User>> {
-        let mut users = self.state.base.users.clone();
+        let mut users = self.state.base.users().clone();
         for (name, row) in self.state.pending.rows.users.iter() {
             self.note(row.index);
             match &row.value {
@@ -194,6 +194,6 @@ fn boxed<'a, T: 'a>(rows: impl Iterator<Item = (&'a Blob, T)> + 'a, prefix: &[u8
     (Box::new(rows) as Box<dyn Iterator<Item = (&'a Blob, T)> + 'a>).peekable()
 }
 
-fn stored(row: &Row<Arc<StoredReply>>) -> Option<Stored> {
+fn stored(row: &Row<Arc<Answer>>) -> Option<Stored> {
     row.value.as_ref().map(|reply| (row.index, Arc::clone(reply)))
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::apply::{Place, Rows, apply};
 use super::draft::Draft;
-use super::effect::{Deadline, DeleteCause, Effect, Founding, StoredReply};
+use super::effect::{Answer, Deadline, DeleteCause, Effect, Founding, StoredReply};
 use super::tail::session_due;
 use super::tracked::Tracked;
 use super::{ForwardHead, KeyRecord, SessionRecord, State};
@@ -67,7 +67,7 @@ pub enum Forwarded {
         /// The entry that stored the answer.
         index: Index,
         /// The answer.
-        reply: Arc<StoredReply>,
+        reply: Arc<Answer>,
     },
     /// It was not executed.
     New,
@@ -160,7 +160,7 @@ impl<'a> View<'a> {
     }
 
     /// The answer that a session keeps for a sequence, with the index of the entry that stored it.
-    pub fn session_reply(&mut self, id: SessionId, seq: u64) -> Option<(Index, Arc<StoredReply>)> {
+    pub fn session_reply(&mut self, id: SessionId, seq: u64) -> Option<(Index, Arc<Answer>)> {
         let record = self.session(id)?;
         if seq <= record.floor {
             return None;
@@ -340,9 +340,13 @@ impl Rows for View<'_> {
         self.draft.rows_mut().sessions.set(id, index, record);
     }
 
-    fn keep_reply(&mut self, id: SessionId, seq: u64, reply: &StoredReply) {
+    fn keep_reply(&mut self, id: SessionId, seq: u64, time: Millis, reply: &StoredReply) {
         let index = self.below.next_index();
-        self.draft.rows_mut().replies.set((id, seq), index, Some(Arc::new(reply.clone())));
+        self.draft.rows_mut().replies.set(
+            (id, seq),
+            index,
+            Some(Arc::new(Answer { time, reply: reply.clone() })),
+        );
     }
 
     fn release_replies(&mut self, id: SessionId, through: u64) {
@@ -358,9 +362,13 @@ impl Rows for View<'_> {
         self.draft.rows_mut().forwards.set(origin, index, Some(head));
     }
 
-    fn keep_forwarded(&mut self, origin: Incarnation, boot: BootNumber, seq: u64, reply: &StoredReply) {
+    fn keep_forwarded(&mut self, number: (Incarnation, BootNumber, u64), time: Millis, reply: &StoredReply) {
         let index = self.below.next_index();
-        self.draft.rows_mut().forwarded.set((origin, boot, seq), index, Some(Arc::new(reply.clone())));
+        self.draft.rows_mut().forwarded.set(
+            number,
+            index,
+            Some(Arc::new(Answer { time, reply: reply.clone() })),
+        );
     }
 
     fn release_forwarded(&mut self, _: Incarnation, _: ForwardHead) {

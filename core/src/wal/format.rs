@@ -10,7 +10,7 @@ use std::fmt;
 
 use crc32fast::Hasher;
 
-use crate::types::{BootNumber, ClusterId, Incarnation, Index, NodeId, Term};
+use crate::types::{BootNumber, ClusterId, EntryId, Incarnation, Index, NodeId, Term};
 
 /// The unit of what a disk writes, in bytes. Every batch begins at a sector, so that a torn write can
 /// never hurt a sector that holds acknowledged bytes.
@@ -23,7 +23,7 @@ pub const HEADER_BYTES: u64 = SECTOR;
 pub const RECORD_HEADER: usize = 17;
 
 /// Length of a mark record, in bytes.
-pub const MARK_BYTES: usize = RECORD_HEADER + 36;
+pub const MARK_BYTES: usize = RECORD_HEADER + 52;
 
 /// Length of an entry record without its payload, in bytes.
 pub const ENTRY_BYTES: usize = RECORD_HEADER + 16;
@@ -32,7 +32,7 @@ pub const ENTRY_BYTES: usize = RECORD_HEADER + 16;
 pub const MAX_PAYLOAD: usize = 64 << 20;
 
 /// The version of the format that this build reads and writes.
-pub const FORMAT_VERSION: u16 = 1;
+pub const FORMAT_VERSION: u16 = 2;
 
 const MAGIC: &[u8; 8] = b"SFWALSEG";
 const KIND_ENTRY: u8 = 1;
@@ -77,16 +77,32 @@ pub struct Position {
     pub offset: u64,
 }
 
-/// Where a segment continues the log: everything before this place is part of it, whatever lies behind it
-/// in that older segment is not.
+/// A place at which the log goes on. In a segment's header: everything before this place is part of the log,
+/// whatever lies behind it in that older segment is not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Link {
-    /// The end of the log before, at a sector boundary.
+    /// The end of the log before, at a sector boundary; segment 0 if the log begins here.
     pub position: Position,
     /// The checksum of the last record before it; 0 if there is none.
     pub crc: u32,
     /// The index that follows the last entry before it.
     pub next: Index,
+    /// The term of the last entry before it; 0 if there is none.
+    pub term: Term,
+}
+
+impl Link {
+    /// Where a log begins that is to follow an entry which a snapshot covers.
+    #[must_use]
+    pub fn after(covered: EntryId) -> Self {
+        Self { next: covered.index.next(), term: covered.term, ..Self::default() }
+    }
+
+    /// The last entry before this place.
+    #[must_use]
+    pub fn last(&self) -> EntryId {
+        EntryId { index: self.next.prev(), term: self.term }
+    }
 }
 
 /// A segment's first sector.
@@ -148,6 +164,7 @@ impl SegmentHeader {
         put(&self.link.crc.to_le_bytes());
         put(&[0; 4]);
         put(&self.link.next.0.to_le_bytes());
+        put(&self.link.term.0.to_le_bytes());
         let crc = header_crc(&sector);
         sector[12..16].copy_from_slice(&crc.to_le_bytes());
         sector
@@ -185,6 +202,7 @@ impl SegmentHeader {
                 position: Position { segment: u64_at(sector, 80), offset: u64_at(sector, 88) },
                 crc: u32_at(sector, 96),
                 next: Index(u64_at(sector, 104)),
+                term: Term(u64_at(sector, 112)),
             },
         })
     }
@@ -202,8 +220,8 @@ fn header_crc(sector: &[u8; SECTOR as usize]) -> u32 {
 /// The first record of every batch: how far the log was durable when the batch was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// Everything before this place was synced.
-    pub synced: Position,
+    /// Everything before this place was synced. Its checksum is the one of the record before the mark.
+    pub synced: Link,
     /// The boot that wrote the batch.
     pub boot: BootNumber,
     /// That boot's nonce.
@@ -353,10 +371,15 @@ pub(super) fn verify(seed: u32, offset: u64, bytes: &[u8]) -> Result<Record<'_>,
             payload: &content[16..],
         },
         KIND_MARK if record.len() == MARK_BYTES => Body::Mark(Mark {
-            synced: Position { segment: u64_at(content, 0), offset: u64_at(content, 8) },
-            boot: BootNumber(u64_at(content, 16)),
-            nonce: u64_at(content, 24),
-            batch: u32_at(content, 32),
+            synced: Link {
+                position: Position { segment: u64_at(content, 0), offset: u64_at(content, 8) },
+                crc: u32_at(record, 8),
+                next: Index(u64_at(content, 16)),
+                term: Term(u64_at(content, 24)),
+            },
+            boot: BootNumber(u64_at(content, 32)),
+            nonce: u64_at(content, 40),
+            batch: u32_at(content, 48),
         }),
         KIND_ENTRY | KIND_MARK => return Err(Flaw::Misplaced),
         _ => return Err(Flaw::Kind(kind)),
@@ -406,12 +429,14 @@ impl BatchBuilder {
 
     /// Adds the batch's mark, which must come first.
     pub(super) fn mark(&mut self, mark: &Mark) {
+        assert_eq!(mark.synced.crc, self.crc, "a mark speaks of the record before it");
         let mut body = [0; MARK_BYTES - RECORD_HEADER];
-        body[..8].copy_from_slice(&mark.synced.segment.to_le_bytes());
-        body[8..16].copy_from_slice(&mark.synced.offset.to_le_bytes());
-        body[16..24].copy_from_slice(&mark.boot.0.to_le_bytes());
-        body[24..32].copy_from_slice(&mark.nonce.to_le_bytes());
-        body[32..].copy_from_slice(&mark.batch.to_le_bytes());
+        let Link { position, crc: _, next, term } = mark.synced;
+        let numbers = [position.segment, position.offset, next.0, term.0, mark.boot.0, mark.nonce];
+        for (number, at) in numbers.iter().zip((0..).step_by(8)) {
+            body[at..at + 8].copy_from_slice(&number.to_le_bytes());
+        }
+        body[48..].copy_from_slice(&mark.batch.to_le_bytes());
         self.record(KIND_MARK, &body, &[]);
     }
 

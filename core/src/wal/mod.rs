@@ -15,6 +15,10 @@
 //! copies that tail into a new segment, and makes the copy part of the log by writing the new segment's header
 //! last. A segment belongs to one boot, and no stale byte can ever stand behind a batch.
 //!
+//! *Where it begins.* A snapshot takes the place of the log up to its index. Segments that hold nothing beyond are
+//! blanked and used again, or removed, in any order: a start follows the links back only as far as the snapshot
+//! does not reach. A log that a snapshot from another node supersedes begins anew in a fresh segment.
+//!
 //! *Vouching.* A segment that was cut to nothing looks like one whose preparation had not ended. The hard state
 //! therefore says up to which segment preparation *had* ended, and no batch is written into a segment before
 //! that is durable ([`crate::hard::HardStore::vouch`]).
@@ -23,6 +27,7 @@ mod format;
 mod prepare;
 mod rebuild;
 mod recovery;
+mod replay;
 mod survey;
 #[cfg(test)]
 mod tests;

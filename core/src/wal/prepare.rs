@@ -1,5 +1,9 @@
 //! Makes a segment file ready for use: created, filled with zeros, synced, and its name synced.
 //!
+//! A segment that nothing needs any more can be made the next one: its header is blanked, and only then does it get
+//! its new name. Its old records stay behind the new ones; none of them is believed, since its checksum covers the
+//! segment's number.
+//!
 //! A sync of bytes that lie inside a zero-filled file has no metadata to write, which about halves its time;
 //! `fallocate` alone does not do that. Nothing is logged into a segment before this is complete.
 
@@ -31,13 +35,35 @@ pub(super) struct Preparation {
     synced: u64,
     created: bool,
     named: bool,
+    /// The old segment that becomes this one, and how far it is.
+    again: Option<(u64, Blank)>,
+}
+
+/// How far an old segment's header is blanked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blank {
+    Not,
+    Written,
+    Durable,
 }
 
 impl Preparation {
     /// Of a file that does not exist, or whose content does not matter.
     pub(super) fn new(segment: u64, bytes: u64) -> Self {
         assert!(bytes.is_multiple_of(SECTOR), "a segment is made of whole sectors");
-        Self { segment, bytes, filled: 0, synced: 0, created: false, named: false }
+        Self { segment, bytes, filled: 0, synced: 0, created: false, named: false, again: None }
+    }
+
+    /// Of an old segment of the same size, whose records nothing needs any more.
+    pub(super) fn again(old: u64, segment: u64, bytes: u64) -> Self {
+        assert!(old < segment, "a segment's number is never used twice");
+        Self {
+            filled: bytes,
+            synced: bytes,
+            created: true,
+            again: Some((old, Blank::Not)),
+            ..Self::new(segment, bytes)
+        }
     }
 
     /// Which.
@@ -65,7 +91,17 @@ impl Preparation {
     pub(super) fn next_op(&self) -> Option<(&'static str, DiskOp)> {
         let file = FileName::Wal(self.segment);
         let unsynced = self.filled - self.synced;
-        if !self.created {
+        if let Some((old, blank)) = self.again {
+            let old = FileName::Wal(old);
+            let data = Bytes::from_static(&ZEROS[..HEADER_BYTES as usize]);
+            Some(match blank {
+                Blank::Not => {
+                    ("blanking the old log segment", DiskOp::WriteAt { file: old, offset: 0, data })
+                }
+                Blank::Written => ("syncing the blanked log segment", DiskOp::Sync { file: old }),
+                Blank::Durable => ("renaming the old log segment to", DiskOp::Rename { from: old, to: file }),
+            })
+        } else if !self.created {
             Some(("creating the log segment", DiskOp::Create { file }))
         } else if unsynced > 0 && (self.filled == self.bytes || unsynced >= UNSYNCED_BYTES) {
             Some(("syncing the prepared log segment", DiskOp::Sync { file }))
@@ -86,6 +122,8 @@ impl Preparation {
             PreparationStep::Filled(bytes) => self.filled += bytes,
             PreparationStep::Synced(filled) => self.synced = *filled,
             PreparationStep::Named => self.named = true,
+            PreparationStep::Blanked(blank) => self.again = self.again.map(|(old, _)| (old, *blank)),
+            PreparationStep::Renamed => self.again = None,
         }
     }
 
@@ -93,6 +131,13 @@ impl Preparation {
     /// while it is under way.
     pub(super) fn step(&self) -> PreparationStep {
         match self.next_op() {
+            Some((_, DiskOp::Rename { .. })) => PreparationStep::Renamed,
+            Some((_, DiskOp::WriteAt { .. })) if self.again.is_some() => {
+                PreparationStep::Blanked(Blank::Written)
+            }
+            Some((_, DiskOp::Sync { .. })) if self.again.is_some() => {
+                PreparationStep::Blanked(Blank::Durable)
+            }
             Some((_, DiskOp::Create { .. })) => PreparationStep::Created,
             Some((_, DiskOp::WriteAt { data, .. })) => PreparationStep::Filled(data.len() as u64),
             Some((_, DiskOp::Sync { .. })) => PreparationStep::Synced(self.filled),
@@ -116,4 +161,8 @@ pub(super) enum PreparationStep {
     Synced(u64),
     /// Its name is durable.
     Named,
+    /// The old segment's header is blanked so far.
+    Blanked(Blank),
+    /// The old segment has its new name.
+    Renamed,
 }

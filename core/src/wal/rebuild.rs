@@ -41,15 +41,15 @@ impl Rebuild {
             writes.push_back(header);
         } else {
             let mut batch = BatchBuilder::new(&setup.identity, tail.position, tail.crc, len);
-            batch.mark(&setup.mark(link.position, len));
+            batch.mark(&setup.mark(link, len));
             for (index, term, payload) in entries {
                 batch.entry(*index, *term, payload);
-                tail.next = index.next();
+                (tail.next, tail.term) = (index.next(), *term);
             }
             tail = push_batch("copying the end of the log to", tail, batch, &mut writes);
             writes.push_back(header);
             let mut batch = BatchBuilder::new(&setup.identity, tail.position, tail.crc, MARK_BYTES);
-            batch.mark(&setup.mark(tail.position, MARK_BYTES));
+            batch.mark(&setup.mark(tail, MARK_BYTES));
             tail = push_batch("writing the first mark of", tail, batch, &mut writes);
         }
         Self { preparation: Preparation::new(segment, bytes), writes, written: false, tail }

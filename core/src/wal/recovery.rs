@@ -9,20 +9,22 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::format::{Flaw, HEADER_BYTES, HeaderFlaw, Link, Mark, Position, SECTOR, SegmentHeader, align};
+use super::format::{Flaw, HeaderFlaw, Link, Position, SECTOR, SegmentHeader, align};
 use super::rebuild::Rebuild;
+use super::replay::Replay;
 use super::survey::{ChainSegment, SegmentFile, Survey, damaged, survey};
 use super::walk::{Claim, Found, Search, Walker};
-use super::writer::{Setup, Start, Wal};
+use super::writer::{Closed, Setup, Start, Wal};
 use crate::disk::{Pending, Tokens};
 use crate::io::{DiskError, DiskOp, DiskReply, FileName, HaltReason, Outbox, Owner, Token};
-use crate::types::{Index, Term};
+use crate::types::{EntryId, Index, Term};
 
 /// A recovery under way.
 #[derive(Clone, Debug)]
 pub struct Recovery {
     setup: Setup,
     vouched: u64,
+    covered: EntryId,
     tokens: Tokens,
     pending: Option<Pending>,
     stage: Stage,
@@ -31,8 +33,8 @@ pub struct Recovery {
     replay: Replay,
     /// Where the chain ends, if not at the end of a segment, and why.
     bad: Option<(u64, Flaw)>,
-    /// The end of the chain: a sector boundary, and the checksum of the last record.
-    end: (Position, u32),
+    /// The end of the chain, at a sector boundary.
+    end: Position,
     claims: Vec<Claim>,
     cut: u64,
 }
@@ -42,7 +44,7 @@ pub struct Recovery {
 pub struct Recovered {
     /// The log, ready for appends once its segment is vouched for.
     pub wal: Wal,
-    /// All surviving entries, without gaps from index 1, each durable.
+    /// All surviving entries behind the snapshot, without gaps, each durable.
     pub entries: Vec<(Index, Term, Bytes)>,
     /// Bytes of torn tail that were cut.
     pub cut: u64,
@@ -70,20 +72,22 @@ enum Stage {
 }
 
 impl Recovery {
-    /// `vouched` is [`crate::hard::HardState::log_segment`].
+    /// `vouched` is [`crate::hard::HardState::log_segment`]; `covered` is the last entry that the durable snapshot
+    /// covers, all zeros without one.
     #[must_use]
-    pub fn new(setup: Setup, vouched: u64) -> Self {
+    pub fn new(setup: Setup, vouched: u64, covered: EntryId) -> Self {
         Self {
             setup,
             vouched,
+            covered,
             tokens: Tokens::new(Owner::Recovery),
             pending: None,
             stage: Stage::Listing,
             files: Vec::new(),
             survey: Survey::default(),
-            replay: Replay::default(),
+            replay: Replay::new(covered),
             bad: None,
-            end: (Position::default(), 0),
+            end: Position::default(),
             claims: Vec::new(),
             cut: 0,
         }
@@ -140,7 +144,8 @@ impl Recovery {
                 Stage::Headers(at) => match self.files.get(*at) {
                     Some(file) => Some(("reading", read(file.segment, 0, SECTOR as u32))),
                     None => {
-                        self.survey = survey(&self.setup.identity, self.vouched, &self.files)?;
+                        self.survey =
+                            survey(&self.setup.identity, self.vouched, self.covered.index, &self.files)?;
                         self.walk(0)?;
                         None
                     }
@@ -182,13 +187,14 @@ impl Recovery {
             return Ok(());
         };
         let header = &segment.header;
-        if header.link != (Link { position: header.link.position, ..self.replay.link(self.end.1) }) {
+        if at == 0 {
+            self.replay.begin(header.link);
+        }
+        let before = self.replay.end();
+        if header.link != (Link { position: header.link.position, ..before }) {
             let what = format!(
                 "its header continues a log with index {} and checksum {:08x}, but the log before it has {} and {:08x}",
-                header.link.next,
-                header.link.crc,
-                self.replay.next(),
-                self.end.1
+                header.link.next, header.link.crc, before.next, before.crc
             );
             return Err(damaged(header.segment, 0, what));
         }
@@ -211,13 +217,11 @@ impl Recovery {
                     *asked = bytes;
                     return Ok(Some(("reading", read(number, walker.read_at(), bytes))));
                 }
-                Found::Mark { at, mark, prev_crc } => {
-                    self.replay.mark(at, &mark, prev_crc, &segment.header.link).err()
-                }
+                Found::Mark { at, mark } => self.replay.mark(at, &mark, &segment.header.link).err(),
                 Found::Entry { index, term, payload } => self.replay.entry(index, term, payload).err(),
                 Found::End => {
-                    let position = Position { segment: number, offset: align(walker.good_end()) };
-                    self.end = (position, walker.crc());
+                    self.end = Position { segment: number, offset: align(walker.good_end()) };
+                    self.replay.chained(walker.crc());
                     self.walk(at + 1)?;
                     return Ok(None);
                 }
@@ -227,8 +231,8 @@ impl Recovery {
             if segment.end.is_some() || !flaw.can_be_torn() {
                 return Err(damaged(number, offset, flaw));
             }
-            let position = Position { segment: number, offset: align(offset) };
-            self.end = (position, walker.crc());
+            self.end = Position { segment: number, offset: align(offset) };
+            self.replay.chained(walker.crc());
             self.bad = Some((offset, flaw));
             self.cut = walker.batch_end() - offset;
             let from = align(walker.batch_end());
@@ -251,37 +255,30 @@ impl Recovery {
     fn searched(&mut self) {
         let Stage::Searching(searches) = &mut self.stage else { return };
         let Some(search) = searches.pop_front() else { return };
-        let findings = search.findings();
-        self.claims.extend(findings.claim);
-        let in_chain = self.bad.filter(|_| search.segment() == self.end.0.segment);
-        let from = in_chain.map_or(0, |(offset, _)| offset);
-        self.cut = if in_chain.is_some() {
-            self.cut.max(findings.used.saturating_sub(from))
-        } else {
-            self.cut + findings.used
-        };
+        self.claims.extend(search.found());
     }
 
     /// Damage, or a torn tail.
     fn decide(&mut self) -> Result<(), HaltReason> {
-        let (end, crc) = self.end;
+        let (end, crc) = (self.end, self.replay.end().crc);
         for claim in &self.claims {
-            if claim.synced < end || (claim.synced == end && claim.crc == crc) {
+            let synced = claim.synced.position;
+            if synced < end || (synced == end && claim.synced.crc == crc) {
                 continue;
             }
             let proof = format!(
                 "a mark in {} at offset {} proves that the log was synced up to offset {} of {}",
                 FileName::Wal(claim.at.segment),
                 claim.at.offset,
-                claim.synced.offset,
-                FileName::Wal(claim.synced.segment)
+                synced.offset,
+                FileName::Wal(synced.segment)
             );
             return Err(match self.bad {
                 Some((offset, flaw)) => damaged(end.segment, offset, format!("{flaw}; {proof}")),
-                None => damaged(claim.synced.segment, 0, format!("its header is not valid; {proof}")),
+                None => damaged(synced.segment, 0, format!("its header is not valid; {proof}")),
             });
         }
-        let (link, tail) = self.replay.tail();
+        let (link, tail) = self.replay.conclude();
         let rebuild = Rebuild::new(&self.setup, self.survey.next, link, tail);
         self.stage = Stage::Rebuilding(Box::new(rebuild));
         Ok(())
@@ -290,16 +287,23 @@ impl Recovery {
     fn finish(&mut self) -> RecoveryStep {
         let Stage::Rebuilding(rebuild) = &self.stage else { unreachable!("a recovery ends with a rebuild") };
         let (tail, bytes) = rebuild.end();
-        let (link, _) = self.replay.tail();
-        assert!(tail.next == self.replay.next(), "the log goes on behind its last entry");
-        let older = self.survey.chain.iter().filter(|segment| segment.header.segment < link.position.segment);
-        let closed: u64 = older.map(|segment| segment.end.unwrap_or(segment.len)).sum();
-        let start = Start {
-            tail,
-            bytes,
-            closed_bytes: closed + link.position.offset,
-            cleanup: cleanup(&self.survey, link.position),
-        };
+        assert!(tail.last() == self.replay.last(), "the log goes on behind its last entry");
+        let (link, _) = self.replay.conclude();
+        // The rest of the newest segment of these is cut off by the cleanup.
+        let older = self.survey.chain.iter().filter(|it| it.header.segment < link.position.segment);
+        let mut closed: Vec<Closed> = older
+            .map(|it| {
+                let (segment, used) = (it.header.segment, it.end.unwrap_or(it.len));
+                Closed { segment, bytes: Some(it.len), used, next: it.next.unwrap_or(link.next) }
+            })
+            .collect();
+        // What the first segment continues may be gone.
+        if self.survey.chain.iter().any(|it| it.header.segment == link.position.segment) {
+            let (segment, used) = (link.position.segment, link.position.offset);
+            closed.push(Closed { segment, bytes: None, used, next: link.next });
+        }
+        let cleanup = cleanup(&self.survey, link.position);
+        let start = Start { tail, bytes, closed: closed.into(), cleanup };
         RecoveryStep::Done(Box::new(Recovered {
             wal: Wal::new(self.setup.clone(), start),
             entries: std::mem::take(&mut self.replay.entries),
@@ -338,60 +342,4 @@ fn segment_file((name, len): (FileName, u64)) -> Option<SegmentFile> {
 
 fn read(segment: u64, offset: u64, len: u32) -> DiskOp {
     DiskOp::Read { file: FileName::Wal(segment), offset, len }
-}
-
-/// The entries, as the records make them.
-#[derive(Clone, Debug, Default)]
-struct Replay {
-    entries: Vec<(Index, Term, Bytes)>,
-    /// The newest place that is known to have been synced, as something to continue from.
-    synced: Link,
-    /// The lowest index behind it.
-    tail_from: Option<Index>,
-}
-
-impl Replay {
-    /// The index that follows the last entry.
-    fn next(&self) -> Index {
-        Index(self.entries.len() as u64 + 1)
-    }
-
-    /// Where the log is now, without its position.
-    fn link(&self, crc: u32) -> Link {
-        Link { position: Position::default(), crc, next: self.next() }
-    }
-
-    /// The entries before this place were durable.
-    fn synced(&mut self, link: Link) {
-        self.synced = link;
-        self.tail_from = None;
-    }
-
-    /// A batch begins. The first one of a segment says either that the segment's header was durable, or that
-    /// what the header continues was.
-    fn mark(&mut self, at: Position, mark: &Mark, prev_crc: u32, link: &Link) -> Result<(), Flaw> {
-        if mark.synced != at && (at.offset != HEADER_BYTES || mark.synced != link.position) {
-            return Err(Flaw::Claim(mark.synced));
-        }
-        self.synced(Link { position: mark.synced, ..self.link(prev_crc) });
-        Ok(())
-    }
-
-    /// The next entry, or one that supersedes.
-    fn entry(&mut self, index: Index, term: Term, payload: Bytes) -> Result<(), Flaw> {
-        if index == Index(0) || index > self.next() {
-            return Err(Flaw::Gap { expected: self.next(), found: index });
-        }
-        self.entries.truncate(index.prev().0 as usize);
-        self.entries.push((index, term, payload));
-        self.tail_from = Some(self.tail_from.map_or(index, |from| from.min(index)));
-        Ok(())
-    }
-
-    /// What must be written again, and where it continues the log.
-    fn tail(&self) -> (Link, &[(Index, Term, Bytes)]) {
-        let from = self.tail_from.map_or(self.entries.len(), |from| from.prev().0 as usize);
-        let link = if self.synced.next == Index(0) { self.link(0) } else { self.synced };
-        (link, &self.entries[from..])
-    }
 }

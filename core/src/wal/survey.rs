@@ -1,8 +1,9 @@
 //! Decides from the segments' headers alone which segments make up the log, in which order, and which were
 //! left over. It refuses what no crash can explain; it reads no record.
 
-use super::format::{HeaderFlaw, Identity, Position, SECTOR, SegmentHeader};
+use super::format::{HeaderFlaw, Identity, Link, SECTOR, SegmentHeader};
 use crate::io::{FileName, HaltReason};
+use crate::types::Index;
 
 /// What was found of one segment file.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub(super) struct ChainSegment {
     pub(super) header: SegmentHeader,
     /// Where the next segment continues the log; `None` for the newest.
     pub(super) end: Option<u64>,
+    /// The index with which the next segment goes on; `None` for the newest.
+    pub(super) next: Option<Index>,
     /// Length of the file, in bytes.
     pub(super) len: u64,
 }
@@ -54,29 +57,40 @@ pub(super) fn damaged(segment: u64, offset: u64, what: impl std::fmt::Display) -
 }
 
 /// Surveys all segment files, in the order of their numbers. `vouched` is the newest segment that the hard
-/// state vouches for.
+/// state vouches for; `covered` the last index in the snapshot: what lies before is not needed, and may be gone.
 ///
 /// # Errors
 /// Damage, or a directory of another node, cluster or release.
-pub(super) fn survey(identity: &Identity, vouched: u64, files: &[SegmentFile]) -> Result<Survey, HaltReason> {
+pub(super) fn survey(
+    identity: &Identity,
+    vouched: u64,
+    covered: Index,
+    files: &[SegmentFile],
+) -> Result<Survey, HaltReason> {
     for file in files {
         check_owner(identity, file)?;
     }
     let mut survey = Survey { next: next_segment(files)?, ..Survey::default() };
     let newest = files.iter().rfind(|file| file.header.is_ok());
     check_vouched(vouched, newest, files)?;
-    let mut link = None;
+    let mut link: Option<Link> = None;
     let mut wanted = newest.map_or(0, |file| file.segment);
     while wanted > 0 {
         let continued_by = survey.chain.last().map_or(wanted, |next: &ChainSegment| next.header.segment);
         let segment = chain_segment(wanted, continued_by, link, files)?;
-        let position = segment.header.link.position;
-        if position.segment >= wanted {
+        let before = segment.header.link;
+        if before.position.segment >= wanted {
             return Err(damaged(wanted, 0, "its header says that it continues a newer segment"));
         }
-        link = Some(position);
-        wanted = position.segment;
         survey.chain.push(segment);
+        if before.next <= covered.next() {
+            break;
+        }
+        if before.position.segment == 0 {
+            return Err(unfounded(wanted, before.next, covered));
+        }
+        link = Some(before);
+        wanted = before.position.segment;
     }
     survey.chain.reverse();
     let newest = newest.map_or(0, |file| file.segment);
@@ -88,6 +102,18 @@ pub(super) fn survey(identity: &Identity, vouched: u64, files: &[SegmentFile]) -
         }
     }
     Ok(survey)
+}
+
+/// The refusal of a log whose beginning lies behind all that a snapshot covers.
+fn unfounded(segment: u64, next: Index, covered: Index) -> HaltReason {
+    let what = match covered {
+        Index(0) => "there is no snapshot".to_owned(),
+        covered => format!("the newest snapshot is of entry {covered}"),
+    };
+    HaltReason::Damaged(format!(
+        "{} begins the log with entry {next}, and {what}: a snapshot was lost. {WAY_OUT}",
+        FileName::Wal(segment)
+    ))
 }
 
 /// A valid header must be this directory's own, of this release, under its right name.
@@ -165,7 +191,7 @@ fn check_vouched(
 fn chain_segment(
     segment: u64,
     continued_by: u64,
-    end: Option<Position>,
+    end: Option<Link>,
     files: &[SegmentFile],
 ) -> Result<ChainSegment, HaltReason> {
     let continued_by = FileName::Wal(continued_by);
@@ -176,10 +202,11 @@ fn chain_segment(
         return Err(damaged(segment, 0, format!("its header is not valid, and {continued_by} continues it")));
     };
     // The newest segment still has its zeros; older ones may have been cut to what they hold.
-    let needed = end.map_or(header.bytes, |end| end.offset);
+    let needed = end.map_or(header.bytes, |end| end.position.offset);
     if file.len < needed {
         let what = format!("the file ends at {} and must have at least {needed} bytes", file.len);
         return Err(damaged(segment, file.len, what));
     }
-    Ok(ChainSegment { header, end: end.map(|end| end.offset), len: file.len })
+    let (next, end) = (end.map(|end| end.next), end.map(|end| end.position.offset));
+    Ok(ChainSegment { header, end, next, len: file.len })
 }

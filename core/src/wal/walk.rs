@@ -5,7 +5,7 @@
 use bytes::Bytes;
 
 use super::format::{
-    Body, Flaw, HEADER_BYTES, Identity, MARK_BYTES, Mark, Position, RECORD_HEADER, SECTOR, align,
+    Body, Flaw, HEADER_BYTES, Identity, Link, MARK_BYTES, Mark, Position, RECORD_HEADER, SECTOR, align,
     claimed_len, verify,
 };
 use crate::types::{Index, Term};
@@ -22,8 +22,6 @@ pub(super) enum Found {
         at: Position,
         /// The mark.
         mark: Mark,
-        /// Checksum of the record before it.
-        prev_crc: u32,
     },
     /// An entry.
     Entry {
@@ -146,11 +144,7 @@ impl Walker {
         if (mark.batch as usize) < MARK_BYTES || batch_end > self.end {
             return Err(Flaw::Length(mark.batch));
         }
-        let found = Found::Mark {
-            at: Position { segment: self.segment, offset: start },
-            mark,
-            prev_crc: record.prev_crc,
-        };
+        let found = Found::Mark { at: Position { segment: self.segment, offset: start }, mark };
         self.crc = record.crc;
         self.batch_end = batch_end;
         self.offset = start + MARK_BYTES as u64;
@@ -185,23 +179,11 @@ impl Walker {
     }
 }
 
-/// What a search behind the end of the chain came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Findings {
-    /// The newest place that a valid mark claims to be synced, with the checksum of the record before it and
-    /// the mark's own place.
-    pub(super) claim: Option<Claim>,
-    /// End of the last byte that is not zero; 0 if there is none.
-    pub(super) used: u64,
-}
-
 /// A claim that everything before a place was durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Claim {
     /// The place.
-    pub(super) synced: Position,
-    /// The checksum of the last record before it.
-    pub(super) crc: u32,
+    pub(super) synced: Link,
     /// Where the mark stands that claims it.
     pub(super) at: Position,
 }
@@ -213,14 +195,14 @@ pub(super) struct Search {
     seed: u32,
     offset: u64,
     end: u64,
-    findings: Findings,
+    claim: Option<Claim>,
 }
 
 impl Search {
     /// `from` is a sector boundary.
     pub(super) fn new(identity: &Identity, segment: u64, from: u64, to: u64) -> Self {
         let seed = identity.seed(segment);
-        Self { segment, seed, offset: from, end: to, findings: Findings::default() }
+        Self { segment, seed, offset: from, end: to, claim: None }
     }
 
     /// Which segment.
@@ -237,21 +219,19 @@ impl Search {
     /// Hands in what was read there. Nothing means the end of the file.
     pub(super) fn supply(&mut self, data: &[u8]) {
         for (sector, at) in data.chunks(SECTOR as usize).zip((self.offset..).step_by(SECTOR as usize)) {
-            let Some(last) = sector.iter().rposition(|byte| *byte != 0) else { continue };
-            self.findings.used = at + last as u64 + 1;
             let Ok(record) = verify(self.seed, at, sector) else { continue };
             let Body::Mark(mark) = record.body else { continue };
             let at = Position { segment: self.segment, offset: at };
-            let claim = Claim { synced: mark.synced, crc: record.prev_crc, at };
-            if self.findings.claim.is_none_or(|newest| newest.synced <= claim.synced) {
-                self.findings.claim = Some(claim);
+            let claim = Claim { synced: mark.synced, at };
+            if self.claim.is_none_or(|newest| newest.synced.position <= claim.synced.position) {
+                self.claim = Some(claim);
             }
         }
         self.offset = if data.is_empty() { self.end } else { self.offset + data.len() as u64 };
     }
 
-    /// What was found.
-    pub(super) fn findings(&self) -> Findings {
-        self.findings
+    /// The newest place that a valid mark claims to be synced.
+    pub(super) fn found(&self) -> Option<Claim> {
+        self.claim
     }
 }

@@ -19,10 +19,13 @@ use crate::config::LogConfig;
 use crate::disk::{Pending, Tokens};
 use crate::io::{DiskError, DiskOp, DiskReply, FileName, HaltReason, Outbox, Owner, Token};
 use crate::time::Micros;
-use crate::types::{BootNumber, Index, Term, WriteSeq};
+use crate::types::{BootNumber, EntryId, Index, Term, WriteSeq};
 
 /// Most bytes of one batch, whatever the configuration says: a mark counts them in 32 bits.
 const MAX_BATCH: usize = 1 << 30;
+
+/// Most segments that wait to be used again.
+const MOST_SPARE: usize = 2;
 
 /// What the log must know about its node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,8 +71,12 @@ pub struct Wal {
     blocked: bool,
     /// No segment beyond this one may hold a batch yet.
     vouched: u64,
-    /// Bytes in use in the segments before this one.
-    closed_bytes: u64,
+    /// The segments before this one, oldest first.
+    closed: VecDeque<Closed>,
+    /// Segments that hold nothing which is still needed, to be used again.
+    spare: VecDeque<u64>,
+    /// The log is to begin anew behind this entry; appends that were queued before and never written.
+    anchor: Option<(EntryId, u64)>,
     cleanup: VecDeque<(&'static str, DiskOp)>,
     cleaning: Option<Pending>,
 }
@@ -99,6 +106,18 @@ enum Stage {
     Syncing(Pending),
 }
 
+/// A segment that the log has left.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Closed {
+    pub(super) segment: u64,
+    /// Length of the file, in bytes, if it stays as it is.
+    pub(super) bytes: Option<u64>,
+    /// How many of them the log uses.
+    pub(super) used: u64,
+    /// The index with which the next segment goes on.
+    pub(super) next: Index,
+}
+
 /// Where recovery leaves the log.
 #[derive(Clone, Debug)]
 pub(super) struct Start {
@@ -106,8 +125,8 @@ pub(super) struct Start {
     pub(super) tail: Link,
     /// Size of the segment in use, in bytes.
     pub(super) bytes: u64,
-    /// Bytes in use in the segments before.
-    pub(super) closed_bytes: u64,
+    /// The segments before, oldest first.
+    pub(super) closed: VecDeque<Closed>,
     /// What is no longer part of the log.
     pub(super) cleanup: VecDeque<(&'static str, DiskOp)>,
 }
@@ -133,7 +152,9 @@ impl Wal {
             wanted: 0,
             blocked: false,
             vouched: 0,
-            closed_bytes: start.closed_bytes,
+            closed: start.closed,
+            spare: VecDeque::new(),
+            anchor: None,
             cleanup: start.cleanup,
             cleaning: None,
         }
@@ -149,6 +170,35 @@ impl Wal {
         self.last = index;
         self.issued = self.issued.next();
         self.issued
+    }
+
+    /// A durable snapshot covers everything up to this index: segments that hold nothing else are used again, or
+    /// removed.
+    pub fn release(&mut self, covered: Index) {
+        let regular = segment_bytes(&self.setup.log);
+        let before = self.cleanup.len();
+        while let Some(closed) = self.closed.pop_front_if(|closed| closed.next <= covered.next()) {
+            if closed.bytes == Some(regular) && self.spare.len() < MOST_SPARE {
+                self.spare.push_back(closed.segment);
+            } else {
+                let file = FileName::Wal(closed.segment);
+                self.cleanup.push_back(("removing the unused", DiskOp::Remove { file }));
+            }
+        }
+        if self.cleanup.len() > before {
+            self.cleanup.push_back(("syncing the data directory after removals", DiskOp::SyncDir));
+        }
+    }
+
+    /// The log begins anew behind this entry, which a durable snapshot covers: nothing that it holds follows from
+    /// there. What is queued is never written, and counts as durable with the new beginning.
+    pub fn restart(&mut self, covered: EntryId) {
+        let given_up = self.queue.len() as u64 + self.anchor.map_or(0, |(_, given_up)| given_up);
+        self.queue.clear();
+        self.queued_bytes = 0;
+        (self.blocked, self.wanted) = (false, 0);
+        self.last = covered.index;
+        self.anchor = Some((covered, given_up));
     }
 
     /// The newest append.
@@ -178,7 +228,7 @@ impl Wal {
     /// Bytes of log on disk in use, prepared zeros not counted.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.closed_bytes + self.tail.position.offset
+        self.closed.iter().map(|closed| closed.used).sum::<u64>() + self.tail.position.offset
     }
 
     /// The newest segment that is complete on disk: in use, or prepared while the header of the one in use is
@@ -201,7 +251,10 @@ impl Wal {
     /// When [`Self::pump`] has something to do although nothing was reported: the idle log's mark.
     #[must_use]
     pub fn wake_at(&self) -> Option<Micros> {
-        let blocked = self.write.is_some() || self.blocked || self.vouched < self.tail.position.segment;
+        let blocked = self.write.is_some()
+            || self.blocked
+            || self.anchor.is_some()
+            || self.vouched < self.tail.position.segment;
         let since = self.idle_since.filter(|_| !blocked)?;
         Some(since.after(self.setup.idle_mark))
     }
@@ -264,18 +317,22 @@ impl Wal {
             return;
         }
         (self.blocked, self.wanted) = (false, 0);
-        if self.vouched < self.tail.position.segment || !self.has_batch(now) {
-            return;
-        }
         let regular = segment_bytes(&self.setup.log) - HEADER_BYTES;
         let limit =
             self.setup.log.batch_bytes.min(MAX_BATCH).min(usize::try_from(regular).unwrap_or(MAX_BATCH));
+        if let Some((covered, given_up)) = self.anchor {
+            return self.write_anchor(covered, given_up, limit, out);
+        }
+        if self.vouched < self.tail.position.segment || !self.has_batch(now) {
+            return;
+        }
         let room = self.bytes - self.tail.position.offset;
         let (count, bytes) = self.gather(limit);
         let needed = HEADER_BYTES + align(bytes as u64);
         if align(bytes as u64) <= room {
             self.write_batch(count, bytes, None, out);
         } else if self.next_fits(needed) {
+            self.close(self.tail.next);
             let next = self.next.take();
             self.write_batch(count, bytes, next, out);
         } else {
@@ -287,6 +344,29 @@ impl Wal {
                 self.write_batch(count, bytes, None, out);
             }
         }
+    }
+
+    /// Begins the log anew in the next segment, as soon as there is one.
+    fn write_anchor(&mut self, covered: EntryId, given_up: u64, limit: usize, out: &mut Outbox) {
+        let (count, bytes) = self.gather(limit);
+        let needed = HEADER_BYTES + align(bytes as u64);
+        if !self.next_fits(needed) {
+            self.wanted = needed;
+            return;
+        }
+        self.close(covered.index.next());
+        self.tail = Link::after(covered);
+        self.anchor = None;
+        let next = self.next.take();
+        self.write_batch(count, bytes, next, out);
+        let write = self.write.as_mut().expect("a batch has just begun");
+        write.covers.0 += given_up;
+    }
+
+    /// The log leaves the segment in use; the next one goes on with this index.
+    fn close(&mut self, next: Index) {
+        let Position { segment, offset } = self.tail.position;
+        self.closed.push_back(Closed { segment, bytes: Some(self.bytes), used: offset, next });
     }
 
     /// Whether the next segment may be used for so many bytes.
@@ -328,12 +408,11 @@ impl Wal {
     /// Writes a mark and `count` entries, `len` bytes together: into the segment in use, or as the first
     /// batch of the next one, header and all.
     fn write_batch(&mut self, count: usize, len: usize, next: Option<Preparation>, out: &mut Outbox) {
-        let synced = self.tail.position;
+        let synced = self.tail;
         let mut batch = match next {
             None => BatchBuilder::new(&self.setup.identity, self.tail.position, self.tail.crc, len),
             Some(next) => {
                 let header = self.setup.header(next.segment(), next.bytes(), self.tail);
-                self.closed_bytes += self.tail.position.offset;
                 self.tail.position = Position { segment: next.segment(), offset: HEADER_BYTES };
                 self.bytes = next.bytes();
                 self.header_durable = false;
@@ -344,7 +423,7 @@ impl Wal {
         for queued in self.queue.drain(..count) {
             self.queued_bytes -= queued.payload.len();
             batch.entry(queued.index, queued.term, &queued.payload);
-            self.tail.next = queued.index.next();
+            (self.tail.next, self.tail.term) = (queued.index.next(), queued.term);
         }
         let (data, offset, crc) = batch.finish();
         self.tail.crc = crc;
@@ -370,7 +449,11 @@ impl Wal {
         let half = self.tail.position.offset >= self.bytes / 2;
         if self.next.is_none() && (half || self.wanted > 0) {
             let segment = self.tail.position.segment.checked_add(1).expect("segments are not exhausted");
-            self.next = Some(Preparation::new(segment, segment_bytes(&self.setup.log)));
+            let bytes = segment_bytes(&self.setup.log);
+            self.next = Some(match self.spare.pop_front() {
+                Some(old) => Preparation::again(old, segment, bytes),
+                None => Preparation::new(segment, bytes),
+            });
         }
         let Some(next) = &mut self.next else { return };
         if self.preparing.is_none() {
@@ -400,7 +483,7 @@ impl Setup {
     }
 
     /// The mark of a batch of `len` bytes.
-    pub(super) fn mark(&self, synced: Position, len: usize) -> Mark {
+    pub(super) fn mark(&self, synced: Link, len: usize) -> Mark {
         let batch = u32::try_from(len).expect("a batch is shorter than MAX_BATCH or one entry");
         Mark { synced, boot: self.boot, nonce: self.nonce, batch }
     }

@@ -6,8 +6,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use steadfast_core::access::password::{Job, JobResult};
 use steadfast_core::io::Token;
+use steadfast_core::job::{Job, JobResult};
 
 /// Starts the pool; it ends when the sender is dropped.
 ///
@@ -40,7 +40,7 @@ fn work(jobs: &Mutex<Receiver<(Token, Job)>>, report: impl Fn(Token, JobResult))
 #[cfg(test)]
 mod tests {
     use super::*;
-    use steadfast_core::access::password::Cost;
+    use steadfast_core::access::password::{self, Cost};
     use steadfast_core::io::Owner;
 
     #[test]
@@ -52,7 +52,8 @@ mod tests {
         .expect("threads can be started");
         let cost = Cost { memory_kib: 8, passes: 1 };
         for seq in 0..8 {
-            let job = Job::Hash { password: format!("secret {seq}"), salt: [7; 16], cost };
+            let job = password::Job::Hash { password: format!("secret {seq}"), salt: [7; 16], cost };
+            let job = Job::Password(job);
             pool.send((Token { owner: Owner::Password, seq }, job)).expect("the pool runs");
         }
         drop(pool);

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use steadfast_core::access::password::Cost;
-use steadfast_core::config::{AccessMode, LogConfig, Member, NodeConfig, Timing};
+use steadfast_core::config::{AccessMode, LogConfig, Member, NodeConfig, SnapshotConfig, Timing};
 use steadfast_core::limits::Limits;
 use steadfast_core::types::NodeId;
 
@@ -44,6 +44,8 @@ pub struct ServerConfig {
     pub timing: Timing,
     /// The log's layout.
     pub log: LogConfig,
+    /// When snapshots are taken, and their layout.
+    pub snapshot: SnapshotConfig,
     /// How expensive new password hashes are.
     pub password_cost: Cost,
     /// The first administrator's password; drawn at random if `None`.
@@ -63,6 +65,7 @@ impl Default for ServerConfig {
             limits: Limits::default(),
             timing: Timing::default(),
             log: LogConfig::default(),
+            snapshot: SnapshotConfig::default(),
             password_cost: Cost::default(),
             root_password: None,
         }
@@ -122,6 +125,7 @@ impl ServerConfig {
             limits: self.limits.clone(),
             timing: self.timing.clone(),
             log: self.log.clone(),
+            snapshot: self.snapshot.clone(),
             access: self.access,
             password_cost: self.password_cost,
             root_password: self.root_password.clone(),

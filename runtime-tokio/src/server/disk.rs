@@ -1,9 +1,8 @@
-//! Executes the core's disk operations on a real directory, one after the other, in the order in which
-//! they were issued.
+//! Executes the core's disk operations on a real directory: those on snapshots on one thread, so that no write waits
+//! behind a large file, all others on another; each thread one after the other, in the order in which they were issued.
 //!
-//! The order is the whole contract: an operation begins when the one before it has ended, and its result
-//! is reported before the next begins. Which operation depends on which, and what is durable when, is
-//! decided by the core; nothing here retries, reorders, merges or skips an operation.
+//! Which operation depends on which, and what is durable when, is decided by the core, which issues none before all
+//! that it depends on was reported done; nothing here retries, merges or skips an operation.
 //!
 //! A file stays open from its first use until it is removed or replaced. That is not for speed alone: Linux
 //! reports a failed write-back once to every descriptor that was open when it failed, so a sync through a
@@ -14,14 +13,31 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use steadfast_core::io::{DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, Token};
+use steadfast_core::io::{DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, Owner, Token};
 
 /// An operation slower than this is worth a line in the log: everybody waits for the disk.
 const SLOW: Duration = Duration::from_secs(1);
+
+/// Where the two threads take their operations from.
+#[derive(Debug)]
+pub struct DiskThreads {
+    /// For everything but snapshots.
+    pub log: Sender<(Token, DiskOp)>,
+    /// For snapshots.
+    pub snapshots: Sender<(Token, DiskOp)>,
+}
+
+impl DiskThreads {
+    /// Hands an operation to its thread. It fails only while the process ends, and then nobody waits.
+    pub fn send(&self, token: Token, op: DiskOp) {
+        let thread = if token.owner == Owner::Snapshot { &self.snapshots } else { &self.log };
+        let _ = thread.send((token, op));
+    }
+}
 
 /// A data directory, and the files of it that are open. Their number is bounded by the log's size limit
 /// over the segment size.
@@ -135,7 +151,7 @@ impl Disk {
     }
 }
 
-/// The disk thread: executes what comes and reports each result, until nobody can send operations any more.
+/// A disk thread: executes what comes and reports each result, until nobody can send operations any more.
 pub fn run(
     mut disk: Disk,
     operations: &Receiver<(Token, DiskOp)>,

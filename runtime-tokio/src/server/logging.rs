@@ -63,6 +63,9 @@ pub fn event(event: &Event) {
         }
         Event::Truncated { from } => info!(%from, "log cut where it conflicts with the leader's"),
         Event::Committed { index } => trace!(%index, "committed"),
+        Event::SnapshotBegun { index } => debug!(%index, "snapshot begun"),
+        Event::SnapshotTaken { index, bytes } => info!(%index, bytes, "snapshot taken"),
+        Event::SnapshotInstalled { index } => info!(%index, "snapshot from the leader installed"),
         Event::RootCreated => info!("the first administrator's password is in root-credentials"),
         Event::Probe(probe) => debug!(?probe, "rare state"),
         Event::Notice(text) => warn!("{text}"),

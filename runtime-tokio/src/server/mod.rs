@@ -48,7 +48,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use clock::Clock;
 use config::ServerConfig;
 use datadir::DataDir;
-use disk::Disk;
+use disk::{Disk, DiskThreads};
 use ending::{Ending, StartError};
 use link::LinkQueue;
 use listener::Door;
@@ -74,7 +74,7 @@ pub struct Server {
     links: Vec<Arc<LinkQueue>>,
     link_tasks: JoinSet<()>,
     halted: oneshot::Receiver<HaltReason>,
-    disk_ended: oneshot::Receiver<()>,
+    disk_ended: [oneshot::Receiver<()>; 2],
     progress: watch::Receiver<Progress>,
     data: DataDir,
     fresh: bool,
@@ -107,7 +107,10 @@ impl Server {
         let seed = net::draw_seed().map_err(StartError::Seed)?;
 
         let (node, events) = NodeHandle::new();
-        let (disk, disk_ended) = start_disk(data.path(), &node).map_err(StartError::Other)?;
+        let (log, log_ended) = start_disk("disk", data.path(), &node).map_err(StartError::Other)?;
+        let (snapshots, snapshots_ended) =
+            start_disk("snapshots", data.path(), &node).map_err(StartError::Other)?;
+        let disk = DiskThreads { log, snapshots };
         let compute = compute::start(reporter(&node, |token, result| Input::Computed { token, result }))
             .map_err(StartError::Other)?;
         let mut link_tasks = JoinSet::new();
@@ -142,7 +145,7 @@ impl Server {
             links,
             link_tasks,
             halted,
-            disk_ended,
+            disk_ended: [log_ended, snapshots_ended],
             progress,
             data,
             fresh,
@@ -211,23 +214,25 @@ impl Server {
         self.links.iter().for_each(|queue| queue.close());
         let _ = tokio::time::timeout(LAST_WORDS, async {
             while self.link_tasks.join_next().await.is_some() {}
-            // Until the disk thread is done with it, the directory stays locked.
-            self.disk_ended.await
+            // Until the disk threads are done with it, the directory stays locked.
+            for ended in self.disk_ended {
+                let _ = ended.await;
+            }
         })
         .await;
     }
 }
 
-/// Where the disk thread takes operations from, and what tells that it has ended.
+/// Where a disk thread takes operations from, and what tells that it has ended.
 type DiskThread = (Sender<(Token, DiskOp)>, oneshot::Receiver<()>);
 
-/// Starts the disk thread.
-fn start_disk(dir: &Path, node: &NodeHandle) -> io::Result<DiskThread> {
+/// Starts a disk thread.
+fn start_disk(name: &str, dir: &Path, node: &NodeHandle) -> io::Result<DiskThread> {
     let disk = Disk::new(dir)?;
     let report = reporter(node, |token, result| Input::DiskDone { token, result });
     let (sender, operations) = channel();
     let (ended, disk_ended) = oneshot::channel();
-    spawn("disk", move || {
+    spawn(name, move || {
         disk::run(disk, &operations, report);
         let _ = ended.send(());
     })?;

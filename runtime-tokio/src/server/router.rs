@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use bytes::Bytes;
-use steadfast_core::access::password::Job;
-use steadfast_core::io::{DiskOp, HaltReason, Output, Token};
+use steadfast_core::io::{HaltReason, Output, Token};
+use steadfast_core::job::Job;
 use steadfast_core::time::Micros;
 use steadfast_core::trace::Event;
 use steadfast_core::types::{ConnId, NodeId};
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::disk::DiskThreads;
 use super::link::LinkQueue;
 use crate::net::writer::Outgoing;
 
@@ -40,7 +41,7 @@ pub struct Router {
     /// Connections with gathered bytes.
     written: Vec<ConnId>,
     peers: HashMap<NodeId, Peer>,
-    disk: Sender<(Token, DiskOp)>,
+    disk: DiskThreads,
     compute: Sender<(Token, Job)>,
     watcher: Watcher,
     wake: Option<Micros>,
@@ -50,7 +51,7 @@ pub struct Router {
 impl Router {
     /// A router without connections. `watcher` sees every trace event.
     pub fn new(
-        disk: Sender<(Token, DiskOp)>,
+        disk: DiskThreads,
         compute: Sender<(Token, Job)>,
         links: impl IntoIterator<Item = (NodeId, Arc<LinkQueue>)>,
         watcher: Watcher,
@@ -95,7 +96,7 @@ impl Router {
         }
         match output {
             // A send fails only when its receiver is gone, which happens while the process ends.
-            Output::Disk { token, op } => drop(self.disk.send((token, op))),
+            Output::Disk { token, op } => self.disk.send(token, op),
             Output::Compute { token, job } => drop(self.compute.send((token, job))),
             Output::Send { conn, data } => {
                 if let Some(connection) = self.connections.get_mut(&conn) {
@@ -152,6 +153,7 @@ impl Router {
 mod tests {
     use super::*;
     use std::sync::mpsc::{Receiver, channel};
+    use steadfast_core::io::DiskOp;
     use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
     const CONN: ConnId = ConnId(1);
@@ -165,7 +167,8 @@ mod tests {
     }
 
     fn bench() -> Bench {
-        let ((disk, _disk), (compute, _compute)) = (channel(), channel());
+        let ((log, _disk), (compute, _compute)) = (channel(), channel());
+        let disk = DiskThreads { snapshots: log.clone(), log };
         let link = Arc::new(LinkQueue::new(10, 1000));
         let mut router = Router::new(disk, compute, [(NodeId(2), link.clone())], Box::new(|_| {}));
         let (sender, outgoing) = unbounded_channel();

@@ -70,8 +70,11 @@ struct Watched {
     /// What it showed last, if that was since its start.
     shown: Option<Shown>,
     durable: Index,
-    /// Term and digest of each entry of its log, from index 1.
+    /// Term and digest of each entry of its log, from index 1; those that a snapshot replaced are as they were
+    /// committed.
     log: Vec<(Term, u64)>,
+    /// Where its log in memory began.
+    start: Index,
     /// The highest term that others heard from it, and its vote there.
     promised: (Term, Option<NodeId>),
 }
@@ -126,6 +129,11 @@ impl RaftJudge {
             _ => {}
         }
         Verdict::Passed
+    }
+
+    /// The term and encoded body of everything that was ever committed, in order from index 1.
+    pub fn committed(&self) -> impl Iterator<Item = (Term, Bytes)> {
+        self.committed.iter().map(|it| (it.term, it.payload.clone()))
     }
 
     /// Everything that was ever committed, as the judges of histories read it.
@@ -193,12 +201,13 @@ impl RaftJudge {
     /// Takes over what changed in a node's log: from its end back to where it is as it was, or from its very
     /// beginning after a start. Whatever the node had committed must not be in the changed part.
     fn log(&mut self, seen: &Observation<'_>, before: Option<Shown>) -> Result<(), Stop> {
-        let (node, last) = (seen.node, seen.inspection.last);
+        let (node, last, start) = (seen.node, seen.inspection.last, seen.inspection.start);
+        self.replaced(node, start, before)?;
         let watched = self.nodes.entry(node).or_default();
         watched.durable = seen.durable;
         let mut changed = Vec::new();
         let mut at = last;
-        while at > Index(0) {
+        while at > start {
             let Some((term, payload)) = (seen.entry)(at) else {
                 fail!("node {node} has no entry {at} in a log up to {last}");
             };
@@ -237,6 +246,29 @@ impl RaftJudge {
             }
             previous = term;
         }
+        Ok(())
+    }
+
+    /// A snapshot took the place of a node's log up to here: it covers what was committed, and nothing else.
+    fn replaced(&mut self, node: NodeId, start: Index, before: Option<Shown>) -> Result<(), Stop> {
+        let watched = self.nodes.entry(node).or_default();
+        if before.is_some() && watched.start == start {
+            return Ok(());
+        }
+        if before.is_some() && start < watched.start {
+            fail!("node {node} had a snapshot of {}, and has one of {start}", watched.start);
+        }
+        let covered = start.0 as usize;
+        if covered > self.committed.len() {
+            fail!(
+                "node {node} has a snapshot of {start}, and nothing beyond {} was committed",
+                self.committed.len()
+            );
+        }
+        let rest = watched.log.split_off(covered.min(watched.log.len()));
+        watched.log = self.committed[..covered].iter().map(|it| (it.term, it.digest)).collect();
+        watched.log.extend(rest);
+        watched.start = start;
         Ok(())
     }
 

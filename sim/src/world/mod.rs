@@ -15,8 +15,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use bytes::Bytes;
-use steadfast_core::access::password::JobResult;
 use steadfast_core::io::{DiskError, DiskReply, Outbox, Token};
+use steadfast_core::job::JobResult;
 use steadfast_core::types::Index;
 
 use crate::disk::{OpId, Stage};

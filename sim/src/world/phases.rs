@@ -96,10 +96,9 @@ impl World<'_> {
     /// The final log and state, when the run came to its end.
     pub(super) fn committed(&mut self) -> Option<Committed> {
         let node = self.nodes[0].node.as_ref()?;
-        let commit = node.inspect().commit;
-        let log =
-            (1..=commit.0).map(|index| node.entry(Index(index)).map(|(term, body)| (term, body.clone())));
-        Some(Committed { log: log.collect::<Option<_>>()?, state: node.state().clone() })
+        let mut log = self.invariants.committed();
+        log.truncate(node.inspect().commit.0 as usize);
+        Some(Committed { log, state: node.state().clone() })
     }
 
     fn enter(&mut self, phase: Phase) {
@@ -157,10 +156,13 @@ impl World<'_> {
         }) && self.nodes.iter().all(lasts)
     }
 
-    /// All nodes must hold the same entries, byte for byte.
+    /// All nodes must hold the same entries, byte for byte, as far as no snapshot has replaced them.
     fn compare_logs(&mut self) {
-        let Some(commit) = self.nodes[0].seen.as_ref().map(|seen| seen.commit) else { return };
-        for index in (1..=commit.0).map(Index) {
+        let Some(seen) = self.seen() else { return };
+        let (start, commit) = seen
+            .iter()
+            .fold((Index(0), seen[0].commit), |(start, commit), seen| (start.max(seen.start), commit));
+        for index in (start.0 + 1..=commit.0).map(Index) {
             let mut entries =
                 self.nodes.iter().map(|process| process.node.as_ref().and_then(|node| node.entry(index)));
             let first = entries.next().flatten();

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
-use steadfast_core::access::password::JobResult;
 use steadfast_core::inspect::{Inspection, RoleName};
 use steadfast_core::io::{DiskError, DiskOp, DiskReply, HaltReason, Input, Output, Owner, Token};
+use steadfast_core::job::JobResult;
 use steadfast_core::trace::Event as Said;
 
 use super::{Event, Place, World};
@@ -211,7 +211,9 @@ impl World<'_> {
         let (boot, is_write) = (process.boot, matches!(op, DiskOp::WriteAt { .. }));
         let (op, stage, delay) = process.disk.submit(token, op);
         self.push(self.now + delay, Event::Disk { node, boot, op, stage });
-        if token.owner == Owner::Recovery && self.reach(node, Point::RecoveryOp) {
+        let recovers =
+            token.owner == Owner::Recovery || (token.owner == Owner::Snapshot && self.nodes[node].recovering);
+        if recovers && self.reach(node, Point::RecoveryOp) {
             return;
         }
         if is_write {

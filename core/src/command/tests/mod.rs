@@ -167,6 +167,11 @@ impl Done {
         text(&self.evaluated.outcome)
     }
 
+    /// The entry that stored the answer before.
+    fn stored_at(&self) -> Option<Index> {
+        self.evaluated.stored_at.map(|(index, _)| index)
+    }
+
     fn depends_on(&self) -> Index {
         self.evaluated.dependency.index()
     }

@@ -18,7 +18,7 @@ fn a_retry_after_the_commit_gets_the_first_answer_at_its_position() {
     world.root("INCRBY n 10");
     let retry = world.run(&ask);
     assert_eq!((first.text(), retry.text()), ("1".into(), "1".into()));
-    assert_eq!((retry.evaluated.stored_at, retry.logged), (first.logged, None));
+    assert_eq!((retry.stored_at(), retry.logged), (first.logged, None));
     assert!(!retry.evaluated.met_pending_retry);
     assert_eq!(world.root("GET n"), "\"11\"");
 }
@@ -29,7 +29,7 @@ fn a_retry_that_meets_its_pending_first_attempt_waits_for_that_entry() {
     let first = world.run(&ask);
     let retry = world.run(&ask);
     assert!(retry.evaluated.met_pending_retry);
-    assert_eq!((retry.evaluated.stored_at, Some(retry.depends_on())), (first.logged, first.logged));
+    assert_eq!((retry.stored_at(), Some(retry.depends_on())), (first.logged, first.logged));
     assert_eq!((retry.text().as_str(), retry.logged), ("1", None));
 }
 
@@ -40,7 +40,7 @@ fn a_retry_executes_again_if_its_first_attempt_was_lost_with_the_term() {
     world.state.drop_pending();
     world.uncommitted.clear();
     let retry = world.run(&ask);
-    assert_eq!((retry.text().as_str(), retry.evaluated.stored_at), ("1", None));
+    assert_eq!((retry.text().as_str(), retry.stored_at()), ("1", None));
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn a_write_in_a_session_is_logged_even_if_it_changes_nothing_or_fails() {
         world.root("MSET w:text 5 w:none 1");
         world.root("GRANT WRITE ON * TO bob");
         let retry = world.run(&ask);
-        assert_eq!((retry.text().as_str(), retry.evaluated.stored_at), (answer, first.logged), "{line}");
+        assert_eq!((retry.text().as_str(), retry.stored_at()), (answer, first.logged), "{line}");
         world.root("REVOKE WRITE ON * FROM bob");
         world.root("DEL w:none");
         world.root("SET w:text x");
@@ -168,7 +168,7 @@ fn a_forwarded_write_executes_once_though_it_is_sent_on_to_another_leader() {
     let ask = world.ask("root", "INCRBY n 1").forwarded(3, 7, 2);
     let first = world.run(&ask);
     let again = world.run(&ask);
-    assert_eq!((again.text().as_str(), again.evaluated.stored_at), ("1", first.logged));
+    assert_eq!((again.text().as_str(), again.stored_at()), ("1", first.logged));
     assert!(again.evaluated.met_pending_retry && Some(again.depends_on()) == first.logged);
     world.commit();
     assert!(!world.run(&ask).evaluated.met_pending_retry);
@@ -230,9 +230,9 @@ fn a_command_with_both_numbers_is_found_under_either() {
     let first = world.run(&ask.clone().forwarded(1, 1, 0));
     assert_eq!(first.evaluated.effects.len(), 3, "the value, the step and the forwarding are one entry");
     let elsewhere = world.run(&ask.clone().forwarded(1, 2, 0));
-    assert_eq!((elsewhere.text().as_str(), elsewhere.evaluated.stored_at), ("1", first.logged));
+    assert_eq!((elsewhere.text().as_str(), elsewhere.stored_at()), ("1", first.logged));
     let directly = world.run(&ask);
-    assert_eq!(directly.evaluated.stored_at, first.logged);
+    assert_eq!(directly.stored_at(), first.logged);
     // The forwarding node's number is looked at first, so that an ended session does not hide the answer.
     world.root(&format!("SESSION END {session}"));
     assert_eq!(world.run(&ask.forwarded(1, 1, 0)).text(), "1");

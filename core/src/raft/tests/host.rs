@@ -13,7 +13,7 @@ use crate::inspect::RoleName;
 use crate::limits::Limits;
 use crate::raft::{Log, LogEntry, Message, Needs, Outgoing, Raft, RaftEvent, Role, Round, Start};
 use crate::time::Micros;
-use crate::types::{Incarnation, Index, NodeId, Term};
+use crate::types::{EntryId, Incarnation, Index, NodeId, Term};
 
 /// A message on its way.
 #[derive(Clone, Debug)]
@@ -116,7 +116,7 @@ impl Host {
             doubtful: hard.doubtful,
             term: hard.term,
             vote: hard.vote,
-            log: Log::recovered(log),
+            log: Log::recovered(EntryId::default(), log),
         };
         let rng = ChaCha8Rng::seed_from_u64((self.seed << 24) + (u64::from(self.id.0) << 16) + self.boot);
         self.raft = Some(Raft::new(start, Timing::default(), self.limits.clone(), rng, self.now));

@@ -112,7 +112,7 @@ fn forwarded_commands_are_depended_on() {
     }
     assert_eq!(seen[0], Forwarded::OldBoot);
     assert_eq!(seen[1], Forwarded::Stale);
-    assert_eq!(seen[2], Forwarded::Known { index: Index(2), reply: reply(2).into() });
+    assert_eq!(seen[2], Forwarded::Known { index: Index(2), reply: answer(2, 10) });
     assert_eq!(seen[3..], [Forwarded::New, Forwarded::New]);
     assert_eq!(depends(&state, |view| drop(view.forwarded(Incarnation(3), BootNumber(1), 1))), 0);
 }

@@ -27,13 +27,13 @@ fn sessions_users_and_levels_in_a_draft_are_seen_by_it() {
     view.effect(opened("bob", 900));
     view.effect(Effect::Level(4));
     view.effect(forwarded(2, 1, 5, 0));
-    assert_eq!(view.session_reply(SessionId(1), 3), Some((Index(2), reply(3).into())));
+    assert_eq!(view.session_reply(SessionId(1), 3), Some((Index(2), answer(3, 10))));
     assert_eq!(view.session_count(), 2);
     assert_eq!(view.sessions_of(b"bob"), [SessionId(2)]);
     assert_eq!(view.user(b"ann"), None);
     assert_eq!(view.users().len(), 1);
     assert_eq!(view.level(), 4);
-    let known = super::super::Forwarded::Known { index: Index(2), reply: reply(5).into() };
+    let known = super::super::Forwarded::Known { index: Index(2), reply: answer(5, 10) };
     assert_eq!(view.forwarded(Incarnation(2), BootNumber(1), 5), known);
     assert_eq!(view.finish().effects.len(), 6);
 }

@@ -10,10 +10,12 @@ mod model;
 mod naive;
 mod replicas;
 
+use std::sync::Arc;
+
 use proptest::prelude::ProptestConfig;
 
 use super::State;
-use super::effect::{Cause, Deadline, DeleteCause, Effect, Entry, StoredReply};
+use super::effect::{Answer, Cause, Deadline, DeleteCause, Effect, Entry, StoredReply};
 use crate::access::user::User;
 use crate::reply::Value;
 use crate::time::Millis;
@@ -78,6 +80,11 @@ fn deadline(at: u64, slack: u32) -> Option<Deadline> {
 
 fn reply(seq: u64) -> StoredReply {
     StoredReply { outcome: Ok(Value::Int(seq as i64)), digest: seq * 31 }
+}
+
+/// The answer as it is kept since an entry at this time.
+fn answer(seq: u64, time: u64) -> Arc<Answer> {
+    Arc::new(Answer { time: Millis(time), reply: reply(seq) })
 }
 
 /// A state with these entries committed.

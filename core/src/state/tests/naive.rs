@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::effect::{Deadline, Effect, Entry, Founding, StoredReply};
+use super::super::effect::{Answer, Deadline, Effect, Entry, Founding};
 use super::super::{KeyRecord, SessionRecord};
 use crate::access::user::User;
 use crate::time::Millis;
@@ -24,14 +24,14 @@ pub(super) struct Naive {
 
 pub(super) struct NaiveSession {
     pub(super) record: SessionRecord,
-    pub(super) replies: BTreeMap<u64, (Index, StoredReply)>,
+    pub(super) replies: BTreeMap<u64, (Index, Answer)>,
 }
 
 #[derive(Default)]
 pub(super) struct NaiveForwards {
     pub(super) boot: u64,
     pub(super) floor: u64,
-    pub(super) replies: BTreeMap<u64, (Index, StoredReply)>,
+    pub(super) replies: BTreeMap<u64, (Index, Answer)>,
 }
 
 impl Naive {
@@ -74,7 +74,7 @@ impl Naive {
                     session.record.floor = session.record.floor.max(floor);
                     session.record.last = session.record.last.max(seq);
                     session.record.active = time;
-                    session.replies.insert(seq, (index, reply));
+                    session.replies.insert(seq, (index, Answer { time, reply }));
                     session.replies.retain(|seq, _| *seq > session.record.floor);
                 }
             }
@@ -86,7 +86,7 @@ impl Naive {
                 }
                 if boot.0 == forwards.boot {
                     forwards.floor = forwards.floor.max(floor);
-                    forwards.replies.insert(seq, (index, reply));
+                    forwards.replies.insert(seq, (index, Answer { time, reply }));
                     forwards.replies.retain(|seq, _| *seq > forwards.floor);
                 }
             }

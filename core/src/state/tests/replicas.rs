@@ -79,7 +79,7 @@ fn answers_up_to_the_floor_are_forgotten() {
     let state = replayed();
     let mut view = state.view(Millis(30));
     assert_eq!(view.session_reply(SessionId(2), 1), None);
-    assert_eq!(view.session_reply(SessionId(2), 2), Some((Index(4), reply(2).into())));
+    assert_eq!(view.session_reply(SessionId(2), 2), Some((Index(4), answer(2, 30))));
     let _ = view.finish();
     assert_eq!(state.base.replies().len(), 1);
 }

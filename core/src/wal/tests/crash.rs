@@ -7,19 +7,31 @@ use proptest::prelude::*;
 use super::rig::{Machine, Rig, Stop};
 use crate::io::DiskErrorKind;
 use crate::testdisk::Rng;
-use crate::types::{Index, Term};
+use crate::types::{EntryId, Index, Term};
 
 /// Appends, supersedes and waits, as the generator draws.
 fn work(rig: &mut Rig<'_>, rng: &mut Rng, steps: u64) -> Result<(), Stop> {
     for _ in 0..steps {
-        match rng.below(8) {
+        match rng.below(9) {
             0..3 => rig.append_next(rng.below(1400) as usize),
             3 => {
-                let index = Index(1 + rng.below(rig.next().0));
+                let first = rig.machine.model.covered.index.0;
+                let index = Index(first + 1 + rng.below(rig.next().0 - first));
                 let payload: Vec<u8> = (0..rng.below(600)).map(|_| rng.next() as u8).collect();
                 rig.append(index, Term(2 + rng.below(5)), Bytes::from(payload));
             }
             4 => rig.now.0 += rng.below(8000),
+            5 if rng.below(3) > 0 => {
+                // Only what is committed is in a snapshot, and that is never superseded.
+                let (model, covered) = (&rig.machine.model, rig.machine.model.acknowledged());
+                if model.writes[model.durable..].iter().all(|(index, ..)| *index > covered.index) {
+                    rig.snapshot(covered);
+                }
+            }
+            5 => {
+                let index = Index(rig.next().0 + rng.below(9));
+                rig.restart(EntryId { index, term: Term(100 + rng.below(1 << 40)) });
+            }
             _ => {
                 rig.step(rng.next())?;
             }

@@ -110,7 +110,7 @@ fn damage_names_the_file_the_offset_and_the_way_out() {
     let (file, _) = segments(&machine)[0];
     machine.disk.tamper(file, |bytes| bytes[512 + 100] ^= 1);
     let text = machine.recover().expect_err("refuses").to_string();
-    assert!(text.contains("wal-0000000000000001 is damaged at offset 565"), "{text}");
+    assert!(text.contains("wal-0000000000000001 is damaged at offset 581"), "{text}");
     assert!(text.contains("move this data directory away"), "{text}");
 }
 
@@ -148,8 +148,9 @@ fn records_of_an_earlier_life_of_the_file_are_not_believed() {
     rig.settle_marked().expect("settles");
     let position = Position { segment: 1, offset: 1536 };
     let mut stale = BatchBuilder::new(&IDENTITY, position, 0x5A5A, 200);
-    let synced = Position { segment: 1, offset: 512 };
-    stale.mark(&Mark { synced, boot: crate::types::BootNumber(7), nonce: 7, batch: 53 + 33 + 5 });
+    let position = Position { segment: 1, offset: 512 };
+    let synced = Link { position, crc: 0x5A5A, next: Index(2), term: Term(1) };
+    stale.mark(&Mark { synced, boot: crate::types::BootNumber(7), nonce: 7, batch: 69 + 33 + 5 });
     stale.entry(Index(2), Term(9), b"stale");
     let (bytes, offset, _) = stale.finish();
     machine
@@ -177,7 +178,8 @@ fn an_index_that_leaves_a_gap_is_refused() {
     machine.start().expect("starts").settle().expect("settles");
     let position = Position { segment: 1, offset: 512 };
     let mut batch = BatchBuilder::new(&IDENTITY, position, 0, 200);
-    batch.mark(&Mark { synced: position, boot: crate::types::BootNumber(1), nonce: 1, batch: 53 + 33 });
+    let synced = Link { position, next: Index(1), ..Link::default() };
+    batch.mark(&Mark { synced, boot: crate::types::BootNumber(1), nonce: 1, batch: 69 + 33 });
     batch.entry(Index(2), Term(1), b"");
     let (bytes, ..) = batch.finish();
     machine.disk.tamper(FileName::Wal(1), |file| file[512..][..bytes.len()].copy_from_slice(&bytes));

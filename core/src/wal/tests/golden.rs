@@ -5,7 +5,7 @@ use crate::io::FileName;
 use crate::testdisk::hexdump;
 use crate::types::Index;
 
-const SEGMENT: &[u8] = include_bytes!("../../../../corpus/formats/wal-segment-v1.bin");
+const SEGMENT: &[u8] = include_bytes!("../../../../corpus/formats/wal-segment-v2.bin");
 const DOCS: &str = include_str!("../../../../docs/formats.md");
 
 /// The first segment of a log with two entries and its idle mark.

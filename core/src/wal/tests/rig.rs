@@ -8,7 +8,7 @@ use crate::io::{DiskOp, HaltReason, Outbox, Output, Owner, Token};
 use crate::state::effect::Founding;
 use crate::testdisk::{MemDisk, Rng};
 use crate::time::Micros;
-use crate::types::{ClusterId, Incarnation, Index, NodeId, Term};
+use crate::types::{ClusterId, EntryId, Incarnation, Index, NodeId, Term};
 use crate::wal::{Identity, Recovered, Recovery, RecoveryStep, Setup, Wal};
 
 pub(super) type Entries = Vec<(Index, Term, Bytes)>;
@@ -31,9 +31,12 @@ impl From<HaltReason> for Stop {
     }
 }
 
-/// What must survive: the entries at the start, and the writes since, of which so many are acknowledged.
+/// What must survive: the entries behind the snapshot at the start, and the writes since, of which so many are
+/// acknowledged.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Model {
+    /// The last entry that the snapshot covers.
+    pub(super) covered: EntryId,
     pub(super) base: Entries,
     pub(super) writes: Entries,
     pub(super) durable: usize,
@@ -44,10 +47,17 @@ impl Model {
     pub(super) fn log(&self, count: usize) -> Entries {
         let mut log = self.base.clone();
         for (index, term, payload) in &self.writes[..count] {
-            log.truncate(index.0 as usize - 1);
+            log.retain(|(at, ..)| at < index);
             log.push((*index, *term, payload.clone()));
         }
+        log.retain(|(at, ..)| *at > self.covered.index);
         log
+    }
+
+    /// The last acknowledged entry, counting those in the snapshot.
+    pub(super) fn acknowledged(&self) -> EntryId {
+        let last = self.log(self.durable).pop();
+        last.map_or(self.covered, |(index, term, _)| EntryId { index, term })
     }
 
     /// Whether this is the log after some number of writes, the acknowledged ones at least.
@@ -83,7 +93,7 @@ impl Machine {
             idle_mark: Micros::from_millis(5),
         };
         let mut out = Outbox::default();
-        let mut recovery = Recovery::new(setup, hard.get().log_segment);
+        let mut recovery = Recovery::new(setup, hard.get().log_segment, self.model.covered);
         recovery.start(&mut out);
         let recovered = loop {
             let (token, op) = only_op(&mut out);
@@ -94,7 +104,7 @@ impl Machine {
         };
         let Recovered { wal, entries, cut } = recovered;
         assert!(self.model.admits(&entries), "recovered {} entries, against the model", entries.len());
-        self.model = Model { base: entries.clone(), ..Model::default() };
+        self.model = Model { base: entries.clone(), covered: self.model.covered, ..Model::default() };
         hard.pump(&mut out);
         Ok(Rig {
             machine: self,
@@ -102,6 +112,7 @@ impl Machine {
             wal,
             out,
             waiting: Vec::new(),
+            before: 0,
             now: Micros(0),
             recovered: entries,
             cut,
@@ -179,6 +190,8 @@ pub(super) struct Rig<'a> {
     pub(super) wal: Wal,
     out: Outbox,
     waiting: Vec<(Token, DiskOp)>,
+    /// Writes before the log was last restarted.
+    before: u64,
     pub(super) now: Micros,
     pub(super) recovered: Entries,
     pub(super) cut: u64,
@@ -187,8 +200,22 @@ pub(super) struct Rig<'a> {
 impl Rig<'_> {
     /// The index after the last.
     pub(super) fn next(&self) -> Index {
-        let last = self.machine.model.writes.last().or(self.machine.model.base.last());
-        last.map_or(Index(1), |(index, ..)| index.next())
+        let model = &self.machine.model;
+        let last = model.writes.last().or(model.base.last());
+        last.map_or(model.covered.index.next(), |(index, ..)| index.next())
+    }
+
+    /// A snapshot of this entry, which is acknowledged, is durable.
+    pub(super) fn snapshot(&mut self, covered: EntryId) {
+        self.machine.model.covered = covered;
+        self.wal.release(covered.index);
+    }
+
+    /// A snapshot of this entry from elsewhere is durable, and the log is to begin anew behind it.
+    pub(super) fn restart(&mut self, covered: EntryId) {
+        self.before = self.wal.issued().0;
+        self.machine.model = Model { covered, ..Model::default() };
+        self.wal.restart(covered);
     }
 
     /// Appends at `index`.
@@ -225,7 +252,7 @@ impl Rig<'_> {
             Owner::Hard => self.hard.disk_done(token, result)?,
             _ => self.wal.disk_done(token, result)?,
         }
-        self.machine.model.durable = self.wal.durable().0 as usize;
+        self.machine.model.durable = self.wal.durable().0.saturating_sub(self.before) as usize;
         Ok(true)
     }
 

@@ -62,8 +62,8 @@ impl Engine {
             let cause = if evaluated.effects.is_empty() { Cause::Clock } else { Cause::Command };
             self.append(log, Entry { time: now, cause, effects: evaluated.effects });
         }
-        let position = evaluated.stored_at.unwrap_or(self.state.tail());
-        let time = log[position.0 as usize - 1].entry.time;
+        let tail = (self.state.tail(), self.state.time());
+        let (position, time) = evaluated.stored_at.unwrap_or(tail);
         Reply { outcome: evaluated.outcome, receipt: Some(Receipt { position, time }) }
     }
 

@@ -69,6 +69,7 @@ impl Cluster {
             vote: node.vote.map(NodeId),
             leader: None,
             commit: Index(node.commit),
+            start: Index(0),
             last: Index(node.log.len() as u64),
             durable: Index(node.durable),
             state_digest: node.digest,

@@ -1,0 +1,358 @@
+//! A member's snapshots: when one is taken, what may go once it is durable, and how a follower gets the leader's.
+//!
+//! This file decides; `snapshot/` writes, reads and sends. At most one snapshot is written or received at a time.
+
+use std::collections::BTreeMap;
+
+use super::peers::Kind;
+use super::replica::{Replica, Stepped, notice, probe};
+use crate::config::SnapshotConfig;
+use crate::disk::{Pending, Tokens};
+use crate::io::{DiskError, DiskOp, DiskReply, FileName, HaltReason, Outbox, Output, Token};
+use crate::protocol::peer::{self, PeerHeader};
+use crate::snapshot::format::Seal;
+use crate::snapshot::transfer::{Receiving, Sending, SnapshotMessage};
+use crate::snapshot::{Encoded, LoadStep, Loading, Meta, Writer, Written};
+use crate::state::State;
+use crate::time::Micros;
+use crate::trace::{Event, Probe};
+use crate::types::{EntryId, Index, NodeId};
+
+/// For slow followers the log stays in memory for at most so many times what is logged between two snapshots.
+const KEEP_INTERVALS: u64 = 2;
+
+/// What a member knows of its snapshots.
+#[derive(Clone, Debug)]
+pub(super) struct Snapshots {
+    tokens: Tokens,
+    /// The newest that is durable.
+    pub current: Option<Meta>,
+    writer: Option<Writer>,
+    receiving: Option<Receiving>,
+    /// A received one that is durable and becomes the state.
+    loading: Option<Loading>,
+    sending: BTreeMap<NodeId, Sending>,
+    /// Files that nothing needs, but for those that are being sent.
+    unused: Vec<FileName>,
+    removing: Option<Pending>,
+    /// After a disk was full: not before then.
+    not_before: Micros,
+}
+
+impl Snapshots {
+    /// As a start has found them.
+    pub fn new(tokens: Tokens, current: Option<Meta>, unused: Vec<FileName>) -> Self {
+        Self {
+            tokens,
+            current,
+            writer: None,
+            receiving: None,
+            loading: None,
+            sending: BTreeMap::new(),
+            unused,
+            removing: None,
+            not_before: Micros(0),
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.writer.is_some() || self.receiving.is_some() || self.loading.is_some()
+    }
+
+    /// The oldest snapshot that is being sent: its receiver will need the log from there on.
+    fn oldest_sent(&self) -> Option<Index> {
+        self.sending.values().map(|sending| sending.meta().seal.at.index).min()
+    }
+
+    fn pump_removal(&mut self, out: &mut Outbox) {
+        if self.removing.is_some() {
+            return;
+        }
+        let sent = |file: &FileName| {
+            self.sending.values().any(|it| *file == FileName::Snapshot(it.meta().seal.at.index.0))
+        };
+        let Some(at) = self.unused.iter().position(|file| !sent(file)) else { return };
+        let file = self.unused.remove(at);
+        self.removing = Some(self.tokens.issue("removing the unused", DiskOp::Remove { file }, out));
+    }
+}
+
+impl Replica {
+    /// An entry was applied after which a snapshot is due.
+    pub fn snapshot_due(&mut self, index: Index, out: &mut Outbox) {
+        if self.snapshots.is_busy() || self.now.mono < self.snapshots.not_before {
+            return;
+        }
+        let Some(term) = self.raft.log().term_at(index) else { return };
+        let SnapshotConfig { block_bytes, .. } = self.config.snapshot;
+        let seal = Seal { cluster: self.founding().cluster, at: EntryId { index, term }, block_bytes };
+        let head = self.state.capture().clone();
+        self.snapshots.writer = Some(Writer::new(seal, head));
+        out.push(Output::Trace(Event::SnapshotBegun { index }));
+    }
+
+    /// Whether what is kept for a snapshot is at its limit, so that nothing may be applied.
+    pub fn must_wait_for_snapshot(&self) -> bool {
+        self.state.kept_bytes() >= self.config.limits.kept_bytes
+    }
+
+    /// Starts whatever can start.
+    pub fn pump_snapshots(&mut self, out: &mut Outbox) {
+        let hurry = self.state.kept_bytes() >= self.config.limits.kept_bytes / 2;
+        let Snapshots { writer, receiving, loading, tokens, .. } = &mut self.snapshots;
+        if let Some(writer) = writer {
+            writer.pump(&mut self.state, hurry, tokens, out);
+        }
+        if let Some(receiving) = receiving {
+            receiving.pump(tokens, out);
+        }
+        if let Some(loading) = loading {
+            loading.pump(tokens, out);
+        }
+        self.pump_sending(out);
+        self.snapshots.pump_removal(out);
+    }
+
+    fn pump_sending(&mut self, out: &mut Outbox) {
+        let wanting = self.raft.wanting_snapshot();
+        let Snapshots { sending, current, tokens, .. } = &mut self.snapshots;
+        // A follower that gets no further for so long is sent the newest one, once it is heard again.
+        let give_up = Micros(self.config.timing.election.0.saturating_mul(32));
+        let now = self.now.mono;
+        sending.retain(|peer, it| wanting.contains(peer) && now < it.moved_at().after(give_up));
+        let Some(meta) = current else { return };
+        let patience = Micros(self.config.timing.heartbeat.0.saturating_mul(4));
+        for peer in wanting {
+            let sending = sending.entry(peer).or_insert_with(|| Sending::new(*meta, now));
+            sending.pump(now, patience, tokens, out);
+        }
+    }
+
+    /// A slice has become blocks.
+    pub fn snapshot_encoded(&mut self, token: Token, encoded: Encoded, out: &mut Outbox) -> Stepped {
+        // One that was given up meanwhile waits for nothing.
+        if let Some(writer) = self.snapshots.writer.as_mut().filter(|writer| writer.awaits(token)) {
+            writer.encoded(encoded);
+        }
+        self.settle(out)
+    }
+
+    /// A disk operation of a snapshot has ended.
+    pub fn snapshot_disk_done(
+        &mut self,
+        token: Token,
+        result: Result<DiskReply, DiskError>,
+        out: &mut Outbox,
+    ) -> Stepped {
+        let Snapshots { writer, receiving, loading, sending, removing, .. } = &mut self.snapshots;
+        if let Some(writer) = writer.as_mut().filter(|it| it.awaits(token)) {
+            let written = writer.disk_done(result)?;
+            self.snapshot_written(written, out);
+        } else if let Some(receiving) = receiving.as_mut().filter(|it| it.awaits(token)) {
+            let written = receiving.disk_done(result)?;
+            self.snapshot_received(written, out);
+        } else if let Some(loading) = loading.as_mut().filter(|it| it.awaits(token)) {
+            let step = loading.disk_done(result);
+            match step {
+                Ok(LoadStep::Working) => {}
+                Ok(LoadStep::Done(state, meta)) => self.install(*state, meta, out),
+                Err(error) => {
+                    return Err(HaltReason::Damaged(format!("a snapshot that has just come: {error}")));
+                }
+            }
+        } else if let Some((&peer, it)) = sending.iter_mut().find(|(_, it)| it.awaits(token)) {
+            let meta = *it.meta();
+            match it.disk_done(result) {
+                Ok((number, data)) => {
+                    let term = self.raft.term();
+                    self.send_snapshot(peer, &SnapshotMessage::Block { term, meta, number, data }, out);
+                }
+                Err(flaw) => {
+                    notice(out, format!("the snapshot of entry {} is damaged: {flaw}", meta.seal.at))
+                }
+            }
+        } else if let Some(removed) = removing.take_if(|pending| pending.token == token) {
+            // It may be gone already, if a crash kept an earlier removal.
+            let _ = removed;
+        }
+        self.settle(out)
+    }
+
+    /// This node's own snapshot has got further.
+    fn snapshot_written(&mut self, written: Written, out: &mut Outbox) {
+        match written {
+            Written::Working => {}
+            Written::Done(meta) => {
+                self.snapshots.writer = None;
+                self.snapshot_durable(meta, out);
+            }
+            Written::NoSpace => {
+                self.give_up_writing();
+                self.no_space_for_snapshot(out);
+            }
+        }
+    }
+
+    fn no_space_for_snapshot(&mut self, out: &mut Outbox) {
+        self.snapshots.not_before = self.now.mono.after(Micros::from_millis(1000));
+        notice(out, "there is no space for a snapshot: the log can't be shortened until there is".into());
+    }
+
+    fn give_up_writing(&mut self) {
+        if let Some(writer) = self.snapshots.writer.take() {
+            self.state.drop_capture();
+            self.snapshots.unused.push(writer.file());
+        }
+    }
+
+    /// A snapshot is durable under its own name: what it replaces may go.
+    fn snapshot_durable(&mut self, meta: Meta, out: &mut Outbox) {
+        let index = meta.seal.at.index;
+        if let Some(old) = self.snapshots.current.replace(meta).filter(|old| old.seal.at.index != index) {
+            self.snapshots.unused.push(FileName::Snapshot(old.seal.at.index.0));
+        }
+        out.push(Output::Trace(Event::SnapshotTaken { index, bytes: meta.file_bytes() }));
+        probe(out, Probe::SnapshotTaken);
+        self.wal.release(index);
+        self.raft.compact(self.log_needed_from(index));
+    }
+
+    /// Up to where the log in memory may go, if a snapshot covers it up to `covered`: what followers that are heard
+    /// still need stays, as long as there is room.
+    fn log_needed_from(&self, covered: Index) -> Index {
+        let (log, limits) = (self.raft.log(), &self.config.limits);
+        if log.bytes() > self.config.snapshot.interval_bytes.saturating_mul(KEEP_INTERVALS) {
+            return covered;
+        }
+        // Whoever leads next will want to reach followers that are a little behind.
+        let near = Index(log.last().0.saturating_sub(limits.append_entries as u64));
+        let wanted = self.raft.needed_from(self.now.mono).into_iter().chain(self.snapshots.oldest_sent());
+        wanted.fold(covered.min(near), Index::min)
+    }
+
+    /// Another node's message about a snapshot.
+    pub fn snapshot_message(
+        &mut self,
+        header: &PeerHeader,
+        message: SnapshotMessage,
+        out: &mut Outbox,
+    ) -> Stepped {
+        match message {
+            SnapshotMessage::Wanted { term, root, next } => {
+                let sending = self.snapshots.sending.get_mut(&header.from);
+                if let Some(it) = sending.filter(|it| it.meta().root == root && term == self.raft.term()) {
+                    it.wanted(self.now.mono, next);
+                }
+            }
+            SnapshotMessage::Block { term, meta, number, data } => {
+                let leads = self.raft.leader() == Some(header.from) && !self.raft.is_leader();
+                if leads && term == self.raft.term() && self.wants(&meta) {
+                    self.receive_block(header.from, meta, number, data, out);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a snapshot would bring this node further.
+    fn wants(&self, meta: &Meta) -> bool {
+        let seal = &meta.seal;
+        meta.is_possible() && seal.cluster == self.founding().cluster && seal.at.index > self.raft.commit()
+    }
+
+    fn receive_block(&mut self, from: NodeId, meta: Meta, number: u32, data: bytes::Bytes, out: &mut Outbox) {
+        let done = |it: &Loading| it.index() == meta.seal.at.index;
+        if let Some(loading) = &self.snapshots.loading {
+            let next = if done(loading) { meta.blocks } else { 0 };
+            return self.want_block(from, &meta, next, out);
+        }
+        // Of two, the newer one is worth more.
+        let other = |it: &Receiving| it.meta() != &meta && it.meta().seal.at.index < meta.seal.at.index;
+        if self.snapshots.receiving.as_ref().is_none_or(other) {
+            self.give_up_writing();
+            if let Some(old) = self.snapshots.receiving.replace(Receiving::new(meta)) {
+                self.snapshots.unused.push(old.file());
+            }
+            out.push(Output::Trace(Event::SnapshotBegun { index: meta.seal.at.index }));
+        }
+        let Some(receiving) = self.snapshots.receiving.as_mut().filter(|it| it.meta() == &meta) else {
+            return;
+        };
+        let known = number < receiving.written();
+        receiving.block(number, data);
+        if known {
+            let next = receiving.written();
+            self.want_block(from, &meta, next, out);
+        }
+    }
+
+    /// A snapshot from the leader has got further.
+    fn snapshot_received(&mut self, written: Written, out: &mut Outbox) {
+        let Some(receiving) = &self.snapshots.receiving else { return };
+        let (meta, next, file) = (*receiving.meta(), receiving.written(), receiving.file());
+        if !receiving.is_consistent() {
+            notice(
+                out,
+                format!("the snapshot of entry {} came with other blocks than announced", meta.seal.at),
+            );
+            self.snapshots.receiving = None;
+            self.snapshots.unused.push(file);
+            return;
+        }
+        match written {
+            Written::Working => {
+                if let Some(leader) = self.raft.leader() {
+                    self.want_block(leader, &meta, next, out);
+                }
+            }
+            Written::Done(_) => {
+                self.snapshots.receiving = None;
+                if self.wants(&meta) {
+                    let seed = self.hard.get().hash_seed;
+                    let (cluster, index) = (meta.seal.cluster, meta.seal.at.index);
+                    self.snapshots.loading = Some(Loading::new(cluster, index, meta.file_bytes(), seed));
+                } else {
+                    // Another leader's entries were quicker.
+                    self.snapshot_durable(meta, out);
+                }
+            }
+            Written::NoSpace => {
+                self.snapshots.receiving = None;
+                self.snapshots.unused.push(file);
+                self.no_space_for_snapshot(out);
+            }
+        }
+    }
+
+    fn want_block(&mut self, leader: NodeId, meta: &Meta, next: u32, out: &mut Outbox) {
+        let message = SnapshotMessage::Wanted { term: self.raft.term(), root: meta.root, next };
+        self.send_snapshot(leader, &message, out);
+    }
+
+    /// A durable snapshot from the leader becomes the state, in place of the log up to there.
+    fn install(&mut self, state: State, meta: Meta, out: &mut Outbox) {
+        self.snapshots.loading = None;
+        if !self.wants(&meta) {
+            return self.snapshot_durable(meta, out);
+        }
+        assert!(self.tail.is_empty(), "only a leader has a tail, and a leader is sent no snapshot");
+        self.give_up_writing();
+        self.state = state;
+        let at = meta.seal.at;
+        if !self.raft.installed(at) {
+            // What was promised of the old log is not to be said any more; its writes speak of nothing now.
+            self.writes.clear();
+            self.held.clear();
+            self.wal.restart(at);
+        }
+        probe(out, Probe::SnapshotInstalled);
+        out.push(Output::Trace(Event::SnapshotInstalled { index: at.index }));
+        self.snapshot_durable(meta, out);
+        self.raft.announce();
+    }
+
+    fn send_snapshot(&mut self, to: NodeId, message: &SnapshotMessage, out: &mut Outbox) {
+        let body = message.encode();
+        out.push(Output::SendPeer { to, frame: peer::encode(&self.peers.header(to, Kind::Snapshot), &body) });
+    }
+}

@@ -1,0 +1,252 @@
+//! A snapshot in the making: the committed state as it was at one index, handed out in slices while the state goes
+//! on.
+//!
+//! The rows are walked in the order of their keys. Whoever changes a row that the walk has not come to leaves the old
+//! one here first ("nothing", if there was none); the walk puts these in their places. What is kept is counted in
+//! bytes, so that the node can walk faster and then slow its writes. Nothing here changes the state.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::base::{Base, Stored};
+use super::row::{Head, Row};
+use super::{ForwardHead, KeyRecord, SessionRecord};
+use crate::access::user::User;
+use crate::types::{Blob, BootNumber, Incarnation, SessionId};
+
+/// What keeping a row costs beside its own bytes, roughly.
+const KEPT: usize = 96;
+
+/// The state at one index.
+#[derive(Clone, Debug)]
+pub(super) struct Capture {
+    pub(super) head: Head,
+    pub(super) keys: Section<Blob, KeyRecord>,
+    pub(super) sessions: Section<SessionId, SessionRecord>,
+    pub(super) replies: Section<(SessionId, u64), Stored>,
+    pub(super) forwards: Section<Incarnation, ForwardHead>,
+    pub(super) forwarded: Section<(Incarnation, BootNumber, u64), Stored>,
+    pub(super) users: Section<Blob, Arc<User>>,
+}
+
+/// Rows of one kind.
+#[derive(Clone, Debug)]
+pub(super) struct Section<K, V> {
+    passed: Passed<K>,
+    /// What rows that changed ahead of the walk were.
+    kept: BTreeMap<K, Option<V>>,
+    bytes: usize,
+}
+
+/// How far a walk has come.
+#[derive(Clone, Debug)]
+enum Passed<K> {
+    Nothing,
+    UpTo(K),
+    All,
+}
+
+/// How much one slice may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Budget {
+    pub(super) rows: usize,
+    pub(super) bytes: usize,
+}
+
+impl Budget {
+    fn spend(&mut self, bytes: usize) {
+        self.rows = self.rows.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    fn is_spent(self) -> bool {
+        self.rows == 0 || self.bytes == 0
+    }
+}
+
+/// What a row takes in memory and, roughly, in a snapshot.
+pub(super) trait Size {
+    fn size(&self) -> usize;
+}
+
+impl Size for Blob {
+    fn size(&self) -> usize {
+        self.len()
+    }
+}
+
+impl Size for KeyRecord {
+    fn size(&self) -> usize {
+        self.value.len()
+    }
+}
+
+impl Size for SessionRecord {
+    fn size(&self) -> usize {
+        self.user.len()
+    }
+}
+
+impl Size for Stored {
+    fn size(&self) -> usize {
+        self.1.size()
+    }
+}
+
+impl Size for Arc<User> {
+    fn size(&self) -> usize {
+        self.password.len() + self.grants.len() * KEPT
+    }
+}
+
+/// Figures: what they take is in [`KEPT`].
+macro_rules! figures {
+    ($($name:ty),*) => {
+        $(impl Size for $name {
+            fn size(&self) -> usize {
+                0
+            }
+        })*
+    };
+}
+
+figures!(ForwardHead, SessionId, (SessionId, u64), Incarnation, (Incarnation, BootNumber, u64));
+
+impl<K: Ord + Clone + Size, V: Clone + Size> Section<K, V> {
+    fn new() -> Self {
+        Self { passed: Passed::Nothing, kept: BTreeMap::new(), bytes: 0 }
+    }
+
+    /// A row has just become another one: this is what it was.
+    pub(super) fn keep(&mut self, key: &K, old: Option<V>) {
+        let passed = match &self.passed {
+            Passed::Nothing => false,
+            Passed::UpTo(last) => key <= last,
+            Passed::All => true,
+        };
+        if !passed && !self.kept.contains_key(key) {
+            self.bytes += kept_size(key, old.as_ref());
+            self.kept.insert(key.clone(), old);
+        }
+    }
+
+    /// Where the walk goes on in the rows as they are now; `None` at its end.
+    fn from(&self) -> Option<Bound<K>> {
+        match &self.passed {
+            Passed::Nothing => Some(Bound::Unbounded),
+            Passed::UpTo(last) => Some(Bound::Excluded(last.clone())),
+            Passed::All => None,
+        }
+    }
+
+    /// Walks on: the rows as they are now, from where the last slice ended, with what was kept in its place.
+    fn walk<'a>(
+        &mut self,
+        rows: impl Iterator<Item = (&'a K, &'a V)>,
+        budget: &mut Budget,
+        mut emit: impl FnMut(K, V),
+    ) where
+        K: 'a,
+        V: 'a,
+    {
+        let mut rows = rows.peekable();
+        while !budget.is_spent() {
+            let kept_comes = match (rows.peek(), self.kept.first_key_value()) {
+                (None, None) => return self.passed = Passed::All,
+                (None, Some(_)) => true,
+                (Some(_), None) => false,
+                (Some((now, _)), Some((kept, _))) => kept <= *now,
+            };
+            let (key, row) = if kept_comes {
+                let (key, row) = self.kept.pop_first().expect("it was just seen");
+                self.bytes -= kept_size(&key, row.as_ref());
+                rows.next_if(|(now, _)| **now == key);
+                (key, row)
+            } else {
+                let (key, row) = rows.next().expect("it was just seen");
+                (key.clone(), Some(row.clone()))
+            };
+            budget.spend(kept_size(&key, row.as_ref()));
+            self.passed = Passed::UpTo(key.clone());
+            if let Some(row) = row {
+                emit(key, row);
+            }
+        }
+    }
+}
+
+fn kept_size<K: Size, V: Size>(key: &K, row: Option<&V>) -> usize {
+    KEPT + key.size() + row.map_or(0, Size::size)
+}
+
+impl Capture {
+    /// Of the state as it is now.
+    pub(super) fn new(base: &Base) -> Self {
+        let rows = [
+            base.keys.len(),
+            base.sessions().len(),
+            base.replies().len(),
+            base.forwards().len(),
+            base.forwarded().len(),
+            base.users().len(),
+        ];
+        Self {
+            head: Head {
+                committed: base.committed,
+                time: base.time,
+                level: base.level,
+                founding: base.founding.clone(),
+                weight: base.weight,
+                rows: rows.map(|rows| rows as u64),
+            },
+            keys: Section::new(),
+            sessions: Section::new(),
+            replies: Section::new(),
+            forwards: Section::new(),
+            forwarded: Section::new(),
+            users: Section::new(),
+        }
+    }
+
+    /// What the rows that were kept take, in bytes.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.keys.bytes
+            + self.sessions.bytes
+            + self.replies.bytes
+            + self.forwards.bytes
+            + self.forwarded.bytes
+            + self.users.bytes
+    }
+
+    /// The next rows. Fewer than the budget allows mean the end.
+    pub(super) fn slice(&mut self, base: &Base, mut budget: Budget) -> (Vec<Row>, bool) {
+        let mut out = Vec::new();
+        let budget = &mut budget;
+        if let Some(from) = self.keys.from() {
+            let rows = base.keys.range(from.as_ref().map(|key| key.as_slice()));
+            self.keys.walk(rows, budget, |key, record| out.push(Row::Key(key, record)));
+        }
+        if let Some(from) = self.sessions.from() {
+            let rows = base.sessions().range((from, Bound::Unbounded));
+            self.sessions.walk(rows, budget, |id, record| out.push(Row::Session(id, record)));
+        }
+        if let Some(from) = self.replies.from() {
+            let rows = base.replies().range((from, Bound::Unbounded));
+            self.replies.walk(rows, budget, |key, stored| out.push(Row::Reply(key, stored)));
+        }
+        if let Some(from) = self.forwards.from() {
+            let rows = base.forwards().range((from, Bound::Unbounded));
+            self.forwards.walk(rows, budget, |origin, head| out.push(Row::Forward(origin, head)));
+        }
+        if let Some(from) = self.forwarded.from() {
+            let rows = base.forwarded().range((from, Bound::Unbounded));
+            self.forwarded.walk(rows, budget, |key, stored| out.push(Row::Forwarded(key, stored)));
+        }
+        if let Some(from) = self.users.from() {
+            let rows = base.users().range((from, Bound::Unbounded));
+            self.users.walk(rows, budget, |name, user| out.push(Row::User(name, user)));
+        }
+        (out, self.users.from().is_none())
+    }
+}
