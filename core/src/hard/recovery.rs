@@ -200,9 +200,9 @@ impl HardRecovery {
     }
 }
 
-/// Whether both records that would follow the newest whole one are broken. One is what a crash leaves. A second one
-/// was most likely durable and rotted, and its copy with it; a failed sync followed by a power loss, over a slot
-/// that an earlier crash broke, can leave the same.
+/// Whether both records that would follow the newest whole one are broken. One is what a crash leaves: every start syncs
+/// what it found before it writes the next. A second one was most likely durable and rotted, and its copy with it; a
+/// failed sync followed by a power loss, over a slot that an earlier crash broke, can leave the same.
 fn successors_broken(generation: u64, slots: &[Slot]) -> bool {
     [1, 2].iter().all(|successor| {
         let slot = slot_of(generation.wrapping_add(*successor));

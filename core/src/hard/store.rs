@@ -34,6 +34,8 @@ pub struct HardStore {
     covers_log_segment: u64,
     /// Whether both files exist in full length.
     created: bool,
+    /// Whether what was found at the start is known to be on disk, as far as a sync can tell.
+    settled: bool,
 }
 
 impl HardStore {
@@ -54,6 +56,7 @@ impl HardStore {
             covers: WriteSeq(0),
             covers_log_segment: 0,
             created,
+            settled: false,
             state,
         }
     }
@@ -151,7 +154,14 @@ impl HardStore {
         }
         if !self.created {
             self.plan_creation();
+        } else if !self.settled {
+            // A killed process may leave a record that is readable and not durable. Were the next one written beside
+            // it, a power loss could break both, which looks like rot and would leave the node in doubt.
+            for file in [FileName::Hard(0), FileName::Hard(1)] {
+                self.ops.push_back(("syncing the hard state that was found in", DiskOp::Sync { file }));
+            }
         }
+        self.settled = true;
         self.generation = self.generation.checked_add(1).expect("generations are not exhausted");
         let (file, offset) = place_of(slot_of(self.generation));
         let data = Bytes::from(encode(self.generation, &self.state));

@@ -109,7 +109,11 @@ fn states_that_were_not_begun_are_never_written() {
     let before = disk.executed;
     (2..9).for_each(|term| assert_eq!(store.set(state(term)), WriteSeq(term - 1)));
     settle(&mut disk, &mut store);
-    assert_eq!((disk.executed - before, store.durable()), (4, WriteSeq(7)), "one record, and its copy");
+    assert_eq!(
+        (disk.executed - before, store.durable()),
+        (6, WriteSeq(7)),
+        "two syncs, one record, and its copy"
+    );
 }
 
 #[test]
@@ -117,6 +121,7 @@ fn a_state_is_acknowledged_after_its_first_sync_and_then_copied_to_the_other_fil
     let mut disk = rested(1);
     let (_, mut store) = recover(&mut disk).expect("recovers");
     let seq = store.set(state(2));
+    (0..2).for_each(|_| assert!(step(&mut disk, &mut store).expect("syncs what was found")));
     step(&mut disk, &mut store).expect("writes");
     assert!(store.durable() < seq);
     step(&mut disk, &mut store).expect("syncs");
@@ -179,6 +184,24 @@ fn two_broken_records_in_a_row_leave_term_and_vote_in_doubt() {
 }
 
 #[test]
+fn a_kill_and_then_a_power_loss_leave_no_doubt() {
+    for seed in 0..200 {
+        let mut disk = rested(3);
+        let mut rng = Rng(seed);
+        for killed in [true, false] {
+            let (_, mut store) = recover(&mut disk).expect("recovers");
+            store.update(|state| state.boot = state.boot.next());
+            // Two syncs of what was found, and the record, which is not synced.
+            (0..3).for_each(|_| assert!(step(&mut disk, &mut store).expect("no failure was planned")));
+            if !killed {
+                disk.crash(&mut rng);
+            }
+        }
+        assert!(!recover(&mut disk).expect("recovers").0.expect("a state").in_doubt, "seed {seed}");
+    }
+}
+
+#[test]
 fn a_log_without_a_hard_state_is_refused() {
     let mut disk = MemDisk::default();
     disk.execute(&DiskOp::Create { file: FileName::Wal(1) }).expect("creates");
@@ -225,8 +248,8 @@ fn a_failed_sync_halts() {
     let mut disk = rested(1);
     let (_, mut store) = recover(&mut disk).expect("recovers");
     store.set(state(2));
-    disk.fail_at = Some((disk.executed + 2, DiskErrorKind::Io));
-    assert!(step(&mut disk, &mut store).expect("writes"));
+    disk.fail_at = Some((disk.executed + 4, DiskErrorKind::Io));
+    (0..3).for_each(|_| assert!(step(&mut disk, &mut store).expect("syncs what was found, and writes")));
     assert!(matches!(step(&mut disk, &mut store), Err(HaltReason::Disk { .. })));
     assert_eq!(store.durable(), WriteSeq(0));
 }
