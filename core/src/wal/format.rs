@@ -131,6 +131,9 @@ pub enum HeaderFlaw {
     Zero,
     /// The bytes are no header, or their checksum is wrong.
     Bad,
+    /// A whole header of this segment, which is not the file's own: an earlier owner of the disk block left it, or a
+    /// write went astray.
+    Elsewhere(u64),
     /// A whole header of a format that this build does not know.
     Version(u16),
     /// A whole header with another sector size.

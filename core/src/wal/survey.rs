@@ -67,9 +67,7 @@ pub(super) fn survey(
     covered: Index,
     files: &[SegmentFile],
 ) -> Result<Survey, HaltReason> {
-    for file in files {
-        check_owner(identity, file)?;
-    }
+    let files = &owned(identity, files)?[..];
     let mut survey = Survey { next: next_segment(files)?, ..Survey::default() };
     let newest = files.iter().rfind(|file| file.header.is_ok());
     check_vouched(vouched, newest, files)?;
@@ -116,8 +114,25 @@ fn unfounded(segment: u64, next: Index, covered: Index) -> HaltReason {
     ))
 }
 
-/// A valid header must be this directory's own, of this release, under its right name.
-fn check_owner(identity: &Identity, file: &SegmentFile) -> Result<(), HaltReason> {
+/// The files, with those headers alone believed that are this directory's own, of this release, under their right
+/// name. Another directory's header is a refusal if there is none of this one's; beside them it is what an earlier owner
+/// of the disk block has left.
+fn owned(identity: &Identity, files: &[SegmentFile]) -> Result<Vec<SegmentFile>, HaltReason> {
+    let at_home = |file: &SegmentFile| file.header.is_ok_and(|header| header.identity == *identity);
+    let home = files.iter().any(at_home);
+    let mut files = files.to_vec();
+    for file in &mut files {
+        check_owner(identity, file, home)?;
+        if let Ok(header) = file.header
+            && (header.identity != *identity || header.segment != file.segment)
+        {
+            file.header = Err(HeaderFlaw::Elsewhere(header.segment));
+        }
+    }
+    Ok(files)
+}
+
+fn check_owner(identity: &Identity, file: &SegmentFile, home: bool) -> Result<(), HaltReason> {
     let name = FileName::Wal(file.segment);
     let header = match &file.header {
         Ok(header) => header,
@@ -132,10 +147,10 @@ fn check_owner(identity: &Identity, file: &SegmentFile) -> Result<(), HaltReason
                  start a release that does"
             )));
         }
-        Err(HeaderFlaw::Short | HeaderFlaw::Zero | HeaderFlaw::Bad) => return Ok(()),
+        Err(_) => return Ok(()),
     };
     let found = header.identity;
-    if found != *identity {
+    if found != *identity && !home {
         return Err(HaltReason::WrongDirectory(format!(
             "{name} belongs to node {} (directory {}) of cluster {}, but this is node {} (directory {}) of \
              cluster {}: start the node that it belongs to, or choose another data directory",
@@ -146,10 +161,6 @@ fn check_owner(identity: &Identity, file: &SegmentFile) -> Result<(), HaltReason
             identity.incarnation,
             identity.cluster
         )));
-    }
-    if header.segment != file.segment {
-        let what = format!("its header says that it is {}", FileName::Wal(header.segment));
-        return Err(damaged(file.segment, 0, what));
     }
     Ok(())
 }
@@ -163,8 +174,8 @@ fn next_segment(files: &[SegmentFile]) -> Result<u64, HaltReason> {
     })
 }
 
-/// The segment that the hard state vouches for must be there, or a newer one of the log. It had its own header
-/// when it was vouched for, or was prepared and the segment before it had.
+/// The segment that the hard state vouches for must be there, or a newer one of the log. When it was vouched for, it had
+/// its own header, as what a start has written, or it was prepared and the segment before it had.
 fn check_vouched(
     vouched: u64,
     newest: Option<&SegmentFile>,
@@ -174,15 +185,15 @@ fn check_vouched(
     if newest >= vouched {
         return Ok(());
     }
-    let file = files.iter().find(|file| file.segment == vouched);
-    let (lost, at, what) = match file {
+    let there = |segment: u64| files.iter().find(|file| file.segment == segment);
+    let (lost, at, what) = match there(vouched) {
         None => (vouched, 0, "the file is missing"),
         Some(file) if file.len < SECTOR => (vouched, file.len, "the file was cut to less than a header"),
-        Some(_) if newest == 0 || newest + 1 < vouched => {
-            (vouched - 1, 0, "the file is missing, or its header is not valid")
-        }
         // It was prepared and never used, or its first batch is torn.
-        Some(_) => return Ok(()),
+        Some(_) if newest > 0 && newest + 1 == vouched => return Ok(()),
+        // Whichever of the two had the header, it has none now. A start's own segment may follow one that is gone.
+        Some(_) if there(vouched - 1).is_some() => (vouched - 1, 0, "its header is not valid"),
+        Some(_) => (vouched, 0, "its header is not valid"),
     };
     Err(damaged(lost, at, format!("{what}, and the hard state says that it was complete")))
 }
@@ -203,6 +214,14 @@ fn chain_segment(
     };
     // The newest segment still has its zeros; older ones may have been cut to what they hold.
     let needed = end.map_or(header.bytes, |end| end.position.offset);
+    let newer = files.iter().find(|newer| newer.segment > segment && newer.header.is_err());
+    if let (None, true, Some(newer)) = (end, file.len < needed, newer) {
+        let what = format!(
+            "its header is not valid, and {} was cut because it continues it",
+            FileName::Wal(segment)
+        );
+        return Err(damaged(newer.segment, 0, what));
+    }
     if file.len < needed {
         let what = format!("the file ends at {} and must have at least {needed} bytes", file.len);
         return Err(damaged(segment, file.len, what));

@@ -162,14 +162,30 @@ fn records_of_an_earlier_life_of_the_file_are_not_believed() {
 #[test]
 fn a_log_of_another_cluster_is_refused_by_name() {
     let (mut machine, _) = small_log();
-    let (file, _) = segments(&machine)[0];
-    machine.disk.tamper(file, |bytes| {
-        let mut header = SegmentHeader::decode(&bytes[..512]).expect("a header");
-        header.identity.cluster = ClusterId(0xBAD);
-        bytes[..512].copy_from_slice(&header.encode());
-    });
+    for (file, _) in segments(&machine) {
+        machine.disk.tamper(file, |bytes| {
+            let Ok(mut header) = SegmentHeader::decode(&bytes[..512]) else { return };
+            header.identity.cluster = ClusterId(0xBAD);
+            bytes[..512].copy_from_slice(&header.encode());
+        });
+    }
     let reason = machine.recover().expect_err("refuses");
     assert!(matches!(&reason, HaltReason::WrongDirectory(text) if text.contains("0bad")), "{reason}");
+}
+
+#[test]
+fn what_an_earlier_owner_of_the_disk_block_left_in_an_unused_segment_is_not_its_header() {
+    let (machine, _) = small_log();
+    let used = segments(&machine)[0].0;
+    let stale = machine.disk.bytes(used)[..512].to_vec();
+    let mut machine = machine;
+    let newest = segments(&machine).iter().map(|(file, _)| *file).max().expect("there are segments");
+    let FileName::Wal(newest) = newest else { panic!("a segment") };
+    let unused = FileName::Wal(newest + 1);
+    machine.disk.execute(&crate::io::DiskOp::Create { file: unused }).expect("creates");
+    machine.disk.tamper(unused, |bytes| *bytes = [stale, vec![0; 1536]].concat());
+    machine.disk.execute(&crate::io::DiskOp::SyncDir).expect("syncs");
+    machine.recover().expect("it was being prepared, and no crash is damage");
 }
 
 #[test]
