@@ -1,5 +1,6 @@
-//! Faults: every kind of thing that a schedule can let go wrong, as data. Nothing here acts; `world.rs`
-//! executes. A fault names nodes by number or by the role that they have when it strikes.
+//! Faults: every kind of thing that a schedule can let go wrong, as data. Nothing here acts; `world/faults.rs`
+//! executes, and what damages disks, `world/damage.rs`. A fault names nodes by number or by the role that they have when
+//! it strikes.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,19 @@ pub enum Who {
     Follower,
     /// Every node.
     All,
+}
+
+/// Files of a data directory, by what they are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FileClass {
+    /// Boot, term and vote.
+    Hard,
+    /// Segments of the log.
+    Log,
+    /// Everything else.
+    Other,
+    /// Every file.
+    Any,
 }
 
 /// An execution point at which a node can be killed.
@@ -203,6 +217,93 @@ pub enum FaultKind {
         /// In microseconds.
         for_us: u64,
     },
+    /// Single operations of a disk take very long.
+    StallOp {
+        /// Whose; resolved when the waiting begins.
+        who: Who,
+        /// The how-manieth operation from then on, 1 or more.
+        nth: u32,
+        /// In microseconds.
+        for_us: u64,
+    },
+    /// A disk has no room, or a quota.
+    DiskFull {
+        /// Whose.
+        who: Who,
+        /// Bytes that can still be allocated. A write that needs more is short.
+        left: u64,
+        /// Whether overwriting needs room too, as on a file system that copies on write.
+        overwrites: bool,
+        /// In microseconds.
+        for_us: u64,
+    },
+    /// Bits of sectors at rest flip. It damages the node's disk, as all faults from here to `OldImage`, and so strikes
+    /// once the cluster is founded and if the budget allows it.
+    Rot {
+        /// Whose.
+        who: Who,
+        /// In which files.
+        files: FileClass,
+        /// How many sectors.
+        sectors: u16,
+        /// Bits in each, 1 or more.
+        bits: u16,
+    },
+    /// Sectors can't be read any more.
+    ReadError {
+        /// Whose.
+        who: Who,
+        /// In which files.
+        files: FileClass,
+        /// How many sectors.
+        sectors: u16,
+    },
+    /// Sectors go back to an older version of themselves, each valid once.
+    RollBack {
+        /// Whose.
+        who: Who,
+        /// In which files.
+        files: FileClass,
+        /// How many sectors.
+        sectors: u16,
+    },
+    /// A write is reported done, and the old content stays, whatever syncs say.
+    LoseWrite {
+        /// Whose; resolved when the waiting begins.
+        who: Who,
+        /// To which files.
+        files: FileClass,
+        /// The how-manieth from then on, 1 or more.
+        nth: u32,
+    },
+    /// A write lands, whole, at another place of this or another file, and the old content stays at its own.
+    MisdirectWrite {
+        /// Whose; resolved when the waiting begins.
+        who: Who,
+        /// To which files.
+        files: FileClass,
+        /// The how-manieth from then on, 1 or more.
+        nth: u32,
+    },
+    /// What is durable now comes back later, whole, with its term and vote, after a power loss. Only an image from
+    /// before the directory's last start, and only when every other node runs, can be reached, and durably
+    /// remembers that start: nobody else could tell the node.
+    OldImage {
+        /// Whose.
+        who: Who,
+        /// How old it is when the power goes, in microseconds.
+        age_us: u64,
+        /// Until the node is started again, in microseconds.
+        down_us: u64,
+    },
+    /// Syncs succeed and make nothing durable, until the next honest one. Whether the machine may lose its power
+    /// before that, the budget says.
+    LyingSync {
+        /// Whose.
+        who: Who,
+        /// In microseconds.
+        for_us: u64,
+    },
     /// A wall clock jumps.
     WallJump {
         /// Whose.
@@ -257,6 +358,15 @@ impl FaultKind {
             Self::Noise { .. } => "noise",
             Self::FailSync { .. } => "fail-sync",
             Self::SlowDisk { .. } => "slow-disk",
+            Self::StallOp { .. } => "stall-op",
+            Self::DiskFull { .. } => "disk-full",
+            Self::Rot { .. } => "rot",
+            Self::ReadError { .. } => "read-error",
+            Self::RollBack { .. } => "roll-back",
+            Self::LoseWrite { .. } => "lose-write",
+            Self::MisdirectWrite { .. } => "misdirect",
+            Self::OldImage { .. } => "old-image",
+            Self::LyingSync { .. } => "lying-sync",
             Self::WallJump { .. } => "wall-jump",
             Self::Drift { .. } => "drift",
             Self::Reset { .. } => "reset",
@@ -275,6 +385,15 @@ impl FaultKind {
             | Self::Pause { who, .. }
             | Self::FailSync { who, .. }
             | Self::SlowDisk { who, .. }
+            | Self::StallOp { who, .. }
+            | Self::DiskFull { who, .. }
+            | Self::Rot { who, .. }
+            | Self::ReadError { who, .. }
+            | Self::RollBack { who, .. }
+            | Self::LoseWrite { who, .. }
+            | Self::MisdirectWrite { who, .. }
+            | Self::OldImage { who, .. }
+            | Self::LyingSync { who, .. }
             | Self::WallJump { who, .. }
             | Self::Drift { who, .. }
             | Self::Reset { who }

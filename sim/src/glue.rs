@@ -21,6 +21,7 @@ const RAFT: u8 = 1;
 const FOUNDING: u8 = 2;
 const FORWARD: u8 = 3;
 const SNAPSHOT: u8 = 5;
+const QUARANTINE: u8 = 4;
 
 /// Runs a computation.
 #[must_use]
@@ -59,6 +60,18 @@ pub fn peer_frame(frame: &Bytes) -> Option<String> {
 #[must_use]
 pub fn sender(frame: &Bytes) -> u64 {
     peer::decode(frame).map_or(0, |(header, _)| u64::from(header.from.0))
+}
+
+/// The nonce of the boot in which a frame was sent.
+#[must_use]
+pub fn nonce(frame: &Bytes) -> Option<u64> {
+    peer::decode(frame).ok().map(|(header, _)| header.nonce)
+}
+
+/// Whether a frame tells its receiver that it is an old image.
+#[must_use]
+pub fn is_quarantine(frame: &Bytes) -> bool {
+    peer::decode(frame).is_ok_and(|(header, _)| header.kind == QUARANTINE)
 }
 
 /// What a frame promises in its sender's name: a term, and perhaps whom the sender gave its vote to.
@@ -136,6 +149,11 @@ impl Invariants {
     #[must_use]
     pub fn committed(&self) -> Vec<(Term, Bytes)> {
         self.judge.committed().collect()
+    }
+
+    /// A node's disk went back in time; `noticed` if the others know, so that it must keep its word.
+    pub fn rolled_back(&mut self, node: usize, noticed: bool) {
+        self.judge.rolled_back(id(node), noticed);
     }
 
     /// The digest of the state at each commit index at which a node was seen.

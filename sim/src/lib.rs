@@ -11,7 +11,6 @@ pub mod clock;
 pub mod disk;
 pub mod draw;
 pub mod fault;
-pub mod file;
 pub mod glue;
 pub mod history;
 pub mod json;

@@ -32,6 +32,24 @@ pub enum WorldProbe {
     EntryLost,
     /// A file grew without its data.
     SizeWithoutData,
+    /// A file that grew without its data showed what an earlier file had held there.
+    StaleBytesShown,
+    /// A node found its disk damaged and refused to start.
+    DamageFound,
+    /// A read failed.
+    ReadErrorHit,
+    /// A write was reported done and lost.
+    WriteLost,
+    /// A write landed at another place.
+    WriteMisdirected,
+    /// A strike was kept from the unmarked window, or from the last copy of the newest hard state.
+    UnmarkedStrikeSkipped,
+    /// A node whose syncs had lied lost its power.
+    LiarLostPower,
+    /// A node that came back with an old image was told so.
+    OldImageQuarantined,
+    /// A write ended short for lack of room.
+    ShortWrite,
     /// A client's connection went half-open under requests.
     HalfOpen,
     /// A client died with requests under way.
@@ -46,7 +64,7 @@ pub enum WorldProbe {
 
 impl WorldProbe {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 27] = [
         Self::CrashBetweenSyncAndReply,
         Self::RestartDuringRecovery,
         Self::PowerLossOfAll,
@@ -60,6 +78,15 @@ impl WorldProbe {
         Self::SectorGarbled,
         Self::EntryLost,
         Self::SizeWithoutData,
+        Self::StaleBytesShown,
+        Self::DamageFound,
+        Self::ReadErrorHit,
+        Self::WriteLost,
+        Self::WriteMisdirected,
+        Self::UnmarkedStrikeSkipped,
+        Self::LiarLostPower,
+        Self::OldImageQuarantined,
+        Self::ShortWrite,
         Self::HalfOpen,
         Self::ClientDied,
         Self::OutcomeUnknown,

@@ -9,7 +9,7 @@ use steadfast_core::io::Input;
 use steadfast_core::limits::Limits;
 
 use crate::clock::Clock;
-use crate::disk::Disk;
+use crate::disk::{Disk, Image};
 use crate::fault::Point;
 use crate::rng::Stream;
 use crate::schedule::Schedule;
@@ -37,6 +37,14 @@ pub struct Process {
     pub sync_failed: Option<bool>,
     /// Whether the disk was lost after the founding.
     pub wiped: bool,
+    /// The world's number and the nonce of the newest boot that the node told others of.
+    pub announced: Option<(u64, u64)>,
+    /// The old image with which the node comes back at its next start.
+    pub returning: Option<Box<Image>>,
+    /// Whether it came back with an old image and was not yet told so.
+    pub came_back: bool,
+    /// What the operator decides.
+    pub operator: Stream,
     /// How late ticks come.
     pub timer: Stream,
     /// The monotonic time at which the node wants a tick.
@@ -113,7 +121,7 @@ impl Process {
         Self {
             node: None,
             boot: 0,
-            disk: Disk::new(schedule.disk, Stream::numbered(schedule.seed, "disk", number as u64)),
+            disk: disk(schedule, number),
             clock: Clock::new(clock.drift_ppm, clock.wall_offset_ms),
             paused: None,
             pauses: 0,
@@ -121,6 +129,10 @@ impl Process {
             failing: Vec::new(),
             sync_failed: None,
             wiped: false,
+            announced: None,
+            returning: None,
+            came_back: false,
+            operator: Stream::numbered(schedule.seed, "operator", number as u64),
             timer: Stream::numbered(schedule.seed, "timer", number as u64),
             wake: None,
             wake_queued: None,
@@ -147,6 +159,7 @@ impl Process {
         let seed = Stream::numbered(schedule.seed, "node", which).seed();
         self.node = Some(Node::new(schedule.node_config(number as u16 + 1), seed));
         self.clock.boot(now);
+        self.disk.boot();
         self.recovering = true;
     }
 
@@ -192,6 +205,13 @@ impl Process {
         }
         fails.is_some()
     }
+}
+
+fn disk(schedule: &Schedule, number: usize) -> Disk {
+    let stream = |name| Stream::numbered(schedule.seed, name, number as u64);
+    let mut disk = Disk::new(schedule.disk, stream("disk"), stream("damage"));
+    disk.spares = !schedule.cluster.beyond_budget;
+    disk
 }
 
 #[cfg(test)]

@@ -113,7 +113,18 @@ fn judged(remains: Remains) -> Outcome {
     }
 }
 
+/// The verdict on a run. Where it went beyond the fault budget, a failure proves nothing.
 fn verdict(remains: &Remains) -> Verdict {
+    match (judged_alone(remains), remains.budget.exceeded.as_slice()) {
+        (Verdict::Failed { judge, what }, exceeded @ [_, ..]) => Verdict::Inconclusive(format!(
+            "outside the fault budget ({}): {judge}: {what}",
+            exceeded.join("; ")
+        )),
+        (verdict, _) => verdict,
+    }
+}
+
+fn judged_alone(remains: &Remains) -> Verdict {
     match &remains.stopped {
         Some(Stopped::Failed { judge, what }) => {
             Verdict::Failed { judge: (*judge).into(), what: what.clone() }

@@ -85,6 +85,17 @@ pub struct Cluster {
     /// Most nodes whose disk is ever lost. The others are honest members for the whole run, and are a
     /// majority: the fault budget.
     pub wiped_at_most: u16,
+    /// Most nodes whose disk is ever damaged. Together with those that are wiped they are a minority, too. A node that is
+    /// alone may be damaged: it must then refuse to start until its disk is mended.
+    #[serde(default)]
+    pub damaged_at_most: u16,
+    /// Whether faults strike also where the budget forbids it. What fails then proves nothing, and the run says so.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub beyond_budget: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A node's clocks at the start.

@@ -1,7 +1,7 @@
 //! Raft's own invariants, after every step of every node (Raft paper, figure 3).
 //!
 //! The world calls [`RaftJudge::observe`] after each step of a node with what that node shows, and
-//! [`RaftJudge::crashed`], [`RaftJudge::wiped`] and [`RaftJudge::promised`] when these happen. The work per
+//! [`RaftJudge::crashed`], [`RaftJudge::wiped`], [`RaftJudge::rolled_back`] and [`RaftJudge::promised`] when these happen. The work per
 //! step is constant unless the log or the commit index changed, and then linear in the change.
 //!
 //! What it believes of a node: what its log holds (it sees the bytes) and what the world says lies durably on
@@ -44,6 +44,8 @@ pub struct RaftJudge {
     votes: BTreeSet<(Term, NodeId, NodeId)>,
     /// Voters whose disk was emptied, each with what it had held.
     emptied: BTreeMap<NodeId, Vec<(Term, u64)>>,
+    /// What each voter had held whenever its disk went back in time.
+    rolled_back: Vec<(NodeId, Vec<(Term, u64)>)>,
     /// Who led in each term.
     leaders: BTreeMap<Term, NodeId>,
     /// What was ever written under an index and term: a digest of its bytes and the term before it. Two logs
@@ -77,6 +79,9 @@ struct Watched {
     start: Index,
     /// The highest term that others heard from it, and its vote there.
     promised: (Term, Option<NodeId>),
+    /// The same, from before its disk went back in time. It can't know that it was in this term, and yet must not
+    /// vote for another in it.
+    forgotten: (Term, Option<NodeId>),
 }
 
 /// What a node showed after a step.
@@ -115,10 +120,32 @@ impl RaftJudge {
         self.emptied.insert(node, held);
     }
 
+    /// A voter's disk went back in time. What it had held was held, for entries that were acknowledged before. If the
+    /// others notice it, the node must doubt itself, and may forget a term but not vote in it again.
+    pub fn rolled_back(&mut self, node: NodeId, noticed: bool) {
+        let watched = self.nodes.entry(node).or_default();
+        watched.shown = None;
+        let mut held = watched.log.clone();
+        held.truncate(watched.durable.0 as usize);
+        let promised = std::mem::take(&mut watched.promised);
+        if noticed && promised.0 > watched.forgotten.0 {
+            watched.forgotten = promised;
+        }
+        self.rolled_back.push((node, held));
+    }
+
     /// Others have heard this term from the node, and this vote in it. From then on it may not take either
     /// back, across restarts too.
     pub fn promised(&mut self, node: NodeId, term: Term, vote: Option<NodeId>) -> Verdict {
-        let promised = &mut self.nodes.entry(node).or_default().promised;
+        let watched = self.nodes.entry(node).or_default();
+        if let (at, Some(first)) = watched.forgotten
+            && at == term
+            && vote.is_some_and(|second| second != first)
+        {
+            let what = format!("node {node} gave its vote in term {term} to {first}, forgot it, and gave it to {vote:?}");
+            return Verdict::Failed { judge: JUDGE, what };
+        }
+        let promised = &mut watched.promised;
         match (promised.1, vote) {
             (Some(first), Some(second)) if promised.0 == term && first != second => {
                 let what = format!("node {node} gave its vote in term {term} to {first} and to {second}");
@@ -311,7 +338,11 @@ impl RaftJudge {
             }
             return Ok(());
         }
-        let holds = |voter: &&NodeId| match self.emptied.get(voter) {
+        let held = |voter: &NodeId| {
+            let mut before = self.rolled_back.iter().filter(|(node, _)| node == voter);
+            before.any(|(_, held)| held.get(place) == Some(&(term, digest)))
+        };
+        let holds = |voter: &&NodeId| held(voter) || match self.emptied.get(voter) {
             Some(held) => held.get(place) == Some(&(term, digest)),
             None => self.nodes.get(voter).is_some_and(|watched| {
                 watched.durable >= at && watched.log.get(place) == Some(&(term, digest))

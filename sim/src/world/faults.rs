@@ -3,6 +3,7 @@
 use steadfast_core::inspect::RoleName;
 
 use super::{Event, Phase, Place, World};
+use crate::disk::Image;
 use crate::fault::{Cut, FaultKind, Who};
 use crate::network::{Noise, links};
 use crate::probes::WorldProbe;
@@ -17,6 +18,12 @@ pub(super) enum Active {
     Noise,
     /// Disks are slow, by so many microseconds.
     SlowDisk { nodes: Vec<usize>, by_us: u64 },
+    /// Disks have a bound.
+    Full { nodes: Vec<usize> },
+    /// Syncs lie.
+    Lie { nodes: Vec<usize> },
+    /// An image of a disk grows old, since the boot with this number.
+    Image { node: usize, image: Box<Image>, boot: u64, down_us: u64 },
 }
 
 impl World<'_> {
@@ -70,6 +77,15 @@ impl World<'_> {
                 nodes.iter().for_each(|node| self.nodes[*node].disk.stall_us += by_us);
                 self.lasts(fault, Active::SlowDisk { nodes, by_us }, for_us);
             }
+            FaultKind::StallOp { .. }
+            | FaultKind::DiskFull { .. }
+            | FaultKind::Rot { .. }
+            | FaultKind::ReadError { .. }
+            | FaultKind::RollBack { .. }
+            | FaultKind::LoseWrite { .. }
+            | FaultKind::MisdirectWrite { .. }
+            | FaultKind::OldImage { .. }
+            | FaultKind::LyingSync { .. } => self.disk_fault(fault, &what),
             FaultKind::WallJump { who, by_ms } => {
                 self.resolve(who).into_iter().for_each(|node| self.nodes[node].clock.jump_wall(by_ms));
             }
@@ -104,8 +120,16 @@ impl World<'_> {
             Active::Cut { .. } => {}
             Active::Noise => self.network.remove_noise(fault),
             Active::SlowDisk { nodes, by_us } => {
-                nodes.iter().for_each(|node| self.nodes[*node].disk.stall_us -= by_us);
+                for node in nodes {
+                    self.nodes[node].disk.stall_us -= by_us;
+                    self.let_go(node);
+                }
             }
+            Active::Full { nodes } => {
+                nodes.iter().for_each(|node| self.nodes[*node].disk.bound(None, false));
+            }
+            Active::Lie { nodes } => nodes.iter().for_each(|node| self.nodes[*node].disk.lying = false),
+            image @ Active::Image { .. } => self.image_returns(image),
         }
     }
 
@@ -140,6 +164,7 @@ impl World<'_> {
         let lasting: Vec<usize> = self.active.keys().copied().collect();
         lasting.into_iter().for_each(|fault| self.fault_end(fault));
         self.network.calm();
+        self.mend_all_disks();
         for node in 0..self.nodes.len() {
             let process = &mut self.nodes[node];
             process.triggers.clear();
@@ -158,6 +183,16 @@ impl World<'_> {
             self.probes.world(WorldProbe::SectorGarbled, crashes.sectors_garbage);
             self.probes.world(WorldProbe::EntryLost, crashes.entries_lost);
             self.probes.world(WorldProbe::SizeWithoutData, crashes.size_without_data);
+            self.probes.world(WorldProbe::StaleBytesShown, crashes.stale_sectors);
+            let counts = process.disk.counts;
+            self.probes.world(WorldProbe::ReadErrorHit, counts.read_errors);
+            self.probes.world(WorldProbe::WriteLost, counts.lost_writes);
+            self.probes.world(WorldProbe::WriteMisdirected, counts.misdirected_writes);
+            self.probes.world(WorldProbe::UnmarkedStrikeSkipped, counts.spared);
+            self.probes.world(WorldProbe::ShortWrite, counts.short_writes);
+            if counts.not_spared > 0 {
+                self.budget.exceed("damage that can't be told from a crash: it struck the unmarked window".into());
+            }
         }
     }
 
@@ -196,7 +231,7 @@ impl World<'_> {
         true
     }
 
-    fn lasts(&mut self, fault: usize, active: Active, for_us: u64) {
+    pub(super) fn lasts(&mut self, fault: usize, active: Active, for_us: u64) {
         self.active.insert(fault, active);
         self.push(self.now + for_us, Event::FaultEnd { fault });
     }
@@ -223,24 +258,30 @@ impl World<'_> {
 
     /// A node loses its disk, if the cluster is founded on all other disks and the budget allows it.
     fn wipe(&mut self, node: usize, down_us: u64) {
-        let wiped = self.nodes.iter().filter(|process| process.wiped).count();
-        let founded = self.nodes.iter().all(|process| process.ever_committed > 0);
-        let allowed = usize::from(self.schedule.cluster.wiped_at_most);
-        if self.nodes[node].wiped || wiped >= allowed || !founded {
+        let founded = self.is_founded();
+        if !founded || !self.budget.wipe(node) {
+            let wiped = self.budget.wiped.len();
             return self
                 .note(Place::Node(node), "not wiped", || format!("{wiped} wiped, founded: {founded}"));
         }
         self.crash(node, true, down_us);
+        self.lose_disk(node);
+    }
+
+    /// The disk of a node that is down is replaced by an empty one.
+    pub(super) fn lose_disk(&mut self, node: usize) {
         let process = &mut self.nodes[node];
         process.disk.wipe();
         process.wiped = true;
+        process.returning = None;
+        process.came_back = false;
         self.invariants.wiped(node);
         self.probes.world(WorldProbe::DiskWiped, 1);
         self.note(Place::Node(node), "WIPED", String::new);
     }
 
     /// The nodes that a fault means now, counted from zero.
-    fn resolve(&self, who: Who) -> Vec<usize> {
+    pub(super) fn resolve(&self, who: Who) -> Vec<usize> {
         let leaders = self.nodes.iter().enumerate().filter_map(|(n, process)| {
             let seen = process.seen.as_ref().filter(|seen| seen.role == RoleName::Leader)?;
             Some((seen.term, n))

@@ -2,11 +2,15 @@
 //! time, every output executed in order with the points between at which a node can die.
 //!
 //! Read `mod.rs` for the loop, `step.rs` for what happens to a node, `conns.rs` for the wires to clients,
-//! `workers.rs` for what clients do, `faults.rs` for what goes wrong, and `phases.rs` for how a run ends.
+//! `workers.rs` for what clients do, `faults.rs` for what goes wrong, `damage.rs` for what disks do, `budget.rs` for how
+//! much of it, `halts.rs` for nodes that stop themselves, and `phases.rs` for how a run ends.
 //! Nothing here judges a history; that comes after, in `run.rs`.
 
+mod budget;
 mod conns;
+mod damage;
 mod faults;
+mod halts;
 mod phases;
 mod step;
 mod workers;
@@ -30,6 +34,7 @@ use crate::rng::Stream;
 use crate::schedule::Schedule;
 use crate::trace::{Line, TraceHash};
 
+pub use budget::Budget;
 pub use phases::{Committed, Phase, describe};
 use workers::Worker;
 
@@ -150,6 +155,7 @@ pub struct World<'a> {
     /// Frames that wait for the healing of their link, from the first node to the second.
     held: BTreeMap<(usize, usize), Vec<Bytes>>,
     active: BTreeMap<usize, faults::Active>,
+    budget: Budget,
     stopped: Option<Stopped>,
     faults_struck: u64,
     ops_done: u64,
@@ -181,6 +187,8 @@ pub struct Remains {
     pub ops: u64,
     /// Faults that struck.
     pub faults: u64,
+    /// What was spent of the fault budget.
+    pub budget: Budget,
     /// The phase at the end.
     pub phase: Phase,
     /// What each node showed last; `None` for one that is down.
@@ -214,6 +222,7 @@ impl<'a> World<'a> {
             phase_began: 0,
             held: BTreeMap::new(),
             active: BTreeMap::new(),
+            budget: Budget::new(&schedule.cluster),
             stopped: None,
             faults_struck: 0,
             ops_done: 0,
@@ -351,6 +360,7 @@ impl<'a> World<'a> {
             sim_us: self.now,
             ops: self.ops_done,
             faults: self.faults_struck,
+            budget: self.budget,
             phase: self.phase,
             seen: self.nodes.into_iter().map(|process| process.seen).collect(),
         }

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use steadfast_core::inspect::{Inspection, RoleName};
-use steadfast_core::io::{DiskError, DiskOp, DiskReply, HaltReason, Input, Output, Owner, Token};
+use steadfast_core::io::{DiskError, DiskOp, DiskReply, Input, Output, Owner, Token};
 use steadfast_core::job::JobResult;
 use steadfast_core::trace::Event as Said;
 
@@ -60,6 +60,8 @@ impl World<'_> {
         if process.is_up() || process.boot != boot {
             return;
         }
+        self.put_image_back(node);
+        let process = &mut self.nodes[node];
         process.start(self.schedule, node, self.now);
         let boot = process.boot;
         self.note(Place::Node(node), "START", || format!("start {boot}"));
@@ -228,6 +230,10 @@ impl World<'_> {
         if let Err(what) = self.invariants.sent(from, &frame) {
             return self.fail("raft", what);
         }
+        let process = &mut self.nodes[from];
+        if process.announced.is_none_or(|(boot, _)| boot != process.boot) {
+            process.announced = glue::nonce(&frame).map(|nonce| (process.boot, nonce));
+        }
         let arrivals = self.network.send(self.now, from, to);
         for at in arrivals.first.into_iter().chain(arrivals.second) {
             self.push(at, Event::Frame { from, to, frame: frame.clone() });
@@ -239,6 +245,10 @@ impl World<'_> {
         if self.network.is_stalled(from, to) {
             self.held.entry((from, to)).or_default().push(frame);
         } else if !self.network.is_cut(from, to) && self.nodes[to].is_up() {
+            if self.nodes[to].came_back && glue::is_quarantine(&frame) {
+                self.nodes[to].came_back = false;
+                self.probes.world(WorldProbe::OldImageQuarantined, 1);
+            }
             self.deliver(to, Input::Peer { frame });
         }
     }
@@ -284,6 +294,9 @@ impl World<'_> {
 
     /// A disk operation comes to its next execution point.
     pub(super) fn disk_point(&mut self, node: usize, boot: u64, op: OpId, stage: Stage) {
+        if self.nodes[node].boot == boot && self.is_late(node, op, stage) {
+            return;
+        }
         let process = &mut self.nodes[node];
         let Some((token, what)) = process.disk.op(op).filter(|_| process.boot == boot) else { return };
         let (is_sync, is_write) =
@@ -366,6 +379,7 @@ impl World<'_> {
 
     /// A process stops, and its machine too if the power is gone. It is started again later.
     pub(super) fn crash(&mut self, node: usize, power: bool, down_us: u64) {
+        let power = power && self.may_lose_power(node);
         let process = &mut self.nodes[node];
         if let Some(seen) = &process.seen {
             let between = process.unheard_syncs > 0 && seen.waiting > 0;
@@ -388,16 +402,6 @@ impl World<'_> {
             self.cut_connections(node, power);
             self.push(self.now + down_us, Event::Start { node, boot });
         }
-    }
-
-    /// The node stopped itself. After a failed sync that is right, and otherwise it never is.
-    fn halted(&mut self, node: usize, reason: &HaltReason) {
-        let expected = self.nodes[node].sync_failed.filter(|_| matches!(reason, HaltReason::Disk { .. }));
-        let Some(reboot) = expected else {
-            return self.fail("halt", format!("node {} halted: {reason}", node + 1));
-        };
-        let delay = self.schedule.cluster.restart_after_halt_us;
-        self.crash(node, reboot, delay);
     }
 
     /// A process is stopped for a while; with a suspended machine its clock stands too.

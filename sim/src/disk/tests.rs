@@ -1,14 +1,15 @@
+use bytes::Bytes;
 use steadfast_core::io::Owner;
 
+use super::file::SECTOR;
 use super::*;
-use crate::file::SECTOR;
 
 const FILE: FileName = FileName::Wal(1);
 const TOKEN: Token = Token { owner: Owner::Wal, seq: 0 };
 
 fn disk(seed: u64, keep_ppm: u32, garbage_ppm: u32) -> Disk {
     let spec = DiskSpec { keep_ppm, garbage_ppm, ..DiskSpec::default() };
-    Disk::new(spec, Stream::new(seed, "disk"))
+    Disk::new(spec, Stream::new(seed, "disk"), Stream::new(seed, "damage"))
 }
 
 impl Disk {

@@ -1,16 +1,22 @@
-//! One file of a fake disk: its live bytes, its durable bytes, and the changes between the two.
+//! One file of a fake disk: its live bytes, its durable bytes, the changes between the two, and what lies over them.
 //!
 //! A power cut decides for each unsynced change, sector by sector, whether it is kept, dropped or garbage;
 //! a garbage sector is garbage whole, also where the write did not touch it, because that is what a disk
 //! writes: sectors.
 
+use std::collections::{BTreeMap, VecDeque};
+
 use bytes::Bytes;
 
+use super::overlay::Overlay;
 use crate::rng::Stream;
 use crate::schedule::DiskSpec;
 
 /// What a disk writes atomically, if at all, in bytes.
 pub const SECTOR: usize = 512;
+
+/// Older versions of a sector that a disk may fall back to.
+const VERSIONS: usize = 3;
 
 /// A change of a file that no completed sync covers.
 #[derive(Clone, Debug)]
@@ -36,10 +42,57 @@ pub enum Change {
 /// A file: what a process reads, what a power cut leaves, and the changes between.
 #[derive(Clone, Debug, Default)]
 pub struct File {
-    /// What a process reads.
+    /// What a process reads where nothing is damaged.
     pub live: Vec<u8>,
     durable: Vec<u8>,
     unsynced: Vec<Change>,
+    /// What reads see instead.
+    pub overlay: Overlay,
+    /// What sectors held before they were written over, newest first.
+    versions: BTreeMap<u64, VecDeque<Vec<u8>>>,
+    /// Changes below this were covered by a sync that lied.
+    lied: Option<u64>,
+}
+
+/// What a file shows where its size was kept without its data.
+#[derive(Clone, Debug)]
+pub enum Background {
+    /// Zeros.
+    Zeros,
+    /// Anything.
+    Noise(Box<Stream>),
+    /// What another file, or this one, held at the same offsets.
+    Old(Vec<u8>),
+}
+
+impl Background {
+    /// Makes an image longer. Its last sector was written as a whole, so that the rest of it is zeros.
+    fn grow(&mut self, image: &mut Vec<u8>, to: usize) {
+        let from = image.len().next_multiple_of(SECTOR).min(to);
+        image.resize(from.max(image.len()), 0);
+        if to <= image.len() {
+            return;
+        }
+        let at = image.len();
+        image.resize(to, 0);
+        match self {
+            Self::Zeros => {}
+            Self::Noise(stream) => stream.fill(&mut image[at..]),
+            Self::Old(old) => {
+                let end = to.min(old.len());
+                if at < end {
+                    image[at..end].copy_from_slice(&old[at..end]);
+                }
+            }
+        }
+    }
+
+    /// Sectors from an offset on in which the old bytes show.
+    fn showing(&self, image: &[u8], from: usize) -> u64 {
+        let Self::Old(old) = self else { return 0 };
+        let sectors = image.chunks(SECTOR).zip(old.chunks(SECTOR)).skip(from.div_ceil(SECTOR));
+        sectors.filter(|(now, old)| now == old && now.iter().any(|byte| *byte != 0)).count() as u64
+    }
 }
 
 /// What power cuts did, for the probes.
@@ -59,6 +112,8 @@ pub struct CrashCounts {
     pub data_without_size: u64,
     /// Writes cut off in the middle by a kill.
     pub torn_writes: u64,
+    /// Sectors that came back with what an earlier file had held there.
+    pub stale_sectors: u64,
 }
 
 /// How one power cut treats what was not synced. Crashes that keep everything, or nothing, or a strict
@@ -160,10 +215,95 @@ impl Whole {
 }
 
 impl File {
+    /// A file all of which is durable.
+    #[must_use]
+    pub fn holding(bytes: Vec<u8>) -> Self {
+        Self { live: bytes.clone(), durable: bytes, ..Self::default() }
+    }
+
     /// Applies a change to the live image and remembers it as unsynced.
     pub fn change(&mut self, change: Change) {
+        self.remember(&change);
         apply(&mut self.live, &change);
+        match &change {
+            Change::Write { offset, data, .. } => {
+                self.overlay.written(*offset as usize, data, self.live.len());
+            }
+            Change::Resize { len, .. } => self.overlay.cut(*len as usize),
+        }
         self.unsynced.push(change);
+    }
+
+    /// Keeps what the sectors hold that a write goes over.
+    fn remember(&mut self, change: &Change) {
+        let Change::Write { offset, data, .. } = change else { return };
+        let end = (*offset as usize + data.len()).min(self.live.len());
+        for sector in *offset as usize / SECTOR..end.div_ceil(SECTOR) {
+            let old = self.live[sector * SECTOR..((sector + 1) * SECTOR).min(self.live.len())].to_vec();
+            let versions = self.versions.entry(sector as u64).or_default();
+            if versions.front() != Some(&old) {
+                versions.push_front(old);
+                versions.truncate(VERSIONS);
+            }
+        }
+    }
+
+    /// One of a sector's older versions that differs from what it holds.
+    #[must_use]
+    pub fn version(&self, sector: u64, draw: u64) -> Option<&[u8]> {
+        let now = self.sector(sector);
+        let old = self.versions.get(&sector)?.iter().filter(|old| old.as_slice() != now);
+        let count = old.clone().count() as u64;
+        old.map(Vec::as_slice).nth(draw.checked_rem(count)? as usize)
+    }
+
+    /// A sector's pristine bytes, or what the file has of it.
+    #[must_use]
+    pub fn sector(&self, sector: u64) -> &[u8] {
+        let from = (sector as usize * SECTOR).min(self.live.len());
+        &self.live[from..(from + SECTOR).min(self.live.len())]
+    }
+
+    /// What reads would see of each sector in a range; `None` where they fail. Beyond the end there are zeros.
+    #[must_use]
+    pub fn shown(&self, offset: usize, len: usize) -> Vec<(u64, Option<Vec<u8>>)> {
+        let sectors = (offset / SECTOR) as u64..(offset + len).div_ceil(SECTOR) as u64;
+        let shown = sectors.map(|sector| {
+            let mut bytes = self.sector(sector).to_vec();
+            bytes.resize(SECTOR, 0);
+            (sector, self.overlay.spot(sector).map_or(Some(bytes.clone()), |spot| spot.over(&bytes)))
+        });
+        shown.collect()
+    }
+
+    /// The bytes that a power cut leaves for certain.
+    #[must_use]
+    pub fn durable(&self) -> &[u8] {
+        &self.durable
+    }
+
+    /// Whether a change is not durable.
+    #[must_use]
+    pub fn is_unsynced(&self) -> bool {
+        !self.unsynced.is_empty()
+    }
+
+    /// A sync of the changes below `covers` is reported done, and does nothing.
+    pub fn lie(&mut self, covers: u64) {
+        self.lied = Some(self.lied.unwrap_or(0).max(covers));
+    }
+
+    /// Whether a sync lied about a change.
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        self.lied.is_some_and(|covers| self.unsynced.iter().any(|change| number(change) < covers))
+    }
+
+    /// What syncs lied about becomes durable.
+    pub fn settle(&mut self) {
+        if let Some(covers) = self.lied.take() {
+            self.sync(covers);
+        }
     }
 
     /// Makes the changes with a number below `covers` durable.
@@ -183,10 +323,16 @@ impl File {
         self.unsynced.retain(|change| number(change) >= covers);
     }
 
-    /// What is left after a power cut becomes both images.
-    pub fn lose_power(&mut self, mode: CrashMode, stream: &mut Stream, counts: &mut CrashCounts) {
+    /// What is left after a power cut becomes both images. The background shows where there is size without data.
+    pub fn lose_power(
+        &mut self,
+        mode: CrashMode,
+        stream: &mut Stream,
+        mut background: Background,
+        counts: &mut CrashCounts,
+    ) {
         let mut image = std::mem::take(&mut self.durable);
-        let mut len = image.len();
+        let (mut len, before) = (image.len(), image.len());
         for change in std::mem::take(&mut self.unsynced) {
             match change {
                 Change::Resize { len: to, .. } => {
@@ -197,7 +343,7 @@ impl File {
                 }
                 Change::Write { offset, data, .. } => {
                     let offset = offset as usize;
-                    let landed = overlay(&mut image, offset, &data, mode, stream, counts);
+                    let landed = land(&mut image, offset, &data, mode, (stream, &mut background), counts);
                     let end = offset + data.len();
                     if end > len {
                         let grows = mode.keeps_entry(stream);
@@ -208,26 +354,27 @@ impl File {
                 }
             }
         }
-        image.resize(len, 0);
+        background.grow(&mut image, len);
+        image.truncate(len);
+        counts.stale_sectors += background.showing(&image, before);
+        self.overlay.cut(len);
+        self.lied = None;
         self.live.clone_from(&image);
         self.durable = image;
     }
 }
 
 /// Lays an unsynced write over an image as a power cut leaves it; returns how many bytes of it arrived.
-fn overlay(
+fn land(
     image: &mut Vec<u8>,
     offset: usize,
     data: &[u8],
     mode: CrashMode,
-    stream: &mut Stream,
+    (stream, background): (&mut Stream, &mut Background),
     counts: &mut CrashCounts,
 ) -> usize {
     let end = offset + data.len();
-    let sectors_end = end.next_multiple_of(SECTOR);
-    if image.len() < sectors_end {
-        image.resize(sectors_end, 0);
-    }
+    background.grow(image, end.next_multiple_of(SECTOR));
     let mut landed = 0;
     let mut at = offset - offset % SECTOR;
     let whole = Whole::draw(stream, at, end);

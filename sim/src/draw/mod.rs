@@ -3,6 +3,8 @@
 //!
 //! Each part has a stream of its own, so that a change in how one is drawn leaves the others as they were.
 
+mod disk;
+
 use crate::fault::{Cut, Fault, FaultKind, Point, Who};
 use crate::rng::{Delay, Stream};
 use crate::schedule::{Bounds, ClockSpec, Cluster, DiskSpec, LimitsSpec, NetworkSpec, Schedule, VERSION};
@@ -15,13 +17,16 @@ pub fn schedule(seed: u64) -> Schedule {
     snapshots(&mut Stream::new(seed, "draw snapshots"), &mut cluster);
     let (setup, clients, safety_us) = workload::draw(&mut Stream::new(seed, "draw workload"), &cluster);
     let mut faults = faults(&mut Stream::new(seed, "draw faults"), &cluster, clients.len() as u16, safety_us);
+    let mut disks = Stream::new(seed, "draw disk faults");
+    cluster.damaged_at_most = disk::damaged_at_most(&mut disks, cluster.nodes);
+    faults.extend(disk::faults(&mut disks, &cluster, safety_us));
     faults.sort_by_key(|fault| fault.at_us);
     Schedule {
         version: VERSION,
         note: String::new(),
         seed,
         network: network(&mut Stream::new(seed, "draw network"), cluster.election_us),
-        disk: disk(&mut Stream::new(seed, "draw disk")),
+        disk: disk_habits(&mut Stream::new(seed, "draw disk")),
         cluster,
         setup,
         clients,
@@ -68,6 +73,8 @@ fn cluster(stream: &mut Stream) -> Cluster {
         limits: limits(stream),
         restart_after_halt_us: stream.magnitude(20_000, 1_000_000),
         wiped_at_most: (nodes - 1) / 2,
+        damaged_at_most: 0,
+        beyond_budget: false,
     }
 }
 
@@ -135,7 +142,7 @@ fn network(stream: &mut Stream, election_us: u64) -> NetworkSpec {
     }
 }
 
-fn disk(stream: &mut Stream) -> DiskSpec {
+fn disk_habits(stream: &mut Stream) -> DiskSpec {
     let sync_us = stream.magnitude(50, 24_000);
     let slow = stream.chance(300_000);
     let tail = |tail_us| (if slow { 5_000 } else { 0 }, tail_us);
@@ -287,7 +294,7 @@ fn one(
             add(FaultKind::FailSync { who, nth, reboot: stream.chance(400_000) });
         }
         Kind::SlowDisk => {
-            add(FaultKind::SlowDisk { who, by_us: stream.magnitude(10_000, 2_000_000), for_us })
+            add(FaultKind::SlowDisk { who, by_us: stream.magnitude(10_000, 60_000_000), for_us })
         }
         Kind::Clock if stream.chance(500_000) => {
             add(FaultKind::WallJump { who, by_ms: stream.between_signed(-3_600_000, 3_600_000) });
@@ -435,7 +442,7 @@ mod tests {
         let all: Vec<Schedule> = (0..300).map(schedule).collect();
         let kinds: std::collections::BTreeSet<&str> =
             all.iter().flat_map(|run| run.faults.iter().map(|fault| fault.what.name())).collect();
-        assert_eq!(kinds.len(), 21, "{kinds:?}");
+        assert_eq!(kinds.len(), 30, "{kinds:?}");
         for nodes in 1..=5 {
             assert!(all.iter().any(|run| run.cluster.nodes == nodes));
         }

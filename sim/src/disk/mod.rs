@@ -2,18 +2,31 @@
 //! (what a power cut leaves), and the same for the directory. Only a completed sync moves bytes from one
 //! to the other. Faults lie beside pristine data: nothing here fails unless it is asked to.
 //!
+//! Here are the operations and what crashes leave; `file.rs` has one file, `overlay.rs` what reads see instead of its
+//! bytes, `damage.rs` what strikes and heals them, `window.rs` what must not be struck, `space.rs` how much room there is.
+//!
 //! An operation has separate execution points (write done, sync begun, sync done), which the world
 //! schedules as events of their own; a sync covers the writes that were complete when it began. The disk
 //! knows no time: it draws delays, and the world lets them pass.
 
-use std::collections::BTreeMap;
+mod damage;
+mod file;
+mod overlay;
+mod space;
+mod window;
 
-use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+
 use steadfast_core::io::{DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, Token};
 
-use crate::file::{Change, CrashCounts, CrashMode, File};
 use crate::rng::{Delay, Stream};
 use crate::schedule::DiskSpec;
+pub use damage::{Armed, DamageCounts, Evidence, Image, Strike};
+use file::{Background, Change, CrashCounts, CrashMode, File};
+use space::{Quota, full};
+
+/// Contents of files that are gone, for what may show in a file that grew without its data.
+const RETIRED: usize = 4;
 
 /// The longest file, in bytes: a core that asks for more gets an error, not the machine's memory.
 const CAPACITY: u64 = 1 << 30;
@@ -51,12 +64,33 @@ pub struct Disk {
     pub grew: bool,
     /// What crashes did, for the probes.
     pub crashes: CrashCounts,
+    /// What damage did, for the probes.
+    pub counts: DamageCounts,
+    /// Why the process that runs may rightly stop.
+    pub evidence: Evidence,
+    /// While it is set, syncs succeed and make nothing durable.
+    pub lying: bool,
+    /// Whether it lost its power while syncs had lied, and was not replaced since.
+    pub betrayed: bool,
+    /// Whether damage is kept from what could not be told from a crash.
+    pub spares: bool,
+    /// What damage draws, so that crashes go as they would without it.
+    damage: Stream,
+    armed: Vec<Armed>,
+    /// Single operations that will stall: how many until then, and for how long in microseconds.
+    stalls: Vec<(u32, u64)>,
+    quota: Option<Quota>,
+    /// Changes of the directory below this were covered by a sync that lied.
+    lied: Option<u64>,
+    retired: VecDeque<Vec<u8>>,
 }
 
 #[derive(Clone, Debug)]
 struct Inflight {
     token: Token,
     op: DiskOp,
+    /// Whether a fault holds it up.
+    stalled: bool,
     /// For a sync that has begun: changes numbered below this are covered.
     covers: Option<u64>,
 }
@@ -75,9 +109,9 @@ enum EntryKind {
 }
 
 impl Disk {
-    /// An empty directory. All that the disk draws comes from the stream.
+    /// An empty directory. All that the disk draws comes from the two streams, the second for damage alone.
     #[must_use]
-    pub fn new(spec: DiskSpec, stream: Stream) -> Self {
+    pub fn new(spec: DiskSpec, stream: Stream, damage: Stream) -> Self {
         Self {
             spec,
             stream,
@@ -92,6 +126,17 @@ impl Disk {
             stall_us: 0,
             grew: false,
             crashes: CrashCounts::default(),
+            counts: DamageCounts::default(),
+            evidence: Evidence::default(),
+            lying: false,
+            betrayed: false,
+            spares: true,
+            damage,
+            armed: Vec::new(),
+            stalls: Vec::new(),
+            quota: None,
+            lied: None,
+            retired: VecDeque::new(),
         }
     }
 
@@ -104,9 +149,33 @@ impl Disk {
             DiskOp::Read { .. } | DiskOp::List => (Stage::Finish, self.spec.read),
             _ => (Stage::Finish, self.spec.write),
         };
-        let delay = self.delay(delay);
-        self.inflight.insert(id, Inflight { token, op, covers: None });
+        let stall = self.next_stall();
+        let delay = self.delay(delay) + stall;
+        let stalled = stall + self.stall_us > 0;
+        self.inflight.insert(id, Inflight { token, op, stalled, covers: None });
         (id, stage, delay)
+    }
+
+    /// The nth operation from now on takes so many microseconds longer.
+    pub fn stall(&mut self, nth: u32, by_us: u64) {
+        self.stalls.push((nth, by_us));
+    }
+
+    fn next_stall(&mut self) -> u64 {
+        self.stalls.iter_mut().for_each(|(left, _)| *left = left.saturating_sub(1));
+        let due = self.stalls.extract_if(.., |(left, _)| *left == 0);
+        due.map(|(_, by_us)| by_us).sum()
+    }
+
+    /// The operations that a fault holds up go on: what comes next of each. No operation stalls any more.
+    pub fn let_go(&mut self) -> Vec<(OpId, Stage)> {
+        self.stalls.clear();
+        let next = self.inflight.iter_mut().filter_map(|(id, op)| {
+            let syncs = matches!(op.op, DiskOp::Sync { .. } | DiskOp::SyncDir);
+            let stage = if syncs && op.covers.is_none() { Stage::SyncBegin } else { Stage::Finish };
+            std::mem::take(&mut op.stalled).then_some((*id, stage))
+        });
+        next.collect()
     }
 
     /// A sync looks which writes it covers; its end comes after the microseconds returned.
@@ -114,7 +183,14 @@ impl Disk {
         let covers = self.next_change;
         let op = self.inflight.get_mut(&id).expect("a sync begins once, before it ends");
         op.covers = Some(covers);
+        op.stalled |= self.stall_us > 0;
         self.delay(self.spec.sync)
+    }
+
+    /// Whether a sync has looked already which writes it covers.
+    #[must_use]
+    pub fn has_begun(&self, id: OpId) -> bool {
+        self.inflight.get(&id).is_some_and(|op| op.covers.is_some())
     }
 
     /// Executes an operation, or lets it fail with EIO, and returns its answer.
@@ -122,7 +198,7 @@ impl Disk {
     /// A failed sync leaves its pages marked clean: they can be read until the power goes, and no later
     /// sync writes them (PostgreSQL's fsync incident, 2018).
     pub fn finish(&mut self, id: OpId, fail: bool) -> (Token, Result<DiskReply, DiskError>) {
-        let Inflight { token, op, covers } = self.inflight.remove(&id).expect("an operation ends once");
+        let Inflight { token, op, covers, .. } = self.inflight.remove(&id).expect("an operation ends once");
         if fail {
             if let DiskOp::Sync { file } = op {
                 self.forget_unsynced(file, covers.unwrap_or(0));
@@ -130,6 +206,13 @@ impl Disk {
             let error =
                 DiskError { kind: DiskErrorKind::Io, message: "Input/output error (os error 5)".into() };
             return (token, Err(error));
+        }
+        if self.has_no_room(&op) {
+            if let DiskOp::Sync { file } = op {
+                self.forget_unsynced(file, covers.unwrap_or(0));
+            }
+            self.evidence.refused = true;
+            return (token, Err(full()));
         }
         (token, self.execute(op, covers))
     }
@@ -178,6 +261,8 @@ impl Disk {
     /// sector by sector and entry by entry.
     pub fn lose_power(&mut self) {
         self.kill();
+        self.betrayed |= self.owes();
+        self.lied = None;
         let mode = CrashMode::draw(&self.spec, &mut self.stream);
         let entries = std::mem::take(&mut self.entries);
         for change in entries {
@@ -186,9 +271,29 @@ impl Disk {
         }
         self.live = self.durable.clone();
         let named: std::collections::BTreeSet<u64> = self.durable.values().copied().collect();
-        self.files.retain(|id, _| named.contains(id));
+        let gone: Vec<u64> = self.files.keys().copied().filter(|id| !named.contains(id)).collect();
+        for id in gone {
+            let file = self.files.remove(&id);
+            self.retire(file.map_or(Vec::new(), |file| file.live));
+        }
         for file in self.files.values_mut() {
-            file.lose_power(mode, &mut self.stream, &mut self.crashes);
+            let background = background(&mut self.damage, &self.retired);
+            file.lose_power(mode, &mut self.stream, background, &mut self.crashes);
+        }
+    }
+
+    /// Whether a sync has lied about something that is not durable yet.
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        let lied = self.lied.unwrap_or(0);
+        self.entries.iter().any(|entry| entry.number < lied) || self.files.values().any(File::owes)
+    }
+
+    /// Keeps the contents of a file that is gone: its blocks go to other files.
+    fn retire(&mut self, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.retired.push_front(bytes);
+            self.retired.truncate(RETIRED);
         }
     }
 
@@ -199,10 +304,12 @@ impl Disk {
         self.files.clear();
         self.live.clear();
         self.durable.clear();
+        self.retired.clear();
+        (self.lied, self.betrayed) = (None, false);
     }
 
-    /// The files that a running process sees, with their contents.
-    pub fn iter_live(&self) -> impl Iterator<Item = (FileName, &[u8])> {
+    /// The files that a running process sees, with their pristine contents.
+    pub fn iter_live(&self) -> impl Iterator<Item = (FileName, &[u8])> + Clone {
         self.live.iter().map(|(name, id)| (*name, self.files[id].live.as_slice()))
     }
 
@@ -220,11 +327,18 @@ impl Disk {
                 return Err(full());
             }
             DiskOp::Truncate { len, .. } if len > CAPACITY => return Err(full()),
-            DiskOp::WriteAt { file, offset, data } => {
-                self.file_mut(file)?.change(Change::Write { number, offset, data })
+            DiskOp::WriteAt { file, offset, data } => return self.write(file, offset, data, number),
+            DiskOp::Truncate { file, len } => {
+                let before = self.file_mut(file)?.live.clone();
+                self.retire(before);
+                self.file_mut(file)?.change(Change::Resize { number, len });
             }
-            DiskOp::Truncate { file, len } => self.file_mut(file)?.change(Change::Resize { number, len }),
-            DiskOp::Sync { file } => self.file_mut(file)?.sync(covers.unwrap_or(0)),
+            DiskOp::Sync { file } if self.lying => self.file_mut(file)?.lie(covers.unwrap_or(0)),
+            DiskOp::SyncDir if self.lying => self.lied = self.lied.max(covers),
+            DiskOp::Sync { file } => {
+                self.settle();
+                self.file_mut(file)?.sync(covers.unwrap_or(0));
+            }
             DiskOp::Rename { from, to } => {
                 let file = self.live.remove(&from).ok_or_else(|| not_found(from))?;
                 self.live.insert(to, file);
@@ -232,19 +346,18 @@ impl Disk {
             }
             DiskOp::Remove { file: name } => {
                 let file = self.live.remove(&name).ok_or_else(|| not_found(name))?;
+                self.retire(self.files[&file].live.clone());
                 self.entries.push(EntryChange { number, kind: EntryKind::Unlink { name, file } });
             }
-            DiskOp::SyncDir => self.sync_dir(covers.unwrap_or(0)),
+            DiskOp::SyncDir => {
+                self.settle();
+                self.sync_dir(covers.unwrap_or(0));
+            }
             DiskOp::List => {
                 let list = self.live.iter().map(|(name, id)| (*name, self.files[id].live.len() as u64));
                 return Ok(DiskReply::Listing(list.collect()));
             }
-            DiskOp::Read { file, offset, len } => {
-                let bytes = &self.file_mut(file)?.live;
-                let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
-                let to = from.saturating_add(len as usize).min(bytes.len());
-                return Ok(DiskReply::Data(Bytes::copy_from_slice(&bytes[from..to])));
-            }
+            DiskOp::Read { file, offset, len } => return self.read(file, offset, len),
         }
         Ok(DiskReply::Done)
     }
@@ -265,6 +378,14 @@ impl Disk {
         self.files.insert(file, File::default());
         self.live.insert(name, file);
         self.entries.push(EntryChange { number, kind: EntryKind::Link { name, file } });
+    }
+
+    /// An honest sync empties the drive's cache, and so makes durable also what earlier syncs lied about.
+    fn settle(&mut self) {
+        self.files.values_mut().for_each(File::settle);
+        if let Some(covers) = self.lied.take() {
+            self.sync_dir(covers);
+        }
     }
 
     fn sync_dir(&mut self, covers: u64) {
@@ -301,9 +422,24 @@ impl Disk {
         }
     }
 
+    fn id(&self, name: FileName) -> Result<u64, DiskError> {
+        self.live.get(&name).copied().ok_or_else(|| not_found(name))
+    }
+
     fn file_mut(&mut self, name: FileName) -> Result<&mut File, DiskError> {
-        let id = self.live.get(&name).ok_or_else(|| not_found(name))?;
-        Ok(self.files.get_mut(id).expect("a name leads to a file"))
+        let id = self.id(name)?;
+        Ok(self.files.get_mut(&id).expect("a name leads to a file"))
+    }
+}
+
+/// What shows where a file has size without data: zeros as a rule; and a disk promises nothing.
+fn background(damage: &mut Stream, retired: &VecDeque<Vec<u8>>) -> Background {
+    let (kind, seed) = (damage.below(4), damage.bits());
+    match kind {
+        0 | 1 => Background::Zeros,
+        2 if !retired.is_empty() => Background::Old(retired[(seed % retired.len() as u64) as usize].clone()),
+        2 => Background::Zeros,
+        _ => Background::Noise(Box::new(Stream::new(seed, "background"))),
     }
 }
 
@@ -314,10 +450,7 @@ fn not_found(name: FileName) -> DiskError {
     }
 }
 
-fn full() -> DiskError {
-    DiskError { kind: DiskErrorKind::NoSpace, message: "No space left on device (os error 28)".into() }
-}
-
 #[cfg(test)]
-#[path = "disk_tests.rs"]
+mod damage_tests;
+#[cfg(test)]
 mod tests;

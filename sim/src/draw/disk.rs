@@ -1,0 +1,129 @@
+//! Draws what disks do beside crashes: damage, lies, no room, stalls. From a stream of its own, so that it leaves all
+//! other faults of a seed as they are.
+//!
+//! Damage is only seen at a start, so most of it is followed by one. The budget is declared here and spent as faults
+//! strike; most faults of a run therefore mean one node, or the second would find it spent.
+
+use crate::fault::{Fault, FaultKind, FileClass, Point, Who};
+use crate::rng::Stream;
+use crate::schedule::Cluster;
+
+/// The kinds that a run can switch on, with the chance of each in a million and the largest number per run.
+const KINDS: [(Kind, u32, u64); 9] = [
+    (Kind::Rot, 250_000, 3),
+    (Kind::ReadError, 120_000, 2),
+    (Kind::RollBack, 180_000, 3),
+    (Kind::LoseWrite, 200_000, 4),
+    (Kind::Misdirect, 200_000, 4),
+    (Kind::OldImage, 250_000, 2),
+    (Kind::Lie, 200_000, 2),
+    (Kind::Full, 250_000, 2),
+    (Kind::Stall, 250_000, 4),
+];
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Rot,
+    ReadError,
+    RollBack,
+    LoseWrite,
+    Misdirect,
+    OldImage,
+    Lie,
+    Full,
+    Stall,
+}
+
+/// How many nodes may be damaged: a minority, or the one that is alone.
+pub(super) fn damaged_at_most(stream: &mut Stream, nodes: u16) -> u16 {
+    let minority = if nodes == 1 { 1 } else { (nodes - 1) / 2 };
+    let fewer = stream.below(u64::from(minority).max(1)) as u16;
+    minority - fewer.min(minority)
+}
+
+/// What disks do in a run, in no order.
+pub(super) fn faults(stream: &mut Stream, cluster: &Cluster, safety_us: u64) -> Vec<Fault> {
+    // Where a liar may lose its power, it does: such clusters are rare.
+    let even = cluster.nodes.is_multiple_of(2) && cluster.nodes > 2;
+    let calm = stream.chance(350_000) && !even;
+    let victim = Who::Node(stream.between(1, u64::from(cluster.nodes)) as u16);
+    let mut faults = Vec::new();
+    for (kind, ppm, most) in KINDS {
+        let (on, count) = (stream.chance(ppm), stream.between(1, most));
+        let on = on || (kind == Kind::Lie && even);
+        if !on || calm {
+            continue;
+        }
+        for _ in 0..count {
+            let at_us = stream.between(safety_us / 50, safety_us - safety_us / 20);
+            let who = if stream.chance(700_000) { victim } else { super::who(stream, cluster.nodes) };
+            one(stream, kind, who, (at_us, safety_us), &mut faults);
+        }
+    }
+    faults
+}
+
+fn one(stream: &mut Stream, kind: Kind, who: Who, (at_us, safety_us): (u64, u64), faults: &mut Vec<Fault>) {
+    let files = files(stream);
+    let sectors = stream.magnitude(1, 8) as u16;
+    let nth = stream.magnitude(1, if files == FileClass::Hard { 12 } else { 48 }) as u32;
+    let for_us = stream.magnitude(20_000, 3_000_000);
+    let (bits, draw) = (stream.magnitude(1, 64) as u16, stream.bits());
+    let mut add = |at_us, what| faults.push(Fault { at_us, what });
+    match kind {
+        Kind::Rot => add(at_us, FaultKind::Rot { who, files, sectors, bits }),
+        Kind::ReadError => add(at_us, FaultKind::ReadError { who, files, sectors }),
+        Kind::RollBack => add(at_us, FaultKind::RollBack { who, files, sectors }),
+        Kind::LoseWrite => add(at_us, FaultKind::LoseWrite { who, files, nth }),
+        Kind::Misdirect => add(at_us, FaultKind::MisdirectWrite { who, files, nth }),
+        Kind::OldImage => {
+            let (age_us, down_us) = (stream.magnitude(safety_us / 64, safety_us / 2), for_us / 4);
+            add(at_us, FaultKind::OldImage { who, age_us, down_us });
+            // An image is only known to be old if the node was started since.
+            let down_us = stream.magnitude(1_000, age_us / 4 + 1_000);
+            add(at_us + age_us / 4, FaultKind::Crash { who, power: draw & 1 == 0, down_us });
+            return;
+        }
+        Kind::Lie => {
+            add(at_us, FaultKind::LyingSync { who, for_us });
+            let down_us = stream.magnitude(1_000, 2_000_000);
+            let after = stream.between(for_us / 4, for_us + for_us / 4);
+            add(at_us + after, FaultKind::Crash { who, power: true, down_us });
+            return;
+        }
+        Kind::Full => {
+            let left = if draw % 5 == 0 { 0 } else { stream.magnitude(1, 64 << 10) };
+            return add(at_us, FaultKind::DiskFull { who, left, overwrites: draw & 1 == 0, for_us });
+        }
+        Kind::Stall => {
+            let (nth, for_us) = (stream.magnitude(1, 200) as u32, stream.magnitude(10_000, 60_000_000));
+            return add(at_us, FaultKind::StallOp { who, nth, for_us });
+        }
+    }
+    found(stream, who, at_us, faults);
+}
+
+/// The start that finds damage, most of the time.
+fn found(stream: &mut Stream, who: Who, at_us: u64, faults: &mut Vec<Fault>) {
+    let (follows, power) = (stream.chance(750_000), stream.chance(500_000));
+    let (after, down_us) = (stream.magnitude(1_000, 2_000_000), stream.magnitude(1_000, 1_000_000));
+    let (at_once, nth) = (stream.chance(300_000), stream.magnitude(1, 24) as u32);
+    if !follows {
+        return;
+    }
+    let what = match at_once {
+        // A write that has just been lost, and its sync is done.
+        true => FaultKind::CrashAt { who, point: Point::SyncDone, nth, power, all: false, down_us },
+        false => FaultKind::Crash { who, power, down_us },
+    };
+    faults.push(Fault { at_us: if at_once { at_us } else { at_us + after }, what });
+}
+
+fn files(stream: &mut Stream) -> FileClass {
+    match stream.below(10) {
+        0..5 => FileClass::Log,
+        5..8 => FileClass::Hard,
+        8 => FileClass::Any,
+        _ => FileClass::Other,
+    }
+}

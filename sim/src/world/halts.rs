@@ -1,0 +1,78 @@
+//! Whether a node stopped itself rightly, and what the operator then does. The rule rests on what the disk did to this
+//! very process, never on what the node says alone.
+
+use steadfast_core::io::{DiskErrorKind, HaltReason};
+
+use super::{Phase, Place, World};
+use crate::probes::WorldProbe;
+use crate::process::Process;
+
+/// Whether a node of a cluster may refuse to start because of damage. One that is alone always may; once damage is
+/// repaired from peers, this is `false`.
+const CLUSTERS_MAY_REFUSE: bool = true;
+
+/// What follows a halt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// The process is started again, after the machine was switched off and on if so.
+    Restart { reboot: bool },
+    /// The operator mends the disk, or gives the node an empty one.
+    Operator,
+}
+
+impl World<'_> {
+    /// The node stopped itself. That is right after its disk failed it, and otherwise never.
+    pub(super) fn halted(&mut self, node: usize, reason: &HaltReason) {
+        let alone = self.nodes.len() == 1;
+        let Some(then) = expected(&self.nodes[node], reason, alone || CLUSTERS_MAY_REFUSE) else {
+            return self.fail("halt", format!("node {} halted: {reason}", node + 1));
+        };
+        self.note(Place::Node(node), "HALTED", || reason.to_string());
+        let delay = self.schedule.cluster.restart_after_halt_us;
+        match then {
+            Then::Restart { reboot } => self.crash(node, reboot, delay),
+            Then::Operator => {
+                let found = matches!(reason, HaltReason::Damaged(_));
+                self.probes.world(WorldProbe::DamageFound, u64::from(found));
+                self.operate(node, delay);
+            }
+        }
+    }
+
+    /// The operator mends a disk, or gives the node an empty one: what a liar has lost, nobody can mend.
+    fn operate(&mut self, node: usize, delay: u64) {
+        let replaces = self.nodes[node].operator.chance(400_000) && self.phase == Phase::Safety;
+        let lost = self.nodes[node].disk.betrayed;
+        self.crash(node, false, delay);
+        if (replaces || lost) && self.budget.wipe(node) {
+            return self.lose_disk(node);
+        }
+        self.nodes[node].disk.heal();
+        self.note(Place::Node(node), "MENDED", String::new);
+    }
+}
+
+/// What is to follow this halt, if the disk explains it.
+fn expected(process: &Process, reason: &HaltReason, may_refuse: bool) -> Option<Then> {
+    let evidence = &process.disk.evidence;
+    match reason {
+        HaltReason::Disk { error, .. } => match (process.sync_failed, error.kind) {
+            (Some(reboot), _) => Some(Then::Restart { reboot }),
+            (None, DiskErrorKind::NoSpace) if evidence.refused => Some(Then::Restart { reboot: false }),
+            (None, DiskErrorKind::Io) if evidence.unread => Some(Then::Operator),
+            (None, _) => None,
+        },
+        // It must name a file of which this process was shown false bytes; or a liar's power loss has taken what it
+        // thought durable, and it notices now.
+        HaltReason::Damaged(text) => {
+            let named = evidence.shown.iter().any(|file| text.contains(&file.to_string()));
+            (may_refuse && (named || process.disk.betrayed)).then_some(Then::Operator)
+        }
+        // No damage makes a valid record of another node, cluster or release, and an entry is checked before it is
+        // believed.
+        HaltReason::Stopped
+        | HaltReason::WrongDirectory(_)
+        | HaltReason::UnknownEffect { .. }
+        | HaltReason::Corrupt(_) => None,
+    }
+}
