@@ -117,7 +117,8 @@ impl RaftJudge {
         let before = self.nodes.remove(&node).unwrap_or_default();
         let mut held = before.log;
         held.truncate(before.durable.0 as usize);
-        self.emptied.insert(node, held);
+        // What it held as a learner since an earlier loss counted for nothing.
+        self.emptied.entry(node).or_insert(held);
     }
 
     /// A voter's disk went back in time. What it had held was held, for entries that were acknowledged before. If the

@@ -144,7 +144,7 @@ impl Disk {
 
     /// Writes: into the live image, where the process believes that it went, and, if it goes wrong, reads see the
     /// old content there.
-    pub(super) fn write(
+    pub(super) fn write_at(
         &mut self,
         name: FileName,
         offset: u64,
@@ -220,7 +220,7 @@ impl Disk {
     }
 
     /// Reads what the overlay shows, but for what must be spared.
-    pub(super) fn read(&mut self, name: FileName, offset: u64, len: u32) -> Result<DiskReply, DiskError> {
+    pub(super) fn read_at(&mut self, name: FileName, offset: u64, len: u32) -> Result<DiskReply, DiskError> {
         let id = self.id(name)?;
         let file = &self.files[&id];
         let from = usize::try_from(offset).unwrap_or(usize::MAX).min(file.live.len());

@@ -289,6 +289,16 @@ impl Disk {
         self.entries.iter().any(|entry| entry.number < lied) || self.files.values().any(File::owes)
     }
 
+    /// Keeps what a file holds behind the length to which it is cut.
+    fn retire_end(&mut self, name: FileName, len: u64) {
+        let Some(file) = self.live.get(&name).and_then(|id| self.files.get(id)) else { return };
+        let (mut freed, kept) = (file.live.clone(), usize::try_from(len).unwrap_or(usize::MAX));
+        if kept < freed.len() {
+            freed[..kept].fill(0);
+            self.retire(freed);
+        }
+    }
+
     /// Keeps the contents of a file that is gone: its blocks go to other files.
     fn retire(&mut self, bytes: Vec<u8>) {
         if !bytes.is_empty() {
@@ -327,10 +337,9 @@ impl Disk {
                 return Err(full());
             }
             DiskOp::Truncate { len, .. } if len > CAPACITY => return Err(full()),
-            DiskOp::WriteAt { file, offset, data } => return self.write(file, offset, data, number),
+            DiskOp::WriteAt { file, offset, data } => return self.write_at(file, offset, data, number),
             DiskOp::Truncate { file, len } => {
-                let before = self.file_mut(file)?.live.clone();
-                self.retire(before);
+                self.retire_end(file, len);
                 self.file_mut(file)?.change(Change::Resize { number, len });
             }
             DiskOp::Sync { file } if self.lying => self.file_mut(file)?.lie(covers.unwrap_or(0)),
@@ -357,7 +366,7 @@ impl Disk {
                 let list = self.live.iter().map(|(name, id)| (*name, self.files[id].live.len() as u64));
                 return Ok(DiskReply::Listing(list.collect()));
             }
-            DiskOp::Read { file, offset, len } => return self.read(file, offset, len),
+            DiskOp::Read { file, offset, len } => return self.read_at(file, offset, len),
         }
         Ok(DiskReply::Done)
     }
@@ -369,6 +378,7 @@ impl Disk {
     }
 
     fn create(&mut self, name: FileName, number: u64) {
+        self.retire_end(name, 0);
         if let Some(id) = self.live.get(&name) {
             let file = self.files.get_mut(id).expect("a name leads to a file");
             return file.change(Change::Resize { number, len: 0 });

@@ -76,9 +76,9 @@ impl Budget {
         true
     }
 
-    /// Wipes a node, if that is allowed. True if so.
+    /// Wipes a node, if that is allowed. True if so. One that was wiped before has no vote to forget any more.
     pub fn wipe(&mut self, node: usize) -> bool {
-        let declared = !self.wiped.contains(&node) && self.wiped.len() < self.wiped_at_most;
+        let declared = self.wiped.contains(&node) || self.wiped.len() < self.wiped_at_most;
         if !declared || !(self.fits(node) || self.damaged_at_most > self.minority()) {
             return false;
         }

@@ -259,7 +259,7 @@ impl World<'_> {
     /// A node loses its disk, if the cluster is founded on all other disks and the budget allows it.
     fn wipe(&mut self, node: usize, down_us: u64) {
         let founded = self.is_founded();
-        if !founded || !self.budget.wipe(node) {
+        if self.nodes[node].wiped || !founded || !self.budget.wipe(node) {
             let wiped = self.budget.wiped.len();
             return self
                 .note(Place::Node(node), "not wiped", || format!("{wiped} wiped, founded: {founded}"));

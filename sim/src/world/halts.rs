@@ -11,6 +11,9 @@ use crate::process::Process;
 /// repaired from peers, this is `false`.
 const CLUSTERS_MAY_REFUSE: bool = true;
 
+/// Whether a refusal must name a file of which the process was shown false bytes, or may blame any.
+const MUST_NAME_THE_FILE: bool = true;
+
 /// What follows a halt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Then {
@@ -28,6 +31,8 @@ impl World<'_> {
             return self.fail("halt", format!("node {} halted: {reason}", node + 1));
         };
         self.note(Place::Node(node), "HALTED", || reason.to_string());
+        // It stopped itself, and no fault stopped its recovery.
+        self.nodes[node].recovering = false;
         let delay = self.schedule.cluster.restart_after_halt_us;
         match then {
             Then::Restart { reboot } => self.crash(node, reboot, delay),
@@ -62,10 +67,11 @@ fn expected(process: &Process, reason: &HaltReason, may_refuse: bool) -> Option<
             (None, DiskErrorKind::Io) if evidence.unread => Some(Then::Operator),
             (None, _) => None,
         },
-        // It must name a file of which this process was shown false bytes; or a liar's power loss has taken what it
-        // thought durable, and it notices now.
+        // This process was shown false bytes, and must say of which file; or a liar's power loss has taken what it
+        // thought durable, and it notices now. A whole older image is consistent and explains no damage.
         HaltReason::Damaged(text) => {
-            let named = evidence.shown.iter().any(|file| text.contains(&file.to_string()));
+            let mut shown = evidence.shown.iter();
+            let named = shown.any(|file| !MUST_NAME_THE_FILE || text.contains(&file.to_string()));
             (may_refuse && (named || process.disk.betrayed)).then_some(Then::Operator)
         }
         // No damage makes a valid record of another node, cluster or release, and an entry is checked before it is
