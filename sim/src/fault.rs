@@ -375,6 +375,21 @@ impl FaultKind {
         }
     }
 
+    /// Whether it waits for its occasion, and strikes only then.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        matches!(
+            self,
+            Self::CrashAt { .. }
+                | Self::CutAt { .. }
+                | Self::PauseAt { .. }
+                | Self::FailSync { .. }
+                | Self::StallOp { .. }
+                | Self::LoseWrite { .. }
+                | Self::MisdirectWrite { .. }
+        )
+    }
+
     fn who(&self) -> Option<Who> {
         match self {
             Self::Crash { who, .. }

@@ -143,7 +143,9 @@ impl RaftJudge {
             && at == term
             && vote.is_some_and(|second| second != first)
         {
-            let what = format!("node {node} gave its vote in term {term} to {first}, forgot it, and gave it to {vote:?}");
+            let what = format!(
+                "node {node} gave its vote in term {term} to {first}, forgot it, and gave it to {vote:?}"
+            );
             return Verdict::Failed { judge: JUDGE, what };
         }
         let promised = &mut watched.promised;
@@ -343,11 +345,14 @@ impl RaftJudge {
             let mut before = self.rolled_back.iter().filter(|(node, _)| node == voter);
             before.any(|(_, held)| held.get(place) == Some(&(term, digest)))
         };
-        let holds = |voter: &&NodeId| held(voter) || match self.emptied.get(voter) {
-            Some(held) => held.get(place) == Some(&(term, digest)),
-            None => self.nodes.get(voter).is_some_and(|watched| {
-                watched.durable >= at && watched.log.get(place) == Some(&(term, digest))
-            }),
+        let holds = |voter: &&NodeId| {
+            held(voter)
+                || match self.emptied.get(voter) {
+                    Some(held) => held.get(place) == Some(&(term, digest)),
+                    None => self.nodes.get(voter).is_some_and(|watched| {
+                        watched.durable >= at && watched.log.get(place) == Some(&(term, digest))
+                    }),
+                }
         };
         let durable = self.voters.iter().filter(holds).count();
         if durable <= self.voters.len() / 2 {

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use steadfast_core::io::{DiskError, DiskErrorKind, DiskReply, FileName};
 
+use super::Disk;
 use super::file::{Change, File, SECTOR};
 use super::overlay::Spot;
 use super::window::{self, Window};
-use super::Disk;
 use crate::fault::FileClass;
 
 /// What damage did, for the probes.
@@ -209,7 +209,9 @@ impl Disk {
         let file = self.files.get_mut(&self.live[&other]).expect("a name leads to a file");
         for (sector, part) in (first..).zip(data.chunks(SECTOR)) {
             // Its own target keeps the old content also where it overlaps with the place that it hit.
-            if (other, sector) >= (name, own) && (other, sector) < (name, own + data.len().div_ceil(SECTOR) as u64) {
+            if (other, sector) >= (name, own)
+                && (other, sector) < (name, own + data.len().div_ceil(SECTOR) as u64)
+            {
                 continue;
             }
             let mut bytes = file.sector(sector).to_vec();
@@ -261,7 +263,9 @@ impl Disk {
             FileName::Wal(segment) => window.is_unmarked(segment, sector),
             FileName::Hard(_) => {
                 let copies = window.copies();
-                let own = copies.iter().position(|copy| copy.file == name && (copy.from..copy.to).contains(&sector));
+                let own = copies
+                    .iter()
+                    .position(|copy| copy.file == name && (copy.from..copy.to).contains(&sector));
                 let Some(own) = own.filter(|own| !lies || *own == 0) else { return false };
                 let struck = |copy: &window::Copy| {
                     self.files[&self.live[&copy.file]].overlay.lies_in(copy.from, copy.to)

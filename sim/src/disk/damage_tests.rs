@@ -146,7 +146,11 @@ fn a_sector_that_goes_back_shows_what_it_once_held() {
     let mut disk = ones(5);
     disk.does(write(FILE, 0, &[2; SECTOR])).unwrap();
     disk.does(sync(FILE)).unwrap();
-    assert_eq!(disk.strike(FileClass::Other, 8, Strike::RollBack), 1, "only one sector ever held something else");
+    assert_eq!(
+        disk.strike(FileClass::Other, 8, Strike::RollBack),
+        1,
+        "only one sector ever held something else"
+    );
     assert_eq!(disk.content(FILE).unwrap(), [1; 4 * SECTOR]);
     disk.heal();
     assert_eq!(disk.content(FILE).unwrap()[..SECTOR], [2; SECTOR]);
@@ -274,7 +278,9 @@ fn lived_on(seed: u64) -> Disk {
         node.step(stamp, input, &mut out);
         for output in out.drain() {
             match output {
-                Output::Disk { token, op } => inputs.push_back(Input::DiskDone { token, result: disk.does(op) }),
+                Output::Disk { token, op } => {
+                    inputs.push_back(Input::DiskDone { token, result: disk.does(op) })
+                }
                 Output::Compute { token, job } => {
                     inputs.push_back(Input::Computed { token, result: crate::glue::compute(&job) });
                 }
@@ -292,12 +298,16 @@ fn the_newest_batch_is_spared_and_what_its_mark_proves_is_not() {
     let log: Vec<u64> = disk.iter_live().filter_map(|(name, _)| segment(name)).collect();
     let window = Window::of(disk.iter_live());
     let used = |disk: &Disk, segment| {
-        let bytes = disk.iter_live().find(|(name, _)| *name == FileName::Wal(segment)).map_or(&[][..], |it| it.1);
+        let bytes =
+            disk.iter_live().find(|(name, _)| *name == FileName::Wal(segment)).map_or(&[][..], |it| it.1);
         bytes.chunks(SECTOR).rposition(|sector| sector.iter().any(|byte| *byte != 0)).map(|at| at as u64)
     };
     let newest = log.iter().rev().find(|segment| used(&disk, **segment).is_some()).copied().unwrap();
     let last = used(&disk, newest).unwrap();
-    assert!(window.is_unmarked(newest, last) && !window.is_unmarked(newest, 0), "the header is proved by a mark");
+    assert!(
+        window.is_unmarked(newest, last) && !window.is_unmarked(newest, 0),
+        "the header is proved by a mark"
+    );
     disk.strike(FileClass::Log, u16::MAX, Strike::Rot(8));
     assert!(disk.counts.spared > 0, "the newest batch was struck and spared");
     let name = FileName::Wal(newest);

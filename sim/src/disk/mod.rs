@@ -442,13 +442,15 @@ impl Disk {
     }
 }
 
-/// What shows where a file has size without data: zeros as a rule; and a disk promises nothing.
+/// What shows where a file has size without data: zeros on most file systems; but a disk promises nothing.
 fn background(damage: &mut Stream, retired: &VecDeque<Vec<u8>>) -> Background {
-    let (kind, seed) = (damage.below(4), damage.bits());
+    let (kind, seed) = (damage.below(5), damage.bits());
     match kind {
-        0 | 1 => Background::Zeros,
-        2 if !retired.is_empty() => Background::Old(retired[(seed % retired.len() as u64) as usize].clone()),
-        2 => Background::Zeros,
+        0..2 => Background::Zeros,
+        2..4 if !retired.is_empty() => {
+            Background::Old(retired[(seed % retired.len() as u64) as usize].clone())
+        }
+        2..4 => Background::Zeros,
         _ => Background::Noise(Box::new(Stream::new(seed, "background"))),
     }
 }

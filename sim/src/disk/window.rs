@@ -90,9 +90,10 @@ fn newest_claim<'a>(files: impl Iterator<Item = (FileName, &'a [u8])> + Clone) -
     let owner = segments.clone().find_map(|(segment, bytes)| header(segment, bytes).map(|_| owner(bytes)))?;
     let claims = segments.flat_map(|(segment, bytes)| {
         let seed = seed(&owner, segment);
-        let marks = bytes.chunks(SECTOR).enumerate().filter_map(move |(at, sector)| {
-            mark(seed, (at * SECTOR) as u64, sector)
-        });
+        let marks = bytes
+            .chunks(SECTOR)
+            .enumerate()
+            .filter_map(move |(at, sector)| mark(seed, (at * SECTOR) as u64, sector));
         header(segment, bytes).into_iter().chain(marks)
     });
     claims.max()

@@ -9,7 +9,7 @@ use crate::rng::Stream;
 use crate::schedule::Cluster;
 
 /// The kinds that a run can switch on, with the chance of each in a million and the largest number per run.
-const KINDS: [(Kind, u32, u64); 9] = [
+const KINDS: [(Kind, u32, u64); 10] = [
     (Kind::Rot, 250_000, 3),
     (Kind::ReadError, 120_000, 2),
     (Kind::RollBack, 180_000, 3),
@@ -19,6 +19,7 @@ const KINDS: [(Kind, u32, u64); 9] = [
     (Kind::Lie, 200_000, 2),
     (Kind::Full, 250_000, 2),
     (Kind::Stall, 250_000, 4),
+    (Kind::Recycled, 250_000, 4),
 ];
 
 #[derive(Clone, Copy, PartialEq)]
@@ -32,6 +33,8 @@ enum Kind {
     Lie,
     Full,
     Stall,
+    /// A machine loses its power while a recovery prepares its new segment, after earlier ones have freed theirs.
+    Recycled,
 }
 
 /// How many nodes may be damaged: a minority, or the one that is alone.
@@ -95,12 +98,20 @@ fn one(stream: &mut Stream, kind: Kind, who: Who, (at_us, safety_us): (u64, u64)
             let left = if draw % 5 == 0 { 0 } else { stream.magnitude(1, 64 << 10) };
             return add(at_us, FaultKind::DiskFull { who, left, overwrites: draw & 1 == 0, for_us });
         }
+        Kind::Recycled => return recycled(stream, who, at_us, for_us / 8, faults),
         Kind::Stall => {
             let (nth, for_us) = (stream.magnitude(1, 200) as u32, stream.magnitude(10_000, 60_000_000));
             return add(at_us, FaultKind::StallOp { who, nth, for_us });
         }
     }
     found(stream, who, at_us, faults);
+}
+
+fn recycled(stream: &mut Stream, who: Who, at_us: u64, down_us: u64, faults: &mut Vec<Fault>) {
+    let nth = stream.magnitude(1, 3) as u32;
+    let again = FaultKind::CrashAt { who, point: Point::FileGrown, nth, power: true, all: false, down_us };
+    faults.push(Fault { at_us, what: FaultKind::Crash { who, power: false, down_us: 1_000 } });
+    faults.push(Fault { at_us, what: again });
 }
 
 /// The start that finds damage, most of the time.

@@ -66,7 +66,9 @@ impl Budget {
         let alone = self.nodes == 1;
         // More than a minority may be declared; then the declaration itself is what goes beyond.
         let fits = alone || self.fits(node) || self.damaged_at_most > self.minority();
-        if !self.allows(declared && fits, || format!("cluster.damaged_at_most: node {} too is damaged", node + 1)) {
+        if !self
+            .allows(declared && fits, || format!("cluster.damaged_at_most: node {} too is damaged", node + 1))
+        {
             return false;
         }
         self.damaged.insert(node);

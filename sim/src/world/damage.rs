@@ -19,17 +19,23 @@ impl World<'_> {
         match *what {
             FaultKind::Rot { who, files, sectors, bits } => {
                 self.resolve(who).into_iter().for_each(|node| {
-                    self.damage(node, |world| world.nodes[node].disk.strike(files, sectors, Strike::Rot(bits)));
+                    self.damage(node, |world| {
+                        world.nodes[node].disk.strike(files, sectors, Strike::Rot(bits))
+                    });
                 });
             }
             FaultKind::ReadError { who, files, sectors } => {
                 self.resolve(who).into_iter().for_each(|node| {
-                    self.damage(node, |world| world.nodes[node].disk.strike(files, sectors, Strike::Unreadable));
+                    self.damage(node, |world| {
+                        world.nodes[node].disk.strike(files, sectors, Strike::Unreadable)
+                    });
                 });
             }
             FaultKind::RollBack { who, files, sectors } => {
                 self.resolve(who).into_iter().for_each(|node| {
-                    self.damage(node, |world| world.nodes[node].disk.strike(files, sectors, Strike::RollBack));
+                    self.damage(node, |world| {
+                        world.nodes[node].disk.strike(files, sectors, Strike::RollBack)
+                    });
                 });
             }
             FaultKind::LoseWrite { who, files, nth } | FaultKind::MisdirectWrite { who, files, nth } => {

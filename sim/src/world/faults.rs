@@ -34,14 +34,8 @@ impl World<'_> {
         }
         let what = self.schedule.faults[fault].what.clone();
         self.note(Place::World, "FAULT", || format!("{fault}: {}", clip(&format!("{what:?}"))));
-        match what {
-            // These wait for their occasion, and count when they strike.
-            FaultKind::CrashAt { .. }
-            | FaultKind::CutAt { .. }
-            | FaultKind::PauseAt { .. }
-            | FaultKind::FailSync { .. } => {}
-            _ => self.faults_struck += 1,
-        }
+        // Those count when they strike.
+        self.faults_struck += u64::from(!what.waits());
         match what {
             FaultKind::Crash { who: Who::All, power, down_us } => self.blackout(power, down_us),
             FaultKind::Crash { who, power, down_us } => {
@@ -191,7 +185,8 @@ impl World<'_> {
             self.probes.world(WorldProbe::UnmarkedStrikeSkipped, counts.spared);
             self.probes.world(WorldProbe::ShortWrite, counts.short_writes);
             if counts.not_spared > 0 {
-                self.budget.exceed("damage that can't be told from a crash: it struck the unmarked window".into());
+                self.budget
+                    .exceed("damage that can't be told from a crash: it struck the unmarked window".into());
             }
         }
     }
