@@ -229,9 +229,10 @@ impl Disk {
         self.inflight.contains_key(&id)
     }
 
-    /// The microseconds until the node hears of a completed operation.
+    /// The microseconds until the node hears of a completed operation. However slow a disk is, what it has done is
+    /// told at once: nobody could let that go on.
     pub fn notice_delay(&mut self) -> u64 {
-        self.delay(self.spec.notice)
+        self.spec.notice.draw(&mut self.stream)
     }
 
     /// The process is gone, the machine goes on: the live image stays. What was under way may or may not
