@@ -19,7 +19,7 @@ const KINDS: [(Kind, u32, u64); 10] = [
     (Kind::Lie, 200_000, 2),
     (Kind::Full, 250_000, 2),
     (Kind::Stall, 250_000, 4),
-    (Kind::Recycled, 250_000, 4),
+    (Kind::Recycled, 400_000, 4),
 ];
 
 #[derive(Clone, Copy, PartialEq)]
@@ -108,7 +108,7 @@ fn one(stream: &mut Stream, kind: Kind, who: Who, (at_us, safety_us): (u64, u64)
 }
 
 fn recycled(stream: &mut Stream, who: Who, at_us: u64, down_us: u64, faults: &mut Vec<Fault>) {
-    let nth = stream.magnitude(1, 3) as u32;
+    let nth = stream.between(1, 2) as u32;
     let again = FaultKind::CrashAt { who, point: Point::FileGrown, nth, power: true, all: false, down_us };
     faults.push(Fault { at_us, what: FaultKind::Crash { who, power: false, down_us: 1_000 } });
     faults.push(Fault { at_us, what: again });
