@@ -107,8 +107,10 @@ impl Startup {
                     self.read_log(recovered, out);
                 }
             }
-            (Stage::Log { recovery, .. }, Owner::Recovery) => {
-                if let RecoveryStep::Done(recovered) = recovery.disk_done(token, result, out)? {
+            (Stage::Log { recovery, snapshot, .. }, Owner::Recovery) => {
+                let step = recovery.disk_done(token, result, out);
+                let step = step.map_err(|reason| with_damage(reason, &snapshot.damage))?;
+                if let RecoveryStep::Done(recovered) = step {
                     return self.recovered(now, *recovered, out).map(Some);
                 }
             }
@@ -347,6 +349,16 @@ impl Startup {
         let snapshots = Snapshots::new(tokens, meta, unused);
         let rng = self.streams.root.clone();
         Ok(Replica::new(self.config.clone(), now, *peers, *hard, raft, wal, snapshots, replicated, rng))
+    }
+}
+
+/// A log that can't be read without a snapshot that is damaged: both are to be told.
+fn with_damage(reason: HaltReason, damage: &[String]) -> HaltReason {
+    match reason {
+        HaltReason::Damaged(text) if !damage.is_empty() => {
+            HaltReason::Damaged(format!("{}. {text}", damage.join(". ")))
+        }
+        reason => reason,
     }
 }
 

@@ -110,6 +110,8 @@ impl Link {
 pub struct SegmentHeader {
     /// Whose.
     pub identity: Identity,
+    /// Whether the file was another segment before, so that older records may stand behind this one's.
+    pub again: bool,
     /// The segment's own number.
     pub segment: u64,
     /// How long the file is, zero-filled before use, in bytes. A shorter file has been damaged.
@@ -156,7 +158,7 @@ impl SegmentHeader {
         put(&[0; 4]);
         put(&self.identity.cluster.0.to_le_bytes());
         put(&self.identity.node.0.to_le_bytes());
-        put(&[0; 6]);
+        put(&[u8::from(self.again), 0, 0, 0, 0, 0]);
         put(&self.identity.incarnation.0.to_le_bytes());
         put(&self.segment.to_le_bytes());
         put(&self.bytes.to_le_bytes());
@@ -197,6 +199,7 @@ impl SegmentHeader {
                 node: NodeId(u16_at(sector, 32)),
                 incarnation: Incarnation(u64_at(sector, 40)),
             },
+            again: sector[34] == 1,
             segment: u64_at(sector, 48),
             bytes: u64_at(sector, 56),
             boot: BootNumber(u64_at(sector, 64)),

@@ -37,6 +37,8 @@ pub(super) struct Preparation {
     named: bool,
     /// The old segment that becomes this one, and how far it is.
     again: Option<(u64, Blank)>,
+    /// Whether it was another segment before.
+    is_again: bool,
 }
 
 /// How far an old segment's header is blanked.
@@ -51,7 +53,16 @@ impl Preparation {
     /// Of a file that does not exist, or whose content does not matter.
     pub(super) fn new(segment: u64, bytes: u64) -> Self {
         assert!(bytes.is_multiple_of(SECTOR), "a segment is made of whole sectors");
-        Self { segment, bytes, filled: 0, synced: 0, created: false, named: false, again: None }
+        Self {
+            segment,
+            bytes,
+            filled: 0,
+            synced: 0,
+            created: false,
+            named: false,
+            again: None,
+            is_again: false,
+        }
     }
 
     /// Of an old segment of the same size, whose records nothing needs any more.
@@ -62,6 +73,7 @@ impl Preparation {
             synced: bytes,
             created: true,
             again: Some((old, Blank::Not)),
+            is_again: true,
             ..Self::new(segment, bytes)
         }
     }
@@ -69,6 +81,11 @@ impl Preparation {
     /// Which.
     pub(super) fn segment(&self) -> u64 {
         self.segment
+    }
+
+    /// Whether it was another segment before.
+    pub(super) fn is_again(&self) -> bool {
+        self.is_again
     }
 
     /// Its size once ready, in bytes.

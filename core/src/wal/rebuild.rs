@@ -33,7 +33,7 @@ impl Rebuild {
         let len = if entries.is_empty() { 0 } else { MARK_BYTES + copied };
         let needed = HEADER_BYTES + align(len as u64) + align(MARK_BYTES as u64);
         let bytes = segment_bytes(&setup.log).max(needed);
-        let header = setup.header(segment, bytes, link).encode();
+        let header = setup.header(segment, bytes, false, link).encode();
         let header = ("writing the header of", 0, Bytes::copy_from_slice(&header));
         let mut tail = Link { position: Position { segment, offset: HEADER_BYTES }, ..link };
         let mut writes = VecDeque::new();

@@ -234,7 +234,11 @@ impl Recovery {
             self.end = Position { segment: number, offset: align(offset) };
             self.replay.chained(walker.crc());
             self.bad = Some((offset, flaw));
-            self.cut = walker.batch_end() - offset;
+            self.cut = match (walker.batch_end() - offset, flaw) {
+                // What is no mark may have been meant to be one, unless it stood there before.
+                (0, Flaw::Checksum | Flaw::Chain { .. } | Flaw::Length(_)) if !segment.header.again => SECTOR,
+                (rest, _) => rest,
+            };
             let from = align(walker.batch_end());
             self.search(Some((segment, from)));
             return Ok(None);

@@ -412,7 +412,7 @@ impl Wal {
         let mut batch = match next {
             None => BatchBuilder::new(&self.setup.identity, self.tail.position, self.tail.crc, len),
             Some(next) => {
-                let header = self.setup.header(next.segment(), next.bytes(), self.tail);
+                let header = self.setup.header(next.segment(), next.bytes(), next.is_again(), self.tail);
                 self.tail.position = Position { segment: next.segment(), offset: HEADER_BYTES };
                 self.bytes = next.bytes();
                 self.header_durable = false;
@@ -478,8 +478,16 @@ impl Wal {
 
 impl Setup {
     /// A segment's header.
-    pub(super) fn header(&self, segment: u64, bytes: u64, link: Link) -> SegmentHeader {
-        SegmentHeader { identity: self.identity, segment, bytes, boot: self.boot, nonce: self.nonce, link }
+    pub(super) fn header(&self, segment: u64, bytes: u64, again: bool, link: Link) -> SegmentHeader {
+        SegmentHeader {
+            identity: self.identity,
+            again,
+            segment,
+            bytes,
+            boot: self.boot,
+            nonce: self.nonce,
+            link,
+        }
     }
 
     /// The mark of a batch of `len` bytes.

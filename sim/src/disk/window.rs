@@ -28,7 +28,7 @@ use super::file::SECTOR;
 
 const HEADER_MAGIC: &[u8; 8] = b"SFWALSEG";
 const RECORD_MAGIC: &[u8; 8] = b"SFHARDST";
-const MARK_BYTES: usize = 53;
+const MARK_BYTES: usize = 69;
 const KIND_MARK: u8 = 2;
 const SLOT_BYTES: usize = 4096;
 const SLOTS_PER_FILE: usize = 4;

@@ -67,12 +67,12 @@ fn expected(process: &Process, reason: &HaltReason, may_refuse: bool) -> Option<
             (None, DiskErrorKind::Io) if evidence.unread => Some(Then::Operator),
             (None, _) => None,
         },
-        // This process was shown false bytes, and must say of which file; or a liar's power loss has taken what it
+        // This process was shown false bytes, and must say of which file, or could not read some; or a liar's power loss has taken what it
         // thought durable, and it notices now. A whole older image is consistent and explains no damage.
         HaltReason::Damaged(text) => {
             let mut shown = evidence.shown.iter();
             let named = shown.any(|file| !MUST_NAME_THE_FILE || text.contains(&file.to_string()));
-            (may_refuse && (named || process.disk.betrayed)).then_some(Then::Operator)
+            (may_refuse && (named || evidence.unread || process.disk.betrayed)).then_some(Then::Operator)
         }
         // No damage makes a valid record of another node, cluster or release, and an entry is checked before it is
         // believed.
