@@ -11,6 +11,8 @@ pub enum RoleName {
     Recovering,
     /// Waiting for all configured nodes to found the cluster.
     Founding,
+    /// Its log is damaged: it fetches what it lost, votes by where its log ended, and neither leads nor copies.
+    Repairing,
     /// A member of no founded set, or in doubt: follows, and never votes.
     Learner,
     /// Follows.
@@ -30,6 +32,7 @@ impl RoleName {
         match self {
             Self::Recovering => "recovering",
             Self::Founding => "founding",
+            Self::Repairing => "repairing",
             Self::Learner => "learner",
             Self::Follower => "follower",
             Self::PreCandidate => "pre-candidate",

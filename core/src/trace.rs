@@ -59,6 +59,18 @@ pub enum Event {
         /// Its index.
         index: Index,
     },
+    /// The log is damaged, and is to be repaired from other nodes.
+    Damaged {
+        /// How, with the file and the place.
+        what: String,
+        /// How many entries are known to be lost.
+        lost: u64,
+    },
+    /// The damaged log is whole again.
+    Repaired {
+        /// Its last entry.
+        last: Index,
+    },
     /// The first administrator's password lies in the credentials file.
     RootCreated,
     /// A rare state was reached; campaigns count these.
@@ -99,6 +111,12 @@ pub enum Probe {
     SnapshotInstalled,
     /// A row changed ahead of a snapshot's walk, and what it was was kept.
     RowKeptForSnapshot,
+    /// A start found its log damaged, and began to repair it.
+    LogDamaged,
+    /// Lost entries came from another node.
+    LostEntryFetched,
+    /// A damaged log was whole and durable again.
+    LogRepaired,
 }
 
 impl Probe {
@@ -118,5 +136,8 @@ impl Probe {
         Self::SnapshotTaken,
         Self::SnapshotInstalled,
         Self::RowKeptForSnapshot,
+        Self::LogDamaged,
+        Self::LostEntryFetched,
+        Self::LogRepaired,
     ];
 }

@@ -39,7 +39,7 @@ pub fn read(data: &Path, node: NodeId, cluster: &str) -> Result<Vec<LogEntry>, S
         log: LogConfig::default(),
         idle_mark: Micros::from_millis(5),
     };
-    let mut recovery = Recovery::new(setup, state.log_segment, EntryId::default());
+    let mut recovery = Recovery::new(setup, state.log_segment, EntryId::default(), false);
     recovery.start(&mut out);
     let entries = loop {
         let (token, result) = files.next(&mut out);

@@ -34,6 +34,11 @@ impl Replica {
             let peers = self.peers.seen();
             self.hard.set(HardState { term, vote, in_doubt, peers, ..hard.clone() });
         }
+        if self.repair.is_some() {
+            // Written in one piece when it is whole.
+            self.hard.vouch(&mut self.wal);
+            return;
+        }
         for (index, entry) in self.raft.log_mut().take_unwritten() {
             let seq = self.wal.append(index, entry.term, entry.payload.clone());
             self.writes.push_back((seq, index));

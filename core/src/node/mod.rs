@@ -18,6 +18,7 @@ mod inbound;
 mod leader;
 mod login;
 mod peers;
+mod repair;
 mod replica;
 mod requests;
 mod root;

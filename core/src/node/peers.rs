@@ -25,10 +25,13 @@ pub enum Kind {
     Quarantine,
     /// A [`crate::snapshot::transfer::SnapshotMessage`].
     Snapshot,
+    /// A [`super::repair::RepairMessage`].
+    Repair,
 }
 
 impl Kind {
-    const ALL: [Kind; 5] = [Kind::Raft, Kind::Founding, Kind::Forward, Kind::Quarantine, Kind::Snapshot];
+    const ALL: [Kind; 6] =
+        [Kind::Raft, Kind::Founding, Kind::Forward, Kind::Quarantine, Kind::Snapshot, Kind::Repair];
 
     /// The number in the envelope.
     #[must_use]
@@ -39,6 +42,7 @@ impl Kind {
             Self::Forward => 3,
             Self::Quarantine => 4,
             Self::Snapshot => 5,
+            Self::Repair => 6,
         }
     }
 

@@ -14,6 +14,7 @@ use super::forward::{ForwardMessage, Forwarder, Task, Ticket};
 use super::inbound::{Arrival, Inbound};
 use super::leader::Relay;
 use super::peers::{Kind, PeerBook};
+use super::repair::Repair;
 use super::root::RootSetup;
 use super::snapshots::Snapshots;
 use super::waiting::{Asker, Waiting};
@@ -49,6 +50,8 @@ pub(super) struct Replica {
     pub raft: Raft,
     pub wal: Wal,
     pub snapshots: Snapshots,
+    /// While the log is damaged.
+    pub repair: Option<Repair>,
     pub state: State,
     /// The entries of `state`'s pending layer, decoded, from the one after the committed index on, each with the time
     /// since when it waits.
@@ -94,6 +97,7 @@ impl Replica {
         state: State,
         rng: ChaCha8Rng,
     ) -> Self {
+        let repair = raft.is_repairing().then(|| Repair::new(now.mono));
         let repeat_after = Micros(config.timing.heartbeat.0.saturating_mul(4));
         Self {
             config,
@@ -102,6 +106,7 @@ impl Replica {
             hard,
             raft,
             wal,
+            repair,
             snapshots,
             state,
             tail: VecDeque::new(),
@@ -153,6 +158,7 @@ impl Replica {
     /// Time has passed.
     pub fn tick(&mut self, out: &mut Outbox) -> Stepped {
         self.raft.tick(self.now.mono);
+        self.repair_tick(out);
         self.settle(out)?;
         self.expire_due()?;
         self.root_begin(out);
@@ -192,6 +198,16 @@ impl Replica {
                 }
                 None => {
                     notice(out, format!("node {} sent no snapshot message", header.from));
+                    Ok(())
+                }
+            },
+            Some(Kind::Repair) => match postcard::from_bytes(&body) {
+                Ok(message) => {
+                    self.repair_message(header, message, out)?;
+                    self.settle(out)
+                }
+                Err(error) => {
+                    notice(out, format!("node {} sent no message about lost entries: {error}", header.from));
                     Ok(())
                 }
             },
@@ -273,6 +289,7 @@ impl Replica {
 
     /// Acts on what Raft and the disk have brought about: until nothing more follows from it.
     pub fn settle(&mut self, out: &mut Outbox) -> Stepped {
+        self.repair_settle(out);
         loop {
             for event in self.raft.take_events() {
                 self.raft_event(event, out)?;
@@ -362,7 +379,7 @@ impl Replica {
         // Without a leader there is nobody to repeat anything to, and the wish would stay in the past for ever.
         let follows = self.raft.leader().is_some() && !self.raft.is_leader();
         let repeat = self.forwarder.wake_at().filter(|_| follows);
-        let times = [self.wal.wake_at(), repeat, due];
+        let times = [self.wal.wake_at(), repeat, due, self.repair_wake_at()];
         let unsent = (!self.forwarder.is_empty()).then(|| self.now.mono.after(self.config.timing.heartbeat));
         times.into_iter().flatten().chain(unsent).fold(self.raft.wake_at(), Micros::min)
     }

@@ -213,6 +213,10 @@ impl Replica {
         }
         out.push(Output::Trace(Event::SnapshotTaken { index, bytes: meta.file_bytes() }));
         probe(out, Probe::SnapshotTaken);
+        if self.repair.is_some() {
+            // Of a damaged log nothing goes before it is whole.
+            return;
+        }
         self.wal.release(index);
         self.raft.compact(self.log_needed_from(index));
     }
@@ -339,7 +343,10 @@ impl Replica {
         self.give_up_writing();
         self.state = state;
         let at = meta.seal.at;
-        if !self.raft.installed(at) {
+        if self.repair.is_some() {
+            let follows = self.repair_follows(at);
+            self.raft.rebase(at, follows);
+        } else if !self.raft.installed(at) {
             // What was promised of the old log is not to be said any more; its writes speak of nothing now.
             self.writes.clear();
             self.held.clear();
@@ -348,7 +355,9 @@ impl Replica {
         probe(out, Probe::SnapshotInstalled);
         out.push(Output::Trace(Event::SnapshotInstalled { index: at.index }));
         self.snapshot_durable(meta, out);
-        self.raft.announce();
+        if self.repair.is_none() {
+            self.raft.announce();
+        }
     }
 
     fn send_snapshot(&mut self, to: NodeId, message: &SnapshotMessage, out: &mut Outbox) {

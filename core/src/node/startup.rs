@@ -303,7 +303,7 @@ impl Startup {
             idle_mark: self.config.timing.idle_mark,
         };
         let covered = snapshot.meta.map_or_else(EntryId::default, |meta| meta.seal.at);
-        let mut recovery = Recovery::new(setup, state.log_segment, covered);
+        let mut recovery = Recovery::new(setup, state.log_segment, covered, self.config.members.len() > 1);
         recovery.start(out);
         let (snapshot, recovery) = (Box::new(snapshot), Box::new(recovery));
         self.stage = Stage::Log { hard, peers, snapshot, recovery };
@@ -319,11 +319,20 @@ impl Startup {
         let Stage::Log { hard, peers, snapshot, .. } = std::mem::replace(&mut self.stage, Stage::Over) else {
             unreachable!("a log is recovered in its stage")
         };
-        let Recovered { wal, entries, cut } = recovered;
+        let Recovered { wal, entries, cut, damage } = recovered;
         let SnapshotRecovered { state: replicated, meta, unused, tokens, .. } = *snapshot;
         let covered = meta.map_or_else(EntryId::default, |meta| meta.seal.at);
-        let last = entries.last().map_or(covered.index, |(index, _, _)| *index);
         let state = hard.get();
+        let entries = entries.into_iter().map(|(_, term, payload)| LogEntry { term, payload }).collect();
+        let (mut log, mut damaged, mut doubtful) = (Log::recovered(covered, entries), None, state.in_doubt);
+        if let Some(damage) = damage {
+            (log, damaged) = (Log::salvaged(damage.log), Some(covered.index));
+            doubtful |= damage.doubtful;
+            let lost = log.lost() as u64;
+            out.push(Output::Trace(Event::Damaged { what: damage.text, lost }));
+            out.push(Output::Trace(Event::Probe(Probe::LogDamaged)));
+        }
+        let last = log.last();
         out.push(Output::Trace(Event::Recovered { boot: state.boot, last, cut }));
         if cut > 0 {
             out.push(Output::Trace(Event::Probe(Probe::TornTailCut)));
@@ -334,15 +343,15 @@ impl Startup {
         for member in self.config.members.iter().filter(|member| member.id != self.config.id) {
             send_founding(&peers, member.id, &FoundingMessage::Founded(set.clone()), out);
         }
-        let entries = entries.into_iter().map(|(_, term, payload)| LogEntry { term, payload }).collect();
         let start = Start {
             id: self.config.id,
             incarnation: state.incarnation,
             members: set.members,
-            doubtful: state.in_doubt,
+            doubtful,
             term: state.term,
             vote: state.vote,
-            log: Log::recovered(covered, entries),
+            log,
+            damaged,
         };
         let (timing, limits) = (self.config.timing.clone(), self.config.limits.clone());
         let raft = Raft::new(start, timing, limits, self.streams.raft.clone(), now.mono);

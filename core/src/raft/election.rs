@@ -14,7 +14,7 @@ impl Raft {
     /// No leader was heard of for an election time-out.
     pub(super) fn election_timeout(&mut self, now: Micros) {
         self.reset_election_timer(now);
-        if self.may_vote() {
+        if self.may_vote() && !self.repairing {
             self.ask(now, false);
         }
     }

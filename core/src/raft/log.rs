@@ -3,11 +3,12 @@
 //! It never touches a disk: the node hands what [`Log::take_unwritten`] yields to the write-ahead log. Where the log
 //! begins moves with the snapshots ([`Log::compact`], [`Log::reset`]), which is what bounds it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
 use crate::types::{EntryId, Index, Term};
+use crate::wal::Salvaged;
 
 /// One entry: its term, and its body as `state::effect::Entry` encodes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,9 @@ pub struct Log {
     /// The entry before the first one here: a snapshot covers it and everything before.
     start: EntryId,
     entries: VecDeque<LogEntry>,
+    /// Entries that were lost on disk and are to be fetched from other nodes. Their terms are not known, but that of the
+    /// last of each run.
+    lost: BTreeSet<Index>,
     /// Entries from this index on were not yet handed to the disk.
     unwritten: Index,
     bytes: u64,
@@ -35,7 +39,7 @@ impl Log {
     pub fn recovered(start: EntryId, entries: Vec<LogEntry>) -> Self {
         let unwritten = Index(start.index.0 + entries.len() as u64 + 1);
         let bytes = entries.iter().map(|entry| entry.payload.len() as u64).sum();
-        Self { start, entries: entries.into(), unwritten, bytes }
+        Self { start, entries: entries.into(), lost: BTreeSet::new(), unwritten, bytes }
     }
 
     /// The entry before the first one that is here; all zeros if none ever went.
@@ -62,7 +66,7 @@ impl Log {
         EntryId { index: self.last(), term: self.last_term() }
     }
 
-    /// The term at an index: none before the start and beyond the end.
+    /// The term at an index: none before the start, beyond the end, and of what was lost.
     #[must_use]
     pub fn term_at(&self, index: Index) -> Option<Term> {
         if index == self.start.index {
@@ -75,7 +79,8 @@ impl Log {
     /// The entry at an index.
     #[must_use]
     pub fn get(&self, index: Index) -> Option<&LogEntry> {
-        self.entries.get(self.place(index)?)
+        let entry = self.entries.get(self.place(index)?)?;
+        if self.lost.contains(&index) { None } else { Some(entry) }
     }
 
     /// The bytes of all bodies.
@@ -111,6 +116,7 @@ impl Log {
         let keep = (index.0 - self.start.index.0 - 1) as usize;
         self.bytes -= size(self.entries.range(keep..));
         self.entries.truncate(keep);
+        self.lost.split_off(&index);
         self.unwritten = self.unwritten.min(index);
     }
 
@@ -174,6 +180,89 @@ fn size<'a>(entries: impl Iterator<Item = &'a LogEntry>) -> u64 {
     entries.map(|entry| entry.payload.len() as u64).sum()
 }
 
+/// What a damaged log needs: its lost entries, and how other nodes can tell that theirs are the same.
+impl Log {
+    /// What is left of a damaged log.
+    #[must_use]
+    pub fn salvaged(log: Salvaged) -> Self {
+        let index = |at: usize| Index(log.start.index.0 + 1 + at as u64);
+        let lost = log.entries.iter().enumerate().filter(|(_, (_, payload))| payload.is_none());
+        let lost = lost.map(|(at, _)| index(at)).collect();
+        let entries = log.entries.into_iter();
+        let entries = entries.map(|(term, payload)| LogEntry { term, payload: payload.unwrap_or_default() });
+        Self { lost, ..Self::recovered(log.start, entries.collect()) }
+    }
+
+    /// How many entries were lost.
+    #[must_use]
+    pub fn lost(&self) -> usize {
+        self.lost.len()
+    }
+
+    /// The first run of lost entries: its first and last index.
+    #[must_use]
+    pub fn first_lost(&self) -> Option<(Index, Index)> {
+        let first = *self.lost.first()?;
+        let last = self.lost.iter().zip(first.0..).take_while(|(lost, at)| lost.0 == *at).last();
+        last.map(|(last, _)| (first, *last))
+    }
+
+    /// Known entries from the end of the first run of lost ones on, the newest first, at most `most`: whose log has one
+    /// of these has the same log up to there (paper, figure 3). They lie at the ends of the log and of each run.
+    #[must_use]
+    pub fn proofs(&self, most: usize) -> Vec<EntryId> {
+        let Some((_, first)) = self.first_lost() else { return Vec::new() };
+        let mut edges = BTreeSet::from([self.last()]);
+        for lost in self.lost.range(first..) {
+            let around = [lost.prev(), *lost, lost.next()];
+            edges.extend(around.into_iter().filter(|index| *index >= first && *index <= self.last()));
+        }
+        let id = |index: &Index| {
+            Some(EntryId { index: *index, term: self.entries.get(self.place(*index)?)?.term })
+        };
+        edges.iter().rev().filter_map(id).filter(|id| id.term > Term(0)).take(most).collect()
+    }
+
+    /// Puts a lost entry back. False if it can't be the one: terms never go down along the log.
+    pub fn fill(&mut self, index: Index, entry: LogEntry) -> bool {
+        let Some(place) = self.place(index).filter(|_| self.lost.contains(&index)) else { return false };
+        // Zero is the term of an entry of which nothing is known.
+        let known = |at: usize| self.entries.get(at).map(|entry| entry.term).filter(|term| *term > Term(0));
+        let before = place.checked_sub(1).map_or(Some(self.start.term), known);
+        let fits = before.is_none_or(|term| term <= entry.term)
+            && known(place).is_none_or(|term| term == entry.term)
+            && known(place + 1).is_none_or(|term| entry.term <= term);
+        if fits {
+            self.bytes += entry.payload.len() as u64;
+            self.entries[place] = entry;
+            self.lost.remove(&index);
+        }
+        fits
+    }
+
+    /// A durable snapshot covers everything up to `at`, and what follows there in this log is known to follow: it
+    /// stays. What lies between is lost.
+    pub fn rebase(&mut self, at: EntryId) {
+        if at.index >= self.last() {
+            return self.reset(at);
+        }
+        if at.index > self.start.index {
+            let gone = (at.index.0 - self.start.index.0) as usize;
+            self.entries.drain(..gone);
+            self.lost = self.lost.split_off(&at.index.next());
+            self.bytes = size(self.entries.iter());
+        } else {
+            let between = at.index.0 + 1..=self.start.index.0;
+            for index in between.rev() {
+                let term = if index == self.start.index.0 { self.start.term } else { Term(0) };
+                self.entries.push_front(LogEntry { term, payload: Bytes::new() });
+                self.lost.insert(Index(index));
+            }
+        }
+        self.start = at;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,6 +298,59 @@ mod tests {
         assert!(log.is_empty() && log.end() == log.start() && log.bytes() == 0);
         assert_eq!(log.append(LogEntry { term: Term(4), payload: Bytes::new() }), Index(4));
         assert_eq!(log.take_unwritten().map(|(index, _)| index).collect::<Vec<_>>(), [Index(4)]);
+    }
+
+    /// Terms of the entries; zero for one that was lost, and 100 and more for one that was lost with this term known.
+    fn damaged(terms: &[u64]) -> Log {
+        let entry = |term: &u64| match term {
+            0 => (Term(0), None),
+            100.. => (Term(term - 100), None),
+            term => (Term(*term), Some(Bytes::from_static(b"four"))),
+        };
+        let start = EntryId { index: Index(10), term: Term(1) };
+        Log::salvaged(Salvaged { start, entries: terms.iter().map(entry).collect() })
+    }
+
+    fn entry(term: u64) -> LogEntry {
+        LogEntry { term: Term(term), payload: Bytes::from_static(b"new") }
+    }
+
+    #[test]
+    fn lost_entries_have_no_term_and_are_put_back_one_by_one() {
+        let mut log = damaged(&[1, 0, 102, 2, 0, 103, 3]);
+        assert_eq!(log.first_lost(), Some((Index(12), Index(13))));
+        assert_eq!((log.term_at(Index(13)), log.get(Index(12))), (None, None));
+        let proofs: Vec<(u64, u64)> = log.proofs(9).iter().map(|id| (id.index.0, id.term.0)).collect();
+        assert_eq!(proofs, [(17, 3), (16, 3), (14, 2), (13, 2)]);
+        assert!(!log.fill(Index(12), entry(3)), "terms never go down");
+        assert!(!log.fill(Index(11), entry(1)), "it is there");
+        assert!(log.fill(Index(12), entry(1)) && !log.fill(Index(13), entry(1)), "its term is known");
+        assert!(log.fill(Index(13), entry(2)));
+        assert_eq!(log.first_lost(), Some((Index(15), Index(16))));
+        assert!(log.fill(Index(15), entry(2)) && log.fill(Index(16), entry(3)));
+        assert_eq!((log.first_lost(), log.len(), log.bytes()), (None, 7, 3 * 4 + 4 * 3));
+    }
+
+    #[test]
+    fn a_log_that_lost_its_end_still_knows_where_that_was() {
+        let log = damaged(&[1, 0, 104]);
+        assert_eq!(log.end(), EntryId { index: Index(13), term: Term(4) });
+        assert_eq!(log.proofs(9), [log.end()]);
+    }
+
+    #[test]
+    fn a_snapshot_before_the_log_leaves_a_gap_and_one_within_it_takes_what_it_covers() {
+        let id = |index, term| EntryId { index: Index(index), term: Term(term) };
+        let mut log = damaged(&[0, 102, 2]);
+        log.rebase(id(7, 1));
+        assert_eq!(
+            (log.start(), log.first_lost(), log.last()),
+            (id(7, 1), Some((Index(8), Index(12))), Index(13))
+        );
+        log.rebase(id(12, 2));
+        assert_eq!((log.first_lost(), log.len(), log.bytes()), (None, 1, 4));
+        log.rebase(id(99, 5));
+        assert_eq!((log.end(), log.len()), (id(99, 5), 0));
     }
 
     #[test]

@@ -140,6 +140,9 @@ pub struct Raft {
     voter: bool,
     /// Whether this node doubts its own memory of terms and votes: it then abstains.
     doubtful: bool,
+    /// Whether the log is damaged, or not durable again: until it is, this node neither leads nor copies, and votes by
+    /// where its log is known to have ended (CTRL, FAST '18).
+    repairing: bool,
     timing: Timing,
     limits: Limits,
     rng: ChaCha8Rng,
@@ -175,15 +178,17 @@ pub struct Start {
     pub term: Term,
     /// The durable vote in that term.
     pub vote: Option<NodeId>,
-    /// The recovered log, all of it durable.
+    /// The recovered log, all of it durable but for what was lost.
     pub log: Log,
+    /// Whether the log is damaged; then what the state has applied.
+    pub damaged: Option<Index>,
 }
 
 impl Raft {
     /// A follower that has just recovered.
     #[must_use]
     pub fn new(start: Start, timing: Timing, limits: Limits, rng: ChaCha8Rng, now: Micros) -> Self {
-        let Start { id, incarnation, members, doubtful, mut term, mut vote, log } = start;
+        let Start { id, incarnation, members, doubtful, mut term, mut vote, log, damaged } = start;
         assert!(members.iter().any(|(member, _)| *member == id), "a node is one of its cluster's members");
         // Log and term are synced separately, so a crash can keep an entry of a term that the record has not
         // reached. Nothing was promised in that term yet, so it begins with no vote.
@@ -193,12 +198,14 @@ impl Raft {
         let voter = members.contains(&(id, incarnation));
         // Alone, no promise was made to anybody.
         let doubtful = doubtful && members.len() > 1;
-        let (durable, commit) = (log.last(), log.start().index);
+        let commit = damaged.unwrap_or(log.start().index);
+        let durable = if damaged.is_some() { commit } else { log.last() };
         let mut raft = Self {
             id,
             members,
             voter,
             doubtful,
+            repairing: damaged.is_some(),
             timing,
             limits,
             rng,
@@ -393,6 +400,7 @@ impl Raft {
             Role::Leader(_) => RoleName::Leader,
             Role::Candidate { real: true, .. } => RoleName::Candidate,
             Role::Candidate { real: false, .. } => RoleName::PreCandidate,
+            Role::Follower { .. } if self.repairing => RoleName::Repairing,
             Role::Follower { .. } if !self.may_vote() => RoleName::Learner,
             Role::Follower { .. } => RoleName::Follower,
         }
@@ -437,6 +445,48 @@ impl Raft {
     #[must_use]
     pub fn members(&self) -> &[(NodeId, Incarnation)] {
         &self.members
+    }
+
+    /// Whether the log is being repaired.
+    #[must_use]
+    pub fn is_repairing(&self) -> bool {
+        self.repairing
+    }
+
+    /// The log is whole, and all of it durable: this node takes part again.
+    pub fn repaired(&mut self) {
+        assert!(self.log.first_lost().is_none(), "a log with holes is not repaired");
+        self.repairing = false;
+        self.durable = self.log.last();
+    }
+
+    /// The leader of this term has another log behind these lost entries: nothing from there on is committed, or it
+    /// would have it (paper, section 5.4.3).
+    pub fn give_up_lost(&mut self) {
+        if let Some((first, _)) = self.log.first_lost() {
+            self.log.truncate_from(first);
+        }
+    }
+
+    /// A durable snapshot becomes the beginning of a log that is being repaired. What follows there stays if it is known
+    /// to follow.
+    pub fn rebase(&mut self, at: EntryId, follows: bool) {
+        assert!(self.repairing && at.index > self.commit, "a snapshot brings a damaged log further");
+        if follows {
+            self.log.rebase(at)
+        } else {
+            self.log.reset(at)
+        }
+        (self.commit, self.durable) = (at.index, at.index);
+    }
+
+    /// A member lost entries that only a snapshot still has.
+    pub fn needs_snapshot(&mut self, member: NodeId) {
+        if let Role::Leader(leader) = &mut self.role
+            && let Some(peer) = leader.progress.get_mut(&member)
+        {
+            peer.next = Index(1);
+        }
     }
 
     /// Whether this node abstains because it doubts its own memory.

@@ -134,6 +134,11 @@ impl Raft {
         self.become_follower(now, append.term, Some(from));
         self.heard_leader_at = Some(now);
         self.reset_election_timer(now);
+        if self.repairing {
+            // It hears its leader; what it holds is for `node/repair.rs` to find out.
+            self.reply_append(from, append.round, Verdict::Heard, Needs::Term);
+            return;
+        }
         // What a snapshot covers is committed, and so it is in every leader's log.
         let start = self.log.start().index;
         let fits = append.prev_index < start || self.log.term_at(append.prev_index) == Some(append.prev_term);
@@ -304,6 +309,7 @@ mod tests {
             term: Term(5),
             vote: Some(NodeId(3)),
             log: Log::default(),
+            damaged: None,
         };
         Raft::new(start, Timing::default(), Limits::default(), ChaCha8Rng::from_seed([1; 32]), Micros(0))
     }

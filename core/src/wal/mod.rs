@@ -19,6 +19,10 @@
 //! blanked and used again, or removed, in any order: a start follows the links back only as far as the snapshot
 //! does not reach. A log that a snapshot from another node supersedes begins anew in a fresh segment.
 //!
+//! *Repair.* The log of a node that is not alone is not refused when it is damaged: what is left of it is salvaged
+//! batch by batch (`salvage.rs`), the node fetches the rest from others, and when the log is whole, it is written beside
+//! the damaged segments, which then go ([`Wal::mend`]).
+//!
 //! *Vouching.* A segment that was cut to nothing looks like one whose preparation had not ended. The hard state
 //! therefore says up to which segment preparation *had* ended, and no batch is written into a segment before
 //! that is durable ([`crate::hard::HardStore::vouch`]).
@@ -28,6 +32,7 @@ mod prepare;
 mod rebuild;
 mod recovery;
 mod replay;
+mod salvage;
 mod survey;
 #[cfg(test)]
 mod tests;
@@ -35,5 +40,6 @@ mod walk;
 mod writer;
 
 pub use format::{Identity, Link, MAX_PAYLOAD, Mark, Position, SECTOR};
-pub use recovery::{Recovered, Recovery, RecoveryStep};
+pub use recovery::{Damage, Recovered, Recovery, RecoveryStep};
+pub use salvage::Salvaged;
 pub use writer::{Setup, Wal};

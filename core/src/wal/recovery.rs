@@ -12,11 +12,12 @@ use bytes::Bytes;
 use super::format::{Flaw, HeaderFlaw, Link, Position, SECTOR, SegmentHeader, align};
 use super::rebuild::Rebuild;
 use super::replay::Replay;
+use super::salvage::{Salvage, Salvaged};
 use super::survey::{ChainSegment, SegmentFile, Survey, damaged, survey};
 use super::walk::{Claim, Found, Search, Walker};
 use super::writer::{Closed, Setup, Start, Wal};
 use crate::disk::{Pending, Tokens};
-use crate::io::{DiskError, DiskOp, DiskReply, FileName, HaltReason, Outbox, Owner, Token};
+use crate::io::{DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, HaltReason, Outbox, Owner, Token};
 use crate::types::{EntryId, Index, Term};
 
 /// A recovery under way.
@@ -25,6 +26,10 @@ pub struct Recovery {
     setup: Setup,
     vouched: u64,
     covered: EntryId,
+    /// Whether there are other nodes that can help with damage.
+    repairable: bool,
+    /// What is wrong, once something is.
+    damage: String,
     tokens: Tokens,
     pending: Option<Pending>,
     stage: Stage,
@@ -48,6 +53,20 @@ pub struct Recovered {
     pub entries: Vec<(Index, Term, Bytes)>,
     /// Bytes of torn tail that were cut.
     pub cut: u64,
+    /// What is wrong, if the log is damaged and is to be repaired: then `entries` is empty, and nothing may be appended
+    /// before [`Wal::mend`].
+    pub damage: Option<Damage>,
+}
+
+/// A log that is to be repaired.
+#[derive(Clone, Debug)]
+pub struct Damage {
+    /// In words, with the file and the place.
+    pub text: String,
+    /// What is left.
+    pub log: Salvaged,
+    /// Whether the log may have ended later than what is left of it shows.
+    pub doubtful: bool,
 }
 
 /// How far a recovery has come.
@@ -69,17 +88,22 @@ enum Stage {
     /// Looks for marks behind the end of the chain.
     Searching(VecDeque<Search>),
     Rebuilding(Box<Rebuild>),
+    /// Reads what is left of a damaged log; the read under way.
+    Salvaging(Box<Salvage>, DiskOp),
+    Salvaged(Box<Salvage>),
 }
 
 impl Recovery {
     /// `vouched` is [`crate::hard::HardState::log_segment`]; `covered` is the last entry that the durable snapshot
-    /// covers, all zeros without one.
+    /// covers, all zeros without one. Without `repairable` damage is refused.
     #[must_use]
-    pub fn new(setup: Setup, vouched: u64, covered: EntryId) -> Self {
+    pub fn new(setup: Setup, vouched: u64, covered: EntryId, repairable: bool) -> Self {
         Self {
             setup,
             vouched,
             covered,
+            repairable,
+            damage: String::new(),
             tokens: Tokens::new(Owner::Recovery),
             pending: None,
             stage: Stage::Listing,
@@ -111,8 +135,60 @@ impl Recovery {
     ) -> Result<RecoveryStep, HaltReason> {
         let pending = self.pending.take_if(|pending| pending.token == token);
         let pending = pending.expect("a driver reports an operation once, and only one that was issued");
-        self.accept(pending.settle(result)?);
-        self.advance(out)
+        if let Stage::Salvaging(salvage, op) = &mut self.stage {
+            salvage.done(op, result);
+            let Stage::Salvaging(salvage, _) = std::mem::replace(&mut self.stage, Stage::Listing) else {
+                unreachable!("it was just looked at")
+            };
+            self.stage = Stage::Salvaged(salvage);
+            return self.go_on(out);
+        }
+        match (result, self.read_under_way()) {
+            // What can't be read is as good as rotten.
+            (Err(error), Some((segment, offset))) if error.kind == DiskErrorKind::Io => {
+                self.broken(damaged(segment, offset, format!("it can't be read: {error}")))?;
+            }
+            (result, _) => self.accept(pending.settle(result)?),
+        }
+        self.go_on(out)
+    }
+
+    /// Where the read under way begins, if it is one of a segment.
+    fn read_under_way(&self) -> Option<(u64, u64)> {
+        match &self.stage {
+            Stage::Headers(at) => self.files.get(*at).map(|file| (file.segment, 0)),
+            Stage::Walking(at, walker, _) => Some((self.survey.chain[*at].header.segment, walker.read_at())),
+            Stage::Searching(searches) => {
+                let search = searches.front()?;
+                search.next_read().map(|(offset, _)| (search.segment(), offset))
+            }
+            _ => None,
+        }
+    }
+
+    /// Something is damaged: the end of this start, or the beginning of a repair.
+    fn broken(&mut self, reason: HaltReason) -> Result<(), HaltReason> {
+        match reason {
+            HaltReason::Damaged(text) if self.repairable => {
+                let files = self.files.iter().map(|file| (file.segment, file.len)).collect();
+                let salvage = Salvage::new(self.setup.identity, self.covered, files);
+                self.damage = text;
+                self.stage = Stage::Salvaged(Box::new(salvage));
+                Ok(())
+            }
+            reason => Err(reason),
+        }
+    }
+
+    /// Goes on, through damage too.
+    fn go_on(&mut self, out: &mut Outbox) -> Result<RecoveryStep, HaltReason> {
+        match self.advance(out) {
+            Err(reason) => {
+                self.broken(reason)?;
+                self.advance(out)
+            }
+            step => step,
+        }
     }
 
     /// Takes in what an operation answered.
@@ -167,6 +243,15 @@ impl Recovery {
                         self.decide()?;
                         None
                     }
+                },
+                Stage::Salvaging(..) => unreachable!("its read has ended"),
+                Stage::Salvaged(salvage) => match salvage.next_op() {
+                    Some(op) => {
+                        let salvage = salvage.clone();
+                        self.stage = Stage::Salvaging(salvage, op.clone());
+                        Some(("reading", op))
+                    }
+                    None => return Ok(self.salvaged()),
                 },
                 Stage::Rebuilding(rebuild) => match rebuild.next_op() {
                     Some(op) => Some(op),
@@ -312,6 +397,29 @@ impl Recovery {
             wal: Wal::new(self.setup.clone(), start),
             entries: std::mem::take(&mut self.replay.entries),
             cut: self.cut,
+            damage: None,
+        }))
+    }
+
+    /// All that is left of a damaged log was read.
+    fn salvaged(&mut self) -> RecoveryStep {
+        let Stage::Salvaged(salvage) = std::mem::replace(&mut self.stage, Stage::Listing) else {
+            unreachable!("a salvage ends in its stage")
+        };
+        let (log, newest) = salvage.finish();
+        let files: Vec<u64> = self.files.iter().map(|file| file.segment).collect();
+        let next = files.last().copied().max(Some(self.vouched)).unwrap_or(0) + 1;
+        let damage = Damage {
+            text: std::mem::take(&mut self.damage),
+            log,
+            // Where the newest segment is gone altogether, nobody knows what it held.
+            doubtful: newest + 1 < self.vouched,
+        };
+        RecoveryStep::Done(Box::new(Recovered {
+            wal: Wal::damaged(self.setup.clone(), next, files),
+            entries: Vec::new(),
+            cut: 0,
+            damage: Some(damage),
         }))
     }
 }

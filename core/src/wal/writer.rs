@@ -15,6 +15,7 @@ use super::format::{
     SegmentHeader, align,
 };
 use super::prepare::{Preparation, PreparationStep, segment_bytes};
+use super::rebuild::Rebuild;
 use crate::config::LogConfig;
 use crate::disk::{Pending, Tokens};
 use crate::io::{DiskError, DiskOp, DiskReply, FileName, HaltReason, Outbox, Owner, Token};
@@ -79,6 +80,18 @@ pub struct Wal {
     anchor: Option<(EntryId, u64)>,
     cleanup: VecDeque<(&'static str, DiskOp)>,
     cleaning: Option<Pending>,
+    mending: Mending,
+}
+
+/// What becomes of a damaged log.
+#[derive(Clone, Debug)]
+enum Mending {
+    /// It is not damaged.
+    No,
+    /// It is, and is not whole in memory yet: nothing is written. The number of its next segment, and the files.
+    Waiting(u64, Vec<u64>),
+    /// It is written beside the damaged segments.
+    Writing { rebuild: Box<Rebuild>, files: Vec<u64>, covers: WriteSeq, pending: Option<Pending> },
 }
 
 #[derive(Clone, Debug)]
@@ -157,7 +170,52 @@ impl Wal {
             anchor: None,
             cleanup: start.cleanup,
             cleaning: None,
+            mending: Mending::No,
         }
+    }
+
+    /// A damaged log in these segments: it writes nothing before it was mended.
+    pub(super) fn damaged(setup: Setup, next: u64, files: Vec<u64>) -> Self {
+        let start =
+            Start { tail: Link::default(), bytes: 0, closed: VecDeque::new(), cleanup: VecDeque::new() };
+        Self { mending: Mending::Waiting(next, files), ..Self::new(setup, start) }
+    }
+
+    /// The damaged log is whole again, behind an entry that a durable snapshot covers: it is written anew, and counts
+    /// as one write. The damaged segments stay until it is durable.
+    pub fn mend(&mut self, covered: EntryId, entries: &[(Index, Term, Bytes)]) -> WriteSeq {
+        let Mending::Waiting(next, files) = &self.mending else { panic!("a damaged log is mended once") };
+        let rebuild = Rebuild::new(&self.setup, *next, Link::after(covered), entries);
+        self.issued = self.issued.next();
+        self.last = entries.last().map_or(covered.index, |(index, ..)| *index);
+        let (files, covers) = (files.clone(), self.issued);
+        self.mending = Mending::Writing { rebuild: Box::new(rebuild), files, covers, pending: None };
+        self.issued
+    }
+
+    fn pump_mending(&mut self, out: &mut Outbox) {
+        let Mending::Writing { rebuild, pending, .. } = &mut self.mending else { return };
+        if pending.is_some() {
+            return;
+        }
+        if let Some((doing, op)) = rebuild.next_op() {
+            *pending = Some(self.tokens.issue(doing, op, out));
+        }
+    }
+
+    /// The mended log is durable: the damaged segments may go.
+    fn mended(&mut self) {
+        let Mending::Writing { rebuild, files, covers, .. } =
+            std::mem::replace(&mut self.mending, Mending::No)
+        else {
+            unreachable!("a log is mended while it is written anew")
+        };
+        (self.tail, self.bytes) = rebuild.end();
+        self.durable = covers;
+        let remove =
+            |segment: &u64| ("removing the damaged", DiskOp::Remove { file: FileName::Wal(*segment) });
+        self.cleanup = files.iter().map(remove).collect();
+        self.cleanup.push_back(("syncing the data directory after removals", DiskOp::SyncDir));
     }
 
     /// Queues an entry, and counts one write. An index that is not the next but lower supersedes everything
@@ -261,6 +319,10 @@ impl Wal {
 
     /// Starts whatever can start. Calling it again changes nothing.
     pub fn pump(&mut self, now: Micros, out: &mut Outbox) {
+        self.pump_mending(out);
+        if !matches!(self.mending, Mending::No) {
+            return;
+        }
         self.pump_write(now, out);
         self.pump_preparation(out);
         self.pump_cleanup(out);
@@ -293,6 +355,16 @@ impl Wal {
                 }
                 _ => {}
             }
+        }
+        if let Mending::Writing { rebuild, pending: waits, .. } = &mut self.mending
+            && let Some(pending) = waits.take_if(|pending| pending.token == token)
+        {
+            pending.settle(result)?;
+            rebuild.done();
+            if rebuild.next_op().is_none() {
+                self.mended();
+            }
+            return Ok(());
         }
         if let Some((pending, step)) = self.preparing.take_if(|(pending, _)| pending.token == token) {
             pending.settle(result)?;

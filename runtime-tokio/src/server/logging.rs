@@ -66,6 +66,10 @@ pub fn event(event: &Event) {
         Event::SnapshotBegun { index } => debug!(%index, "snapshot begun"),
         Event::SnapshotTaken { index, bytes } => info!(%index, bytes, "snapshot taken"),
         Event::SnapshotInstalled { index } => info!(%index, "snapshot from the leader installed"),
+        Event::Damaged { what, lost } => {
+            warn!(lost, "the log is damaged, and is repaired from other nodes: {what}")
+        }
+        Event::Repaired { last } => info!(%last, "the damaged log is whole again"),
         Event::RootCreated => info!("the first administrator's password is in root-credentials"),
         Event::Probe(probe) => debug!(?probe, "rare state"),
         Event::Notice(text) => warn!("{text}"),

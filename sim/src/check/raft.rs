@@ -197,6 +197,11 @@ impl RaftJudge {
             self.votes.insert((figures.term, node, vote));
         }
         self.terms(seen, before)?;
+        if figures.role == RoleName::Repairing {
+            // What it lost is to be fetched; it is looked at as after a start once its log is whole.
+            self.nodes.entry(node).or_default().shown = None;
+            return Ok(());
+        }
         self.log(seen, before)?;
         self.commits(seen, before)?;
         self.leadership(seen, before)?;

@@ -9,7 +9,7 @@ use crate::process::Process;
 
 /// Whether a node of a cluster may refuse to start because of damage. One that is alone always may; once damage is
 /// repaired from peers, this is `false`.
-const CLUSTERS_MAY_REFUSE: bool = true;
+const CLUSTERS_MAY_REFUSE: bool = false;
 
 /// Whether a refusal must name a file of which the process was shown false bytes, or may blame any.
 const MUST_NAME_THE_FILE: bool = true;
@@ -72,7 +72,9 @@ fn expected(process: &Process, reason: &HaltReason, may_refuse: bool) -> Option<
         HaltReason::Damaged(text) => {
             let mut shown = evidence.shown.iter();
             let named = shown.any(|file| !MUST_NAME_THE_FILE || text.contains(&file.to_string()));
-            (may_refuse && (named || evidence.unread || process.disk.betrayed)).then_some(Then::Operator)
+            ((may_refuse || text.starts_with("The hard state"))
+                && (named || evidence.unread || process.disk.betrayed))
+                .then_some(Then::Operator)
         }
         // No damage makes a valid record of another node, cluster or release, and an entry is checked before it is
         // believed.

@@ -117,6 +117,7 @@ impl Host {
             term: hard.term,
             vote: hard.vote,
             log: Log::recovered(EntryId::default(), log),
+            damaged: None,
         };
         let rng = ChaCha8Rng::seed_from_u64((self.seed << 24) + (u64::from(self.id.0) << 16) + self.boot);
         self.raft = Some(Raft::new(start, Timing::default(), self.limits.clone(), rng, self.now));

@@ -93,7 +93,7 @@ impl Machine {
             idle_mark: Micros::from_millis(5),
         };
         let mut out = Outbox::default();
-        let mut recovery = Recovery::new(setup, hard.get().log_segment, self.model.covered);
+        let mut recovery = Recovery::new(setup, hard.get().log_segment, self.model.covered, false);
         recovery.start(&mut out);
         let recovered = loop {
             let (token, op) = only_op(&mut out);
@@ -102,7 +102,7 @@ impl Machine {
                 break *recovered;
             }
         };
-        let Recovered { wal, entries, cut } = recovered;
+        let Recovered { wal, entries, cut, damage: _ } = recovered;
         assert!(self.model.admits(&entries), "recovered {} entries, against the model", entries.len());
         self.model = Model { base: entries.clone(), covered: self.model.covered, ..Model::default() };
         hard.pump(&mut out);
