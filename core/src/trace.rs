@@ -111,6 +111,10 @@ pub enum Probe {
     SnapshotInstalled,
     /// A row changed ahead of a snapshot's walk, and what it was was kept.
     RowKeptForSnapshot,
+    /// A leader whose disk stood still handed over.
+    HandedOver,
+    /// A disk had no space, and a write waited for it.
+    WaitedForSpace,
     /// A start found its log damaged, and began to repair it.
     LogDamaged,
     /// Lost entries came from another node.
@@ -136,6 +140,8 @@ impl Probe {
         Self::SnapshotTaken,
         Self::SnapshotInstalled,
         Self::RowKeptForSnapshot,
+        Self::HandedOver,
+        Self::WaitedForSpace,
         Self::LogDamaged,
         Self::LostEntryFetched,
         Self::LogRepaired,

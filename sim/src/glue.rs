@@ -85,6 +85,7 @@ fn promise(frame: &Bytes) -> Option<(Term, Option<NodeId>)> {
         Message::VoteReply { term, granted: true } => Some((term, Some(header.to))),
         Message::VoteReply { term, .. } | Message::AppendReply { term, .. } => Some((term, None)),
         Message::Append(append) => Some((append.term, Some(header.from))),
+        Message::TimeoutNow { term } => Some((term, None)),
         // These speak of terms that nobody is in yet.
         Message::PreVote { .. } | Message::PreVoteReply { .. } => None,
     }

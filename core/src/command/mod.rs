@@ -230,6 +230,21 @@ impl Command {
         }
     }
 
+    /// Whether the command may make the database larger. The others are let through when a disk is full: they are what
+    /// makes room.
+    #[must_use]
+    pub const fn grows(&self) -> bool {
+        self.is_write()
+            && !matches!(
+                self,
+                Self::Del { .. }
+                    | Self::UserRemove { .. }
+                    | Self::Revoke { .. }
+                    | Self::Expire { .. }
+                    | Self::SessionEnd { .. }
+            )
+    }
+
     /// Whether the command can change something. A write under a session is logged whatever comes of it;
     /// a read never stores an answer.
     #[must_use]

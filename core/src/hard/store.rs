@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::format::{FILE_BYTES, encode, place_of, slot_of};
 use super::{HardState, MAX_PEERS};
 use crate::disk::{Pending, Tokens};
-use crate::io::{DiskError, DiskOp, DiskReply, FileName, HaltReason, Outbox, Token};
+use crate::io::{DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, HaltReason, Outbox, Token};
 use crate::types::WriteSeq;
 use crate::wal::Wal;
 
@@ -36,6 +36,10 @@ pub struct HardStore {
     created: bool,
     /// Whether what was found at the start is known to be on disk, as far as a sync can tell.
     settled: bool,
+    /// Whether a write that finds no space waits for the next [`Self::retry`], instead of ending the node.
+    patient: bool,
+    /// One does.
+    refused: bool,
 }
 
 impl HardStore {
@@ -57,6 +61,8 @@ impl HardStore {
             covers_log_segment: 0,
             created,
             settled: false,
+            patient: false,
+            refused: false,
             state,
         }
     }
@@ -111,9 +117,19 @@ impl HardStore {
         self.durable
     }
 
+    /// From now on a write that finds no space on the disk is tried again: at a start there would be nobody to wait.
+    pub fn be_patient(&mut self) {
+        self.patient = true;
+    }
+
+    /// What found no space may be tried again. Called now and then.
+    pub fn retry(&mut self) {
+        self.refused = false;
+    }
+
     /// Starts whatever can start. Calling it again changes nothing.
     pub fn pump(&mut self, out: &mut Outbox) {
-        if self.pending.is_some() {
+        if self.pending.is_some() || self.refused {
             return;
         }
         if self.ops.is_empty() {
@@ -135,7 +151,14 @@ impl HardStore {
         result: Result<DiskReply, DiskError>,
     ) -> Result<(), HaltReason> {
         let pending = self.pending.take_if(|pending| pending.token == token);
-        pending.expect("a driver reports an operation once, and only one that was issued").settle(result)?;
+        let pending = pending.expect("a driver reports an operation once, and only one that was issued");
+        let writes = matches!(self.ops.front(), Some((_, DiskOp::WriteAt { .. })));
+        if self.patient && writes && matches!(&result, Err(error) if error.kind == DiskErrorKind::NoSpace) {
+            // A record of which only a part is there is not believed, and the slot of the newest is another one.
+            self.refused = true;
+            return Ok(());
+        }
+        pending.settle(result)?;
         self.ops.pop_front();
         if self.ops.is_empty() {
             self.unconfirmed = self.covers > self.durable;

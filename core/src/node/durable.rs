@@ -41,7 +41,7 @@ impl Replica {
         }
         for (index, entry) in self.raft.log_mut().take_unwritten() {
             let seq = self.wal.append(index, entry.term, entry.payload.clone());
-            self.writes.push_back((seq, index));
+            self.writes.push_back((seq, index, self.now.mono));
         }
         self.hard.vouch(&mut self.wal);
     }
@@ -49,7 +49,7 @@ impl Replica {
     /// Tells Raft what has become durable. True if anything has.
     pub fn collect_durable(&mut self) -> bool {
         let mut newest: Option<Index> = None;
-        while let Some(&(seq, index)) = self.writes.front() {
+        while let Some(&(seq, index, _)) = self.writes.front() {
             if seq > self.wal.durable() {
                 break;
             }

@@ -94,7 +94,7 @@ impl Replica {
     /// this one kept it from before it led.
     pub fn execute(&mut self, asker: Asker, task: &Task, relay: Option<Relay>, out: &mut Outbox) -> Stepped {
         let write = task.command.is_write();
-        if let Some(refusal) = self.overload(write) {
+        if let Some(refusal) = self.overload(write, task.command.grows()) {
             self.refuse(asker, refusal, relay, out);
             return Ok(());
         }
@@ -116,7 +116,7 @@ impl Replica {
         // follow it on their way here, and to answer for it needs an entry of this term.
         let relay_again = relay.is_some_and(|relay| relay.again);
         let late = || self.behind(task.within).filter(|_| !relay_again && self.may_refuse(asker));
-        if logs && let Some(refusal) = self.overload(true).or_else(late) {
+        if logs && let Some(refusal) = self.overload(true, task.command.grows()).or_else(late) {
             if let Asker::There { node, origin, seq, .. } = asker
                 && node != self.config.id
                 && write
@@ -203,8 +203,9 @@ impl Replica {
         self.answer(asker, Reply::refused(failure), out);
     }
 
-    /// Why nothing more can be taken in, if so. A full log refuses only what would be logged.
-    pub fn overload(&self, logs: bool) -> Option<Failure> {
+    /// Why nothing more can be taken in, if so. A full log refuses only what would be logged, and a full disk only what
+    /// makes the database larger: half a segment is kept for what makes room.
+    pub fn overload(&self, logs: bool, grows: bool) -> Option<Failure> {
         let limits = &self.config.limits;
         if self.tail_bytes >= limits.pending_bytes || self.waiting.len() >= limits.waiting_requests {
             let text = format!(
@@ -216,6 +217,10 @@ impl Replica {
         }
         if logs && self.raft.log().bytes() >= limits.log_bytes {
             let text = format!("the log has reached its limit of {} bytes", limits.log_bytes);
+            return Some(Failure::new(ErrorCode::LimitReached, text));
+        }
+        if grows && self.wal.is_full() {
+            let text = "the leader's disk is full: free space on it, or delete keys";
             return Some(Failure::new(ErrorCode::LimitReached, text));
         }
         None
@@ -286,7 +291,7 @@ impl Replica {
     pub fn expire_due(&mut self) -> Stepped {
         let Some(clock) = &mut self.clock else { return Ok(()) };
         let now = clock.read(self.now);
-        if self.state.next_due().is_some_and(|due| due <= now) && self.overload(true).is_none() {
+        if self.state.next_due().is_some_and(|due| due <= now) && self.overload(true, false).is_none() {
             let effects = self.state.due(now, self.config.limits.expiry_batch);
             assert!(!effects.is_empty(), "what is due can be expired");
             self.append(Cause::Expiry, effects);

@@ -52,6 +52,8 @@ pub(super) struct Replica {
     pub snapshots: Snapshots,
     /// While the log is damaged.
     pub repair: Option<Repair>,
+    /// Whether the disk was full when it was last looked at.
+    pub full: bool,
     pub state: State,
     /// The entries of `state`'s pending layer, decoded, from the one after the committed index on, each with the time
     /// since when it waits.
@@ -63,8 +65,8 @@ pub(super) struct Replica {
     pub waiting: Waiting,
     pub forwarder: Forwarder,
     pub inbound: Inbound,
-    /// Which index each log write carries, until it is durable.
-    pub writes: VecDeque<(WriteSeq, Index)>,
+    /// Which index each log write carries, until it is durable, and when it was issued.
+    pub writes: VecDeque<(WriteSeq, Index, Micros)>,
     /// Frames that wait for a sync.
     pub held: Vec<Held>,
     /// Answers for this node's connections.
@@ -90,13 +92,14 @@ impl Replica {
         config: NodeConfig,
         now: Stamp,
         peers: PeerBook,
-        hard: HardStore,
+        mut hard: HardStore,
         raft: Raft,
         wal: Wal,
         snapshots: Snapshots,
         state: State,
         rng: ChaCha8Rng,
     ) -> Self {
+        hard.be_patient();
         let repair = raft.is_repairing().then(|| Repair::new(now.mono));
         let repeat_after = Micros(config.timing.heartbeat.0.saturating_mul(4));
         Self {
@@ -107,6 +110,7 @@ impl Replica {
             raft,
             wal,
             repair,
+            full: false,
             snapshots,
             state,
             tail: VecDeque::new(),
@@ -158,7 +162,9 @@ impl Replica {
     /// Time has passed.
     pub fn tick(&mut self, out: &mut Outbox) -> Stepped {
         self.raft.tick(self.now.mono);
+        self.hard.retry();
         self.repair_tick(out);
+        self.hand_over_if_stuck(out);
         self.settle(out)?;
         self.expire_due()?;
         self.root_begin(out);
@@ -169,6 +175,20 @@ impl Replica {
             self.answers.push((ticket, Reply::refused(Failure::new(ErrorCode::NoLeader, text))));
         }
         Ok(())
+    }
+
+    /// A leader whose disk has stood still for two of the longest election time-outs hands over: what it takes in can
+    /// only be committed without it, and its memory is what would have to hold it.
+    fn hand_over_if_stuck(&mut self, out: &mut Outbox) {
+        let patience = Micros(self.config.timing.election.0.saturating_mul(4));
+        let Some((_, _, since)) = self.writes.front() else { return };
+        if self.raft.is_leader() && self.config.members.len() > 1 && self.now.mono >= since.after(patience) {
+            self.raft.hand_over(self.now.mono);
+            if !self.raft.is_leader() {
+                notice(out, "this node's disk stands still: it has handed over its leadership".into());
+                probe(out, Probe::HandedOver);
+            }
+        }
     }
 
     /// A frame of a member that is to be handled.
@@ -264,7 +284,7 @@ impl Replica {
                 let asker = Asker::There { node: header.from, origin, boot, seq };
                 let first = seq == floor.saturating_add(1);
                 let Some(floor) = self.inbound.heard(origin, boot, seq, floor) else { return Ok(()) };
-                let overload = self.overload(task.command.is_write());
+                let overload = self.overload(task.command.is_write(), task.command.grows());
                 if self.inbound.is_refused(origin, seq) {
                     let text = "the leader had too much to do when the command came: try again later";
                     let reply = Reply::refused(Failure::new(ErrorCode::Overloaded, text));
@@ -312,10 +332,25 @@ impl Replica {
         self.forward_commands(out);
         self.hold_messages();
         self.wal.pump(self.now.mono, out);
+        if self.wal.is_full() != self.full {
+            self.full = self.wal.is_full();
+            self.tell_fullness(out);
+        }
         self.hard.pump(out);
         self.pump_snapshots(out);
         self.send_held(out);
         Ok(())
+    }
+
+    fn tell_fullness(&self, out: &mut Outbox) {
+        if self.full {
+            probe(out, Probe::WaitedForSpace);
+            let text =
+                "the disk is full: what would make the database larger is refused until there is space";
+            notice(out, text.into());
+        } else {
+            notice(out, "there is space on the disk again".into());
+        }
     }
 
     fn raft_event(&mut self, event: RaftEvent, out: &mut Outbox) -> Stepped {
@@ -326,7 +361,7 @@ impl Replica {
                 Ok(())
             }
             RaftEvent::Truncated(from) => {
-                self.writes.retain(|(_, index)| *index < from);
+                self.writes.retain(|(_, index, _)| *index < from);
                 out.push(Output::Trace(Event::Truncated { from }));
                 if self.wal.sync_in_flight() {
                     probe(out, Probe::TruncationUnderSync);

@@ -14,9 +14,34 @@ impl Raft {
     /// No leader was heard of for an election time-out.
     pub(super) fn election_timeout(&mut self, now: Micros) {
         self.reset_election_timer(now);
-        if self.may_vote() && !self.repairing {
+        if self.may_lead(now) {
             self.ask(now, false);
         }
+    }
+
+    fn may_lead(&self, now: Micros) -> bool {
+        self.may_vote() && !self.repairing && now >= self.passes_until
+    }
+
+    /// The leader asks this node to take over: it stands for election without asking first whether it could win, since
+    /// the others still hear their leader.
+    pub(super) fn receive_timeout_now(&mut self, now: Micros, from: NodeId, term: Term) {
+        if term == self.term && self.leader() == Some(from) && self.may_lead(now) {
+            self.ask(now, true);
+        }
+    }
+
+    /// This leader can't make anything durable: it hands over to the follower that has most, and does not stand for
+    /// election itself for a while.
+    pub fn hand_over(&mut self, now: Micros) {
+        let Role::Leader(leader) = &self.role else { return };
+        let heard = |peer: &Progress| peer.counted && now < peer.heard_at.after(self.timing.election);
+        let best =
+            leader.progress.iter().filter(|(_, peer)| heard(peer)).max_by_key(|(_, peer)| peer.matched);
+        let Some((&to, _)) = best else { return };
+        self.send(to, Message::TimeoutNow { term: self.term }, Needs::Term);
+        self.passes_until = now.after(Micros(self.timing.election.0.saturating_mul(8)));
+        self.become_follower(now, self.term, None);
     }
 
     /// Asks everybody for a pre-vote, or for a vote in a new term.

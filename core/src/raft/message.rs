@@ -54,6 +54,11 @@ pub enum Message {
         /// What it says about the log.
         verdict: Verdict,
     },
+    /// A leader asks a follower that has all its entries to stand for election at once (thesis, section 3.10).
+    TimeoutNow {
+        /// The leader's term.
+        term: Term,
+    },
 }
 
 /// A leader's message to a follower (paper, section 5.3).
@@ -114,6 +119,7 @@ enum Head {
     VoteReply(Term, bool),
     Append { term: Term, prev: (Index, Term), commit: Index, round: u64, relies: bool, entries: u32 },
     AppendReply { term: Term, round: u64, abstains: bool, verdict: Verdict },
+    TimeoutNow(Term),
 }
 
 impl Message {
@@ -142,6 +148,7 @@ impl Message {
                 Head::AppendReply { term: *term, round: *round, abstains: *abstains, verdict: *verdict },
                 &[],
             ),
+            Self::TimeoutNow { term } => (Head::TimeoutNow(*term), &[]),
         };
         let body: usize = entries.iter().map(|entry| 12 + entry.payload.len()).sum();
         let head = postcard::to_stdvec(&head).expect("plain numbers always encode");
@@ -186,6 +193,7 @@ impl Message {
             Head::AppendReply { term, round, abstains, verdict } => {
                 Self::AppendReply { term, round, abstains, verdict }
             }
+            Head::TimeoutNow(term) => Self::TimeoutNow { term },
         })
     }
 }
@@ -203,7 +211,8 @@ impl Message {
             }
             Self::PreVoteReply { term, .. }
             | Self::VoteReply { term, .. }
-            | Self::AppendReply { term, .. } => term,
+            | Self::AppendReply { term, .. }
+            | Self::TimeoutNow { term } => term,
             Self::Append(append) => {
                 let terms = append.entries.iter().map(|entry| entry.term);
                 let rising = std::iter::once(append.prev_term).chain(terms).chain([append.term]).is_sorted();

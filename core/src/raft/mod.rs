@@ -155,6 +155,8 @@ pub struct Raft {
     role: Role,
     /// When a follower or candidate asks for an election.
     election_at: Micros,
+    /// Its disk stood still: until then it does not ask for an election.
+    passes_until: Micros,
     /// When a leader was last heard from.
     heard_leader_at: Option<Micros>,
     /// The newest read round that this node has answered in the current term.
@@ -216,6 +218,7 @@ impl Raft {
             durable,
             role: Role::Follower { leader: None },
             election_at: Micros(0),
+            passes_until: Micros(0),
             heard_leader_at: None,
             answered_round: 0,
             outgoing: Vec::new(),
@@ -276,6 +279,7 @@ impl Raft {
                 let answer = Answer { incarnation, founder: counted, abstains, term, round, verdict };
                 self.receive_append_reply(now, from, answer);
             }
+            Message::TimeoutNow { term } => self.receive_timeout_now(now, from, term),
         }
     }
 

@@ -167,6 +167,13 @@ impl Preparation {
     }
 }
 
+impl PreparationStep {
+    /// Whether a sync achieves it, which is never tried again.
+    pub(super) fn is_sync(&self) -> bool {
+        matches!(self, Self::Synced(_) | Self::Named | Self::Blanked(Blank::Durable))
+    }
+}
+
 /// What one operation of a preparation achieves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PreparationStep {

@@ -18,12 +18,15 @@ use super::prepare::{Preparation, PreparationStep, segment_bytes};
 use super::rebuild::Rebuild;
 use crate::config::LogConfig;
 use crate::disk::{Pending, Tokens};
-use crate::io::{DiskError, DiskOp, DiskReply, FileName, HaltReason, Outbox, Owner, Token};
+use crate::io::{DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, HaltReason, Outbox, Owner, Token};
 use crate::time::Micros;
 use crate::types::{BootNumber, EntryId, Index, Term, WriteSeq};
 
 /// Most bytes of one batch, whatever the configuration says: a mark counts them in 32 bits.
 const MAX_BATCH: usize = 1 << 30;
+
+/// How long what the disk had no space for waits for another try.
+const SPACE_PAUSE: Micros = Micros::from_millis(500);
 
 /// Most segments that wait to be used again.
 const MOST_SPARE: usize = 2;
@@ -81,6 +84,17 @@ pub struct Wal {
     cleanup: VecDeque<(&'static str, DiskOp)>,
     cleaning: Option<Pending>,
     mending: Mending,
+    /// There was no space for this, which is tried again after this time.
+    full: Option<(Task, Micros)>,
+    now: Micros,
+}
+
+/// What needs space on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Task {
+    Batch,
+    Preparation,
+    Mending,
 }
 
 /// What becomes of a damaged log.
@@ -105,6 +119,8 @@ struct Queued {
 #[derive(Clone, Debug)]
 struct Write {
     file: FileName,
+    /// For another try, should the disk be full.
+    op: DiskOp,
     stage: Stage,
     /// All writes up to here are durable once it is.
     covers: WriteSeq,
@@ -114,6 +130,8 @@ struct Write {
 
 #[derive(Clone, Debug)]
 enum Stage {
+    /// The disk had no space for it. What of it is there is not believed, and is written over.
+    Refused,
     Writing(Pending),
     Written,
     Syncing(Pending),
@@ -171,6 +189,8 @@ impl Wal {
             cleanup: start.cleanup,
             cleaning: None,
             mending: Mending::No,
+            full: None,
+            now: Micros(0),
         }
     }
 
@@ -194,6 +214,9 @@ impl Wal {
     }
 
     fn pump_mending(&mut self, out: &mut Outbox) {
+        if self.waits_for_space() {
+            return;
+        }
         let Mending::Writing { rebuild, pending, .. } = &mut self.mending else { return };
         if pending.is_some() {
             return;
@@ -299,6 +322,12 @@ impl Wal {
         }
     }
 
+    /// Whether the disk has refused something for want of space since it last took a prepared segment or a batch.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.full.is_some()
+    }
+
     /// The durable hard state vouches for all segments up to this one: one of them that is then missing or
     /// cut to nothing was lost. Until a segment is vouched for, no batch goes into it, because after a crash
     /// its loss would look like a preparation that had not ended.
@@ -309,6 +338,9 @@ impl Wal {
     /// When [`Self::pump`] has something to do although nothing was reported: the idle log's mark.
     #[must_use]
     pub fn wake_at(&self) -> Option<Micros> {
+        if let Some((_, until)) = self.full.filter(|(_, until)| *until > self.now) {
+            return Some(until);
+        }
         let blocked = self.write.is_some()
             || self.blocked
             || self.anchor.is_some()
@@ -319,6 +351,7 @@ impl Wal {
 
     /// Starts whatever can start. Calling it again changes nothing.
     pub fn pump(&mut self, now: Micros, out: &mut Outbox) {
+        self.now = now;
         self.pump_mending(out);
         if !matches!(self.mending, Mending::No) {
             return;
@@ -341,9 +374,8 @@ impl Wal {
         if let Some(write) = &mut self.write {
             match write.stage {
                 Stage::Writing(pending) if pending.token == token => {
-                    pending.settle(result)?;
-                    write.stage = Stage::Written;
-                    return Ok(());
+                    write.stage = if has_no_space(&result) { Stage::Refused } else { Stage::Written };
+                    return self.settle(Task::Batch, pending, result);
                 }
                 Stage::Syncing(pending) if pending.token == token => {
                     pending.settle(result)?;
@@ -359,26 +391,64 @@ impl Wal {
         if let Mending::Writing { rebuild, pending: waits, .. } = &mut self.mending
             && let Some(pending) = waits.take_if(|pending| pending.token == token)
         {
-            pending.settle(result)?;
-            rebuild.done();
-            if rebuild.next_op().is_none() {
+            let tried = rebuild.next_op();
+            if matches!(tried, Some((_, DiskOp::Sync { .. } | DiskOp::SyncDir))) {
+                pending.settle(result.clone())?;
+            }
+            if !has_no_space(&result) {
+                rebuild.done();
+            }
+            let done = rebuild.next_op().is_none();
+            self.settle(Task::Mending, pending, result)?;
+            if done {
                 self.mended();
             }
             return Ok(());
         }
         if let Some((pending, step)) = self.preparing.take_if(|(pending, _)| pending.token == token) {
-            pending.settle(result)?;
-            let next = self.next.as_mut().expect("a preparation under way has its segment");
-            next.done(&step);
-            return Ok(());
+            if step.is_sync() {
+                pending.settle(result.clone())?;
+            }
+            if !has_no_space(&result) {
+                let next = self.next.as_mut().expect("a preparation under way has its segment");
+                next.done(&step);
+            }
+            return self.settle(Task::Preparation, pending, result);
         }
         let cleaned = self.cleaning.take_if(|pending| pending.token == token);
         cleaned.expect("a driver reports an operation once, and only one that was issued").settle(result)?;
         Ok(())
     }
 
+    /// What the driver reported of an operation that is no sync: for want of space it is tried again after a while,
+    /// since nothing of it is believed before it is whole and synced. Every other failure ends the node.
+    fn settle(
+        &mut self,
+        task: Task,
+        pending: Pending,
+        result: Result<DiskReply, DiskError>,
+    ) -> Result<(), HaltReason> {
+        if has_no_space(&result) {
+            self.full = Some((task, self.now.after(SPACE_PAUSE)));
+            return Ok(());
+        }
+        self.full.take_if(|(refused, _)| *refused == task);
+        pending.settle(result).map(drop)
+    }
+
+    /// Whether what the disk had no space for is to wait longer.
+    fn waits_for_space(&self) -> bool {
+        self.full.is_some_and(|(_, until)| self.now < until)
+    }
+
     fn pump_write(&mut self, now: Micros, out: &mut Outbox) {
+        let waits = self.waits_for_space();
         if let Some(write) = &mut self.write {
+            if matches!(write.stage, Stage::Refused) && !waits {
+                let op = write.op.clone();
+                write.stage = Stage::Writing(self.tokens.issue("writing the log", op, out));
+                return;
+            }
             if matches!(write.stage, Stage::Written) {
                 let op = DiskOp::Sync { file: write.file };
                 write.stage = Stage::Syncing(self.tokens.issue("syncing the log", op, out));
@@ -507,9 +577,9 @@ impl Wal {
         );
         let file = FileName::Wal(self.tail.position.segment);
         let op = DiskOp::WriteAt { file, offset, data };
-        let stage = Stage::Writing(self.tokens.issue("writing the log", op, out));
+        let stage = Stage::Writing(self.tokens.issue("writing the log", op.clone(), out));
         let covers = WriteSeq(self.durable.0 + count as u64);
-        self.write = Some(Write { file, stage, covers, entries: count > 0 });
+        self.write = Some(Write { file, op, stage, covers, entries: count > 0 });
         self.idle_since = None;
     }
 
@@ -528,7 +598,7 @@ impl Wal {
             });
         }
         let Some(next) = &mut self.next else { return };
-        if self.preparing.is_none() {
+        if self.preparing.is_none() && self.full.is_none_or(|(_, until)| until <= self.now) {
             next.extend(self.wanted);
             if let Some((doing, op)) = next.next_op() {
                 let step = next.step();
@@ -546,6 +616,10 @@ impl Wal {
             self.cleaning = Some(self.tokens.issue(doing, op, out));
         }
     }
+}
+
+fn has_no_space(result: &Result<DiskReply, DiskError>) -> bool {
+    matches!(result, Err(error) if error.kind == DiskErrorKind::NoSpace)
 }
 
 impl Setup {

@@ -61,9 +61,15 @@ impl World<'_> {
 fn expected(process: &Process, reason: &HaltReason, may_refuse: bool) -> Option<Then> {
     let evidence = &process.disk.evidence;
     match reason {
-        HaltReason::Disk { error, .. } => match (process.sync_failed, error.kind) {
+        HaltReason::Disk { error, doing, .. } => match (process.sync_failed, error.kind) {
             (Some(reboot), _) => Some(Then::Restart { reboot }),
-            (None, DiskErrorKind::NoSpace) if evidence.refused => Some(Then::Restart { reboot: false }),
+            // At work it waits for space. Only what reads its directory anew needs it at once, and a failed sync is never
+            // tried again, whyever it failed.
+            (None, DiskErrorKind::NoSpace)
+                if evidence.refused && (process.recovering || doing.starts_with("syncing")) =>
+            {
+                Some(Then::Restart { reboot: false })
+            }
             (None, DiskErrorKind::Io) if evidence.unread => Some(Then::Operator),
             (None, _) => None,
         },

@@ -62,7 +62,8 @@ impl Checker {
             Message::PreVote { .. } | Message::PreVoteReply { .. } => return Ok(()),
             Message::Vote { term, .. }
             | Message::VoteReply { term, .. }
-            | Message::AppendReply { term, .. } => term,
+            | Message::AppendReply { term, .. }
+            | Message::TimeoutNow { term } => term,
             Message::Append(ref append) => append.term,
         };
         let spoken = self.spoken.entry(packet.from).or_default();

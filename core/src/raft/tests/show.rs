@@ -36,6 +36,7 @@ pub fn kind(message: &Message) -> &'static str {
         Message::VoteReply { .. } => "VoteReply",
         Message::Append(_) => "Append",
         Message::AppendReply { .. } => "AppendReply",
+        Message::TimeoutNow { .. } => "TimeoutNow",
     }
 }
 
@@ -60,6 +61,7 @@ fn message(message: &Message) -> String {
             }
             (&append.term, rest)
         }
+        Message::TimeoutNow { term } => (term, String::new()),
         Message::AppendReply { term, round: asked, abstains, verdict } => {
             let mut rest = match verdict {
                 Verdict::Heard => "heard".to_owned(),
