@@ -87,11 +87,14 @@ pub struct SnapshotConfig {
     pub interval_bytes: u64,
     /// Size of a block, in bytes; whole sectors.
     pub block_bytes: u32,
+    /// How fast what lies cold on the disk (closed segments, the newest snapshot) is read again in search of rot, in
+    /// bytes per second; 0 is never.
+    pub scrub_bytes_per_second: u64,
 }
 
 impl Default for SnapshotConfig {
     fn default() -> Self {
-        Self { interval_bytes: 64 << 20, block_bytes: 256 << 10 }
+        Self { interval_bytes: 64 << 20, block_bytes: 256 << 10, scrub_bytes_per_second: 1 << 20 }
     }
 }
 

@@ -39,6 +39,8 @@ pub enum Owner {
     Wal,
     /// Snapshots: written, read, sent and received.
     Snapshot,
+    /// What lies cold, and is read again.
+    Scrub,
     /// The file with the first administrator's password.
     Credentials,
     /// Password hashing and verification.

@@ -111,6 +111,8 @@ pub enum Probe {
     SnapshotInstalled,
     /// A row changed ahead of a snapshot's walk, and what it was was kept.
     RowKeptForSnapshot,
+    /// Rot was found in what lies cold, before it was needed.
+    ScrubFoundDamage,
     /// A leader whose disk stood still handed over.
     HandedOver,
     /// A disk had no space, and a write waited for it.
@@ -140,6 +142,7 @@ impl Probe {
         Self::SnapshotTaken,
         Self::SnapshotInstalled,
         Self::RowKeptForSnapshot,
+        Self::ScrubFoundDamage,
         Self::HandedOver,
         Self::WaitedForSpace,
         Self::LogDamaged,

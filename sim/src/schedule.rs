@@ -64,6 +64,9 @@ pub struct Cluster {
     /// Size of a snapshot's block, in bytes.
     #[serde(default = "sector")]
     pub snapshot_block_bytes: u32,
+    /// How fast what lies cold is read again, in bytes per second; 0 is never.
+    #[serde(default)]
+    pub scrub_bytes_per_second: u64,
     /// Leader's heartbeat, in microseconds.
     pub heartbeat_us: u64,
     /// Shortest election time-out, in microseconds.
@@ -270,6 +273,7 @@ impl Schedule {
             snapshot: SnapshotConfig {
                 interval_bytes: cluster.snapshot_interval_bytes,
                 block_bytes: cluster.snapshot_block_bytes,
+                scrub_bytes_per_second: cluster.scrub_bytes_per_second,
             },
             access: if cluster.access { AccessMode::Enforced } else { AccessMode::InsecureNoAuth },
             // The least that argon2 accepts: a run hashes often, and the hash's strength is not under test.

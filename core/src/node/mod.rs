@@ -22,6 +22,7 @@ mod repair;
 mod replica;
 mod requests;
 mod root;
+mod scrub;
 mod snapshots;
 mod startup;
 mod streams;

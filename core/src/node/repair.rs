@@ -40,6 +40,11 @@ impl Repair {
     pub fn new(now: Micros) -> Self {
         Self { ask_at: now, turn: 0, in_common: None, written: None }
     }
+
+    /// Whether the whole log is on its way to the disk, and must stay as it is meanwhile.
+    pub fn is_writing(&self) -> bool {
+        self.written.is_some()
+    }
 }
 
 /// What nodes say to each other about lost entries.

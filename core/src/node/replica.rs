@@ -16,6 +16,7 @@ use super::leader::Relay;
 use super::peers::{Kind, PeerBook};
 use super::repair::Repair;
 use super::root::RootSetup;
+use super::scrub::Scrub;
 use super::snapshots::Snapshots;
 use super::waiting::{Asker, Waiting};
 use crate::clock::ClusterClock;
@@ -52,6 +53,7 @@ pub(super) struct Replica {
     pub snapshots: Snapshots,
     /// While the log is damaged.
     pub repair: Option<Repair>,
+    pub scrub: Scrub,
     /// Whether the disk was full when it was last looked at.
     pub full: bool,
     pub state: State,
@@ -110,6 +112,7 @@ impl Replica {
             raft,
             wal,
             repair,
+            scrub: Scrub::new(now.mono),
             full: false,
             snapshots,
             state,
@@ -143,6 +146,7 @@ impl Replica {
             Owner::Hard => self.hard.disk_done(token, result)?,
             Owner::Wal => self.wal.disk_done(token, result)?,
             Owner::Snapshot => return self.snapshot_disk_done(token, result, out),
+            Owner::Scrub => self.scrub_done(result, out),
             Owner::Credentials => self.root_disk_done(token, result, out)?,
             Owner::Recovery | Owner::Password => {
                 unreachable!("a replica recovers nothing and reads no password")
@@ -338,6 +342,7 @@ impl Replica {
         }
         self.hard.pump(out);
         self.pump_snapshots(out);
+        self.scrub_tick(out);
         self.send_held(out);
         Ok(())
     }
@@ -414,7 +419,7 @@ impl Replica {
         // Without a leader there is nobody to repeat anything to, and the wish would stay in the past for ever.
         let follows = self.raft.leader().is_some() && !self.raft.is_leader();
         let repeat = self.forwarder.wake_at().filter(|_| follows);
-        let times = [self.wal.wake_at(), repeat, due, self.repair_wake_at()];
+        let times = [self.wal.wake_at(), repeat, due, self.repair_wake_at(), self.scrub_wake_at()];
         let unsent = (!self.forwarder.is_empty()).then(|| self.now.mono.after(self.config.timing.heartbeat));
         times.into_iter().flatten().chain(unsent).fold(self.raft.wake_at(), Micros::min)
     }

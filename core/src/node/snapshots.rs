@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::peers::Kind;
+use super::repair::Repair;
 use super::replica::{Replica, Stepped, notice, probe};
 use crate::config::SnapshotConfig;
 use crate::disk::{Pending, Tokens};
@@ -109,6 +110,10 @@ impl Replica {
         if let Some(loading) = loading {
             loading.pump(tokens, out);
         }
+        if self.scrub.found && !self.snapshots.is_busy() && self.state.committed() > Index(0) {
+            self.scrub.found = false;
+            self.snapshot_due(self.state.committed(), out);
+        }
         self.pump_sending(out);
         self.snapshots.pump_removal(out);
     }
@@ -168,7 +173,10 @@ impl Replica {
                     self.send_snapshot(peer, &SnapshotMessage::Block { term, meta, number, data }, out);
                 }
                 Err(flaw) => {
-                    notice(out, format!("the snapshot of entry {} is damaged: {flaw}", meta.seal.at))
+                    notice(out, format!("the snapshot of entry {} is damaged: {flaw}", meta.seal.at));
+                    // One of the present state takes its place, and the transfer begins anew with that.
+                    self.scrub.found = true;
+                    self.snapshots.sending.remove(&peer);
                 }
             }
         } else if let Some(removed) = removing.take_if(|pending| pending.token == token) {
@@ -261,6 +269,9 @@ impl Replica {
     /// Whether a snapshot would bring this node further.
     fn wants(&self, meta: &Meta) -> bool {
         let seal = &meta.seal;
+        if self.repair.as_ref().is_some_and(Repair::is_writing) {
+            return false;
+        }
         meta.is_possible() && seal.cluster == self.founding().cluster && seal.at.index > self.raft.commit()
     }
 

@@ -33,6 +33,7 @@ mod rebuild;
 mod recovery;
 mod replay;
 mod salvage;
+mod scrub;
 mod survey;
 #[cfg(test)]
 mod tests;
@@ -42,4 +43,5 @@ mod writer;
 pub use format::{Identity, Link, MAX_PAYLOAD, Mark, Position, SECTOR};
 pub use recovery::{Damage, Recovered, Recovery, RecoveryStep};
 pub use salvage::Salvaged;
+pub use scrub::{Checked, SegmentCheck};
 pub use writer::{Setup, Wal};

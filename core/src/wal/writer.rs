@@ -282,6 +282,19 @@ impl Wal {
         self.anchor = Some((covered, given_up));
     }
 
+    /// Whose log it is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.setup.identity
+    }
+
+    /// The segments that the log has left, each with how much of it the log uses.
+    #[must_use]
+    pub fn cold(&self) -> VecDeque<Position> {
+        let place = |closed: &Closed| Position { segment: closed.segment, offset: closed.used };
+        self.closed.iter().map(place).collect()
+    }
+
     /// The newest append.
     #[must_use]
     pub fn issued(&self) -> WriteSeq {

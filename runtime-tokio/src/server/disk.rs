@@ -34,7 +34,15 @@ pub struct DiskThreads {
 impl DiskThreads {
     /// Hands an operation to its thread. It fails only while the process ends, and then nobody waits.
     pub fn send(&self, token: Token, op: DiskOp) {
-        let thread = if token.owner == Owner::Snapshot { &self.snapshots } else { &self.log };
+        let of_snapshot = |file: FileName| {
+            matches!(file, FileName::Snapshot(_) | FileName::SnapshotTmp(_) | FileName::SnapshotPart(_))
+        };
+        // A file is always the same thread's, which holds it open.
+        let thread = match describe(&op).1 {
+            Some(file) if of_snapshot(file) => &self.snapshots,
+            None if token.owner == Owner::Snapshot => &self.snapshots,
+            _ => &self.log,
+        };
         let _ = thread.send((token, op));
     }
 }

@@ -56,6 +56,7 @@ fn cluster(stream: &mut Stream) -> Cluster {
         election_us: heartbeat_us * stream.between(5, 8),
         snapshot_interval_bytes: u64::MAX,
         snapshot_block_bytes: 512,
+        scrub_bytes_per_second: 0,
         idle_mark_us: *stream.pick(&[1_000, 5_000, 20_000]),
         access: stream.chance(600_000),
         compute: Delay { base_us: 200, jitter_us: 2_000, tail_ppm: 100_000, tail_us: 500_000 },
@@ -87,6 +88,8 @@ fn snapshots(stream: &mut Stream, cluster: &mut Cluster) {
     cluster.snapshot_block_bytes = *stream.pick(&[512, 512, 1024, 4096]);
     let (bounded, kept) = (stream.chance(300_000), stream.magnitude(256, 8 << 10));
     cluster.limits.kept_bytes = bounded.then_some(kept as usize);
+    let (scrubbed, rate) = (stream.chance(600_000), stream.magnitude(8 << 10, 1 << 20));
+    cluster.scrub_bytes_per_second = if scrubbed { rate } else { 0 };
 }
 
 fn clock(stream: &mut Stream) -> ClockSpec {
