@@ -52,12 +52,17 @@ use replica::{Replica, Stepped, notice};
 use startup::{Startup, send_founding};
 use streams::Streams;
 
+/// How long a node that was asked to stop waits for the mark of its newest entries.
+const LAST_MARK: Micros = Micros::from_millis(200);
+
 /// One member of a cluster: everything it decides, and nothing that it does.
 #[derive(Clone, Debug)]
 pub struct Node {
     config: NodeConfig,
     connections: Connections,
     phase: Phase,
+    /// Since when only the log's last mark is waited for.
+    stopping_since: Option<Micros>,
     /// What the state is before there is a replica.
     nothing: State,
 }
@@ -88,7 +93,13 @@ impl Node {
         assert!(config.cluster_name.len() <= 64, "a cluster's name has at most 64 bytes");
         let streams = Streams::new(seed);
         let connections = Connections::new(config.clone(), streams.passwords.clone());
-        Self { config, connections, phase: Phase::New(Box::new(streams)), nothing: State::default() }
+        Self {
+            config,
+            connections,
+            phase: Phase::New(Box::new(streams)),
+            stopping_since: None,
+            nothing: State::default(),
+        }
     }
 
     /// Handles one input completely. `now` must not be less than at the step before. After a
@@ -193,10 +204,18 @@ impl Node {
                 break;
             }
         }
-        if self.connections.stopping && self.connections.is_idle() {
+        if self.connections.stopping && self.connections.is_idle() && self.has_its_mark(now.mono) {
             return Err(HaltReason::Stopped);
         }
         Ok(())
+    }
+
+    /// Whether the log's newest entries have their mark, so that rot in them will not look like a torn write. A member
+    /// that keeps hearing from a leader does not wait for that for ever.
+    fn has_its_mark(&mut self, now: Micros) -> bool {
+        let Phase::Running(replica) = &self.phase else { return true };
+        let since = *self.stopping_since.get_or_insert(now);
+        replica.wal.is_marked() || now >= since.after(LAST_MARK)
     }
 
     fn not_ready(&self) -> Failure {

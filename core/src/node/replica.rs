@@ -54,8 +54,8 @@ pub(super) struct Replica {
     /// While the log is damaged.
     pub repair: Option<Repair>,
     pub scrub: Scrub,
-    /// Whether the disk was full when it was last looked at.
-    pub full: bool,
+    /// Since when the disk is full.
+    pub full: Option<Micros>,
     pub state: State,
     /// The entries of `state`'s pending layer, decoded, from the one after the committed index on, each with the time
     /// since when it waits.
@@ -113,7 +113,7 @@ impl Replica {
             wal,
             repair,
             scrub: Scrub::new(now.mono),
-            full: false,
+            full: None,
             snapshots,
             state,
             tail: VecDeque::new(),
@@ -182,14 +182,19 @@ impl Replica {
     }
 
     /// A leader whose disk has stood still for two of the longest election time-outs hands over: what it takes in can
-    /// only be committed without it, and its memory is what would have to hold it.
+    /// only be committed without it, and its memory is what would have to hold it. So does one whose disk is full: another
+    /// one may have space.
     fn hand_over_if_stuck(&mut self, out: &mut Outbox) {
         let patience = Micros(self.config.timing.election.0.saturating_mul(4));
-        let Some((_, _, since)) = self.writes.front() else { return };
+        let stuck = self.writes.front().map(|(_, _, since)| *since);
+        let Some(since) = stuck.into_iter().chain(self.full).min() else { return };
         if self.raft.is_leader() && self.config.members.len() > 1 && self.now.mono >= since.after(patience) {
             self.raft.hand_over(self.now.mono);
             if !self.raft.is_leader() {
-                notice(out, "this node's disk stands still: it has handed over its leadership".into());
+                notice(
+                    out,
+                    "this node's disk stands still or is full: it has handed over its leadership".into(),
+                );
                 probe(out, Probe::HandedOver);
             }
         }
@@ -336,8 +341,8 @@ impl Replica {
         self.forward_commands(out);
         self.hold_messages();
         self.wal.pump(self.now.mono, out);
-        if self.wal.is_full() != self.full {
-            self.full = self.wal.is_full();
+        if self.wal.is_full() != self.full.is_some() {
+            self.full = self.wal.is_full().then_some(self.now.mono);
             self.tell_fullness(out);
         }
         self.hard.pump(out);
@@ -348,7 +353,7 @@ impl Replica {
     }
 
     fn tell_fullness(&self, out: &mut Outbox) {
-        if self.full {
+        if self.full.is_some() {
             probe(out, Probe::WaitedForSpace);
             let text =
                 "the disk is full: what would make the database larger is refused until there is space";

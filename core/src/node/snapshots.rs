@@ -9,11 +9,11 @@ use super::repair::Repair;
 use super::replica::{Replica, Stepped, notice, probe};
 use crate::config::SnapshotConfig;
 use crate::disk::{Pending, Tokens};
-use crate::io::{DiskError, DiskOp, DiskReply, FileName, HaltReason, Outbox, Output, Token};
+use crate::io::{DiskError, DiskOp, DiskReply, FileName, Outbox, Output, Token};
 use crate::protocol::peer::{self, PeerHeader};
 use crate::snapshot::format::Seal;
 use crate::snapshot::transfer::{Receiving, Sending, SnapshotMessage};
-use crate::snapshot::{Encoded, LoadStep, Loading, Meta, Writer, Written};
+use crate::snapshot::{Encoded, LoadError, LoadStep, Loading, Meta, Writer, Written};
 use crate::state::State;
 use crate::time::Micros;
 use crate::trace::{Event, Probe};
@@ -161,9 +161,7 @@ impl Replica {
             match step {
                 Ok(LoadStep::Working) => {}
                 Ok(LoadStep::Done(state, meta)) => self.install(*state, meta, out),
-                Err(error) => {
-                    return Err(HaltReason::Damaged(format!("a snapshot that has just come: {error}")));
-                }
+                Err(error) => self.loading_failed(&error, out),
             }
         } else if let Some((&peer, it)) = sending.iter_mut().find(|(_, it)| it.awaits(token)) {
             let meta = *it.meta();
@@ -184,6 +182,16 @@ impl Replica {
             let _ = removed;
         }
         self.settle(out)
+    }
+
+    /// What was received is not what lies on the disk: it is sent once more.
+    fn loading_failed(&mut self, error: &LoadError, out: &mut Outbox) {
+        notice(out, format!("a snapshot that has just come is asked for again: {error}"));
+        let Some(loading) = self.snapshots.loading.take() else { return };
+        self.snapshots.unused.push(FileName::Snapshot(loading.index().0));
+        if let (Some(leader), Some(meta)) = (self.raft.leader(), loading.meta()) {
+            self.want_block(leader, &meta, 0, out);
+        }
     }
 
     /// This node's own snapshot has got further.

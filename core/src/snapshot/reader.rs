@@ -92,6 +92,12 @@ impl Loading {
         self.index
     }
 
+    /// What its header says, once it is read.
+    #[must_use]
+    pub fn meta(&self) -> Option<Meta> {
+        self.meta
+    }
+
     /// Issues the next read.
     pub(crate) fn pump(&mut self, tokens: &mut Tokens, out: &mut Outbox) {
         if self.pending.is_some() {

@@ -335,6 +335,12 @@ impl Wal {
         }
     }
 
+    /// Whether everything is durable, and a durable mark says so.
+    #[must_use]
+    pub fn is_marked(&self) -> bool {
+        self.marked && self.queue.is_empty() && self.write.is_none()
+    }
+
     /// Whether the disk has refused something for want of space since it last took a prepared segment or a batch.
     #[must_use]
     pub fn is_full(&self) -> bool {
