@@ -1,11 +1,17 @@
 //! Finds the server's binary that was built with the running test.
 //!
 //! It is `src/bin/steadfast-under-test.rs`, which is `steadfast` under another name; Cargo builds it whenever it builds
-//! a test of this package, so it is never older than the test. `STEADFAST_BIN` names another one, such as a release.
+//! a test of this package, so it is never older than the test. `STEADFAST_BIN` names another one, such as a build with a
+//! planted bug, or a release; only that `steadfast` itself knows nothing of the variables for small files.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+
+/// The environment variable with the size of a segment of the log, for the binary under test alone.
+pub const SEGMENT_BYTES: &str = "STEADFAST_TEST_SEGMENT_BYTES";
+/// The one with how much is logged between two snapshots.
+pub const SNAPSHOT_BYTES: &str = "STEADFAST_TEST_SNAPSHOT_BYTES";
 
 /// The binary under test.
 ///

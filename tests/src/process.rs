@@ -16,9 +16,12 @@ const TAIL: usize = 6000;
 #[derive(Clone, Debug)]
 pub struct Options {
     data: PathBuf,
+    /// Banner and log are named after it; where the data lies, unless that was moved.
+    beside: PathBuf,
     args: Vec<String>,
     tracer: Vec<OsString>,
     preload: Option<PathBuf>,
+    env: Vec<(&'static str, String)>,
 }
 
 impl Options {
@@ -32,13 +35,35 @@ impl Options {
     #[must_use]
     pub fn new(data: &Path, args: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let args = args.into_iter().map(Into::into).collect();
-        Self { data: data.to_owned(), args, tracer: Vec::new(), preload: None }
+        Self {
+            data: data.to_owned(),
+            beside: data.to_owned(),
+            args,
+            tracer: Vec::new(),
+            preload: None,
+            env: Vec::new(),
+        }
     }
 
     /// Adds an argument.
     #[must_use]
     pub fn arg(mut self, arg: &str) -> Self {
         self.args.push(arg.to_owned());
+        self
+    }
+
+    /// Moves the data to another place, such as a file system of its own; banner and log stay.
+    #[must_use]
+    pub fn data_at(mut self, data: &Path) -> Self {
+        data.clone_into(&mut self.data);
+        self
+    }
+
+    /// Segments of the log of 32 KiB, and a snapshot after every 64 KiB.
+    #[must_use]
+    pub fn small_files(mut self) -> Self {
+        self.env.push((binary::SEGMENT_BYTES, (32 << 10).to_string()));
+        self.env.push((binary::SNAPSHOT_BYTES, (64 << 10).to_string()));
         self
     }
 
@@ -75,6 +100,7 @@ impl Options {
         if let Some(library) = &self.preload {
             command.env("LD_PRELOAD", library);
         }
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command.args(["serve", "--data"]).arg(&self.data).args(&self.args);
         command
     }
@@ -115,8 +141,8 @@ impl Options {
     /// If the system can't.
     #[must_use]
     pub fn launch(&self) -> Process {
-        let name = self.data.file_name().map_or("node".into(), |name| name.to_string_lossy().into_owned());
-        let beside = |ending| self.data.with_file_name(format!("{name}.{ending}"));
+        let name = self.beside.file_name().map_or("node".into(), |name| name.to_string_lossy().into_owned());
+        let beside = |ending| self.beside.with_file_name(format!("{name}.{ending}"));
         let (out, log) = (beside("banner"), beside("log"));
         fs::create_dir_all(out.parent().expect("the data lies in a directory")).expect("it can be created");
         let file = |path: &Path, append: bool| {

@@ -24,6 +24,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::client::Client;
+use crate::server::config::ServerConfig;
 
 /// Everything went well.
 pub const EXIT_OK: u8 = 0;
@@ -59,8 +60,14 @@ enum Command {
 /// The whole program.
 #[must_use]
 pub fn main() -> ExitCode {
+    main_with(|_| {})
+}
+
+/// The same with a last change to a node's configuration, for programs that need what no option sets.
+#[must_use]
+pub fn main_with(change: fn(&mut ServerConfig)) -> ExitCode {
     let code = match Args::parse().command.unwrap_or_else(|| Command::Serve(serve::ServeArgs::default())) {
-        Command::Serve(args) => serve::main(&args),
+        Command::Serve(args) => serve::main(&args, change),
         Command::Cli(args) => shell::main(&args),
         Command::Status(args) => status::main(&args),
     };

@@ -94,13 +94,15 @@ impl ServeArgs {
     }
 }
 
-/// Runs it; gives the exit code.
+/// Runs it, with a last change to its configuration; gives the exit code.
 #[must_use]
-pub fn main(args: &ServeArgs) -> u8 {
+pub fn main(args: &ServeArgs, change: fn(&mut ServerConfig)) -> u8 {
     logging::start(args.log_format, args.log_level);
+    let mut config = args.config();
+    change(&mut config);
     match super::runtime() {
         Ok(runtime) => {
-            let code = runtime.block_on(serve(args));
+            let code = runtime.block_on(serve(args, &config));
             // A name that is being resolved for a peer holds up nothing.
             runtime.shutdown_background();
             code
@@ -112,8 +114,7 @@ pub fn main(args: &ServeArgs) -> u8 {
     }
 }
 
-async fn serve(args: &ServeArgs) -> u8 {
-    let config = args.config();
+async fn serve(args: &ServeArgs, config: &ServerConfig) -> u8 {
     // Before anything else, so that no signal finds the process half started.
     let signals = match Signals::new() {
         Ok(signals) => signals,
@@ -122,7 +123,7 @@ async fn serve(args: &ServeArgs) -> u8 {
             return EXIT_START;
         }
     };
-    let server = match Server::start(&config).await {
+    let server = match Server::start(config).await {
         Ok(server) => server,
         Err(error) => {
             complain(&error.to_string());
