@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `binary.rs` | the server's binary that was built with the test |
 //! | `scratch.rs` | directories and ports of one test; waiting with a deadline |
+//! | `filesystem.rs` | a real file system of its own that loses its power or is full |
 //! | `process.rs` | one server process: started, killed, stopped, its log printed if the test fails |
 //! | `cluster.rs` | three of them |
 //! | `recording.rs` | what clients do and see becomes a history |
@@ -19,6 +20,7 @@
 pub mod binary;
 pub mod cluster;
 pub mod durability;
+pub mod filesystem;
 pub mod final_log;
 pub mod interpose;
 pub mod load;

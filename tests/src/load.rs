@@ -15,6 +15,7 @@ use steadfast::{Answer, Client, Config, Error};
 use steadfast_core::types::Blob;
 
 use crate::recording::Recording;
+use crate::scratch::wait_for;
 
 /// How many clients write in sessions.
 pub const IN_SESSIONS: u64 = 8;
@@ -34,6 +35,66 @@ pub struct Tally {
     pub failed: BTreeMap<String, u64>,
     /// Operations whose outcome is unknown.
     pub unknown: u64,
+}
+
+impl Tally {
+    /// Every key that was written in an acknowledged way.
+    #[must_use]
+    pub fn keys(&self) -> Vec<String> {
+        self.counters.keys().chain(self.created.keys()).cloned().collect()
+    }
+
+    /// What was acknowledged and is not there, key by key. More may be there, if clients went on since.
+    #[must_use]
+    pub fn lost(&self, values: &Values) -> Vec<String> {
+        let counted = self.counters.iter().filter_map(|(key, (acknowledged, _))| {
+            let value = counter(values, key);
+            (value < *acknowledged).then(|| format!("{key} is {value}, and {acknowledged} were acknowledged"))
+        });
+        let created = self.created.iter().filter_map(|(key, value)| {
+            let there = values.get(key).cloned().flatten();
+            (there != Some(Blob::from(value.as_str())))
+                .then(|| format!("{key} is {there:?}, and {value:?} was acknowledged"))
+        });
+        counted.chain(created).collect()
+    }
+
+    /// Once all clients have ended: what happened more often than it was asked for.
+    #[must_use]
+    pub fn doubled(&self, values: &Values) -> Vec<String> {
+        let counted = self.counters.iter().filter_map(|(key, (acknowledged, unknown))| {
+            let (value, most) = (counter(values, key), acknowledged + unknown);
+            (value > most).then(|| format!("{key} is {value}, and at most {most} were asked for"))
+        });
+        counted.collect()
+    }
+}
+
+/// What keys hold.
+pub type Values = BTreeMap<String, Option<Blob>>;
+
+fn counter(values: &Values, key: &str) -> i64 {
+    let value = values.get(key).and_then(Option::as_ref);
+    value.map_or(0, |value| value.to_string().parse().expect("a counter is a number"))
+}
+
+/// What these keys hold, as one more client sees it.
+///
+/// # Panics
+/// If it is told nothing.
+#[must_use]
+pub fn read(config: &Config, keys: &[String]) -> Values {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let client = Client::connect(config.clone()).await.expect("the server is up");
+        let mut values = Values::new();
+        for chunk in keys.chunks(100) {
+            let read = client.mget(chunk.iter().map(String::as_str)).await.expect("it is answered");
+            values.extend(chunk.iter().cloned().zip(read));
+        }
+        client.close().await;
+        values
+    })
 }
 
 /// Clients at work, on a thread of their own.
@@ -99,6 +160,24 @@ impl Load {
         !self.thread.is_finished()
     }
 
+    /// What all were told so far.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.shared.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until so many more writes are acknowledged.
+    ///
+    /// # Panics
+    /// If they are not in time, or a client panicked.
+    pub fn progress(&self, writes: u64) {
+        let before = self.acknowledged();
+        wait_for("acknowledged writes", || {
+            assert!(self.is_running(), "the clients are at work");
+            (self.acknowledged() >= before + writes).then_some(())
+        });
+    }
+
     /// Lets each client finish what it asked for, and gives what all were told.
     ///
     /// # Panics
@@ -107,8 +186,7 @@ impl Load {
     pub fn stop(self) -> Tally {
         self.shared.stop.store(true, Ordering::Relaxed);
         self.thread.join().expect("no client panicked");
-        let tally = self.shared.tally.lock().unwrap_or_else(PoisonError::into_inner);
-        tally.clone()
+        self.shared.tally.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -204,5 +282,36 @@ impl Dice {
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         (z ^ (z >> 31)) % n
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally() -> Tally {
+        Tally {
+            counters: [("counter".to_owned(), (5, 2))].into(),
+            created: [("unique".to_owned(), "value".to_owned())].into(),
+            ..Tally::default()
+        }
+    }
+
+    fn values(counter: &str, unique: Option<&str>) -> Values {
+        [("counter".to_owned(), Some(Blob::from(counter))), ("unique".to_owned(), unique.map(Blob::from))]
+            .into()
+    }
+
+    #[test]
+    fn what_is_lost_or_doubled_is_named() {
+        for whole in ["5", "7"] {
+            let values = values(whole, Some("value"));
+            assert!(tally().lost(&values).is_empty() && tally().doubled(&values).is_empty());
+        }
+        assert_eq!(tally().lost(&values("4", Some("value"))), ["counter is 4, and 5 were acknowledged"]);
+        assert_eq!(tally().doubled(&values("8", None)), ["counter is 8, and at most 7 were asked for"]);
+        assert_eq!(tally().lost(&values("5", None)).len(), 1, "a key that is missing");
+        assert_eq!(tally().lost(&values("5", Some("other"))).len(), 1, "a key that holds something else");
+        assert_eq!(tally().lost(&Values::new()).len(), 2, "an empty database");
     }
 }

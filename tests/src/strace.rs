@@ -6,6 +6,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -27,8 +28,10 @@ pub fn available() -> bool {
         Err(error) => error.to_string(),
     };
     assert!(std::env::var_os("CI").is_none(), "strace is needed in continuous integration: {why}");
-    eprintln!(
-        "SKIPPED: whether replies wait for fdatasync was not tested, as strace can't be used here: {why}"
+    // Not by `eprintln!`, which nobody sees of a test that passes.
+    let _ = writeln!(
+        std::io::stderr(),
+        "SKIPPED: what needs strace was not tested, as it can't be used here: {why}"
     );
     false
 }
@@ -45,6 +48,24 @@ pub fn tracer(file: &Path, preload: Option<&Path>) -> Vec<OsString> {
     if let Some(library) = preload {
         command.push("-E".into());
         command.push([OsString::from("LD_PRELOAD="), library.into()].into_iter().collect());
+    }
+    command
+}
+
+/// The command under which what these calls answer is forged; `how` is `error=EIO:when=3`, `retval=0` and the like.
+/// With files, only calls on those are counted and forged. What was forged is noted.
+#[must_use]
+pub fn forger(calls: &str, how: &str, files: &[&Path], note: &Path) -> Vec<OsString> {
+    let mut command: Vec<OsString> =
+        ["strace", "-D", "-f", "-y", "-e"].into_iter().map(OsString::from).collect();
+    command.push(format!("trace={calls}").into());
+    command.push("-e".into());
+    command.push(format!("inject={calls}:{how}").into());
+    command.push("-o".into());
+    command.push(note.into());
+    for file in files {
+        command.push("-P".into());
+        command.push(file.into());
     }
     command
 }

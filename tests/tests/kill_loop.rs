@@ -1,10 +1,8 @@
 //! Three real processes, ten clients, and a leader that is killed with SIGKILL again and again. `STEADFAST_KILLS` says
 //! how often; 30 times unless it does.
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
-use steadfast::Client;
 use steadfast_core::state::effect::Effect;
 use steadfast_core::types::{Blob, Index, NodeId};
 use steadfast_sim::check::log::LogEntry;
@@ -13,7 +11,6 @@ use steadfast_sim::history::History;
 use steadfast_tests::cluster::{Cluster, NAME};
 use steadfast_tests::load::{Load, Tally};
 use steadfast_tests::recording::{self, Recording};
-use steadfast_tests::scratch::wait_for;
 use steadfast_tests::{final_log, load};
 
 /// Writes that must be acknowledged after a kill before the next one.
@@ -28,7 +25,7 @@ fn no_acknowledged_write_is_lost_or_doubled_while_leaders_are_killed() {
     let recording = Recording::default();
     let (user, _) = cluster.credentials();
     let load = Load::start(&cluster.config(), &user, &recording);
-    progress(&load);
+    load.progress(PROGRESS);
     for kill in 0..kills {
         kill_leader(&mut cluster, &load, kill);
         load.next_round();
@@ -41,9 +38,8 @@ fn no_acknowledged_write_is_lost_or_doubled_while_leaders_are_killed() {
         tally.failed,
         tally.unknown
     );
-    let values = final_values(&cluster, &tally, &recording, &user);
+    check_tally(&cluster, &tally, &recording, &user);
     assert_eq!(cluster.stop(), [Some(0); 3], "every server stops cleanly");
-    check_tally(&tally, &values);
     let records = recording.records();
     let file = cluster.scratch().join("history.jsonl");
     recording::save(&records, &file).expect("the history can be written");
@@ -79,56 +75,19 @@ fn kill_leader(cluster: &mut Cluster, load: &Load, kill: usize) {
         }
         _ => {
             cluster.kill(leader);
-            progress(load);
+            load.progress(PROGRESS);
             cluster.restart(leader);
         }
     }
-    progress(load);
+    load.progress(PROGRESS);
 }
 
-/// Waits until the cluster has acknowledged more writes.
-fn progress(load: &Load) {
-    let before = load.acknowledged();
-    wait_for("acknowledged writes", || {
-        assert!(load.is_running(), "the clients are at work");
-        (load.acknowledged() >= before + PROGRESS).then_some(())
-    });
-}
-
-/// Reads every counter and every unique key, as one more client of the history.
-fn final_values(
-    cluster: &Cluster,
-    tally: &Tally,
-    recording: &Recording,
-    user: &str,
-) -> BTreeMap<String, Option<Blob>> {
-    let keys: Vec<String> = tally.counters.keys().chain(tally.created.keys()).cloned().collect();
+/// What the clients counted themselves, against what one more client of the history reads in the end.
+fn check_tally(cluster: &Cluster, tally: &Tally, recording: &Recording, user: &str) {
     let observer = recording.observer(load::IN_SESSIONS + load::WITHOUT, user);
-    let config = cluster.config().observer(observer);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let client = Client::connect(config).await.expect("the cluster is up");
-        let mut values = BTreeMap::new();
-        for chunk in keys.chunks(100) {
-            let read = client.mget(chunk.iter().map(String::as_str)).await.expect("it is answered");
-            values.extend(chunk.iter().cloned().zip(read));
-        }
-        client.close().await;
-        values
-    })
-}
-
-/// What the clients counted themselves, against what the cluster shows in the end.
-fn check_tally(tally: &Tally, values: &BTreeMap<String, Option<Blob>>) {
-    for (key, (acknowledged, unknown)) in &tally.counters {
-        let value =
-            values[key].as_ref().map_or(0, |value| value.to_string().parse().expect("a counter is a number"));
-        let range = *acknowledged..=acknowledged + unknown;
-        assert!(range.contains(&value), "{key} is {value}, and must be in {range:?}");
-    }
-    for (key, value) in &tally.created {
-        assert_eq!(values[key], Some(Blob::from(value.as_str())), "{key} was acknowledged");
-    }
+    let values = load::read(&cluster.config().observer(observer), &tally.keys());
+    assert_eq!(tally.lost(&values), [] as [&str; 0]);
+    assert_eq!(tally.doubled(&values), [] as [&str; 0]);
     assert!(tally.counters["counter/all"].0 > 0 && !tally.created.is_empty(), "the clients were at work");
 }
 
