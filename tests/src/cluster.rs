@@ -67,6 +67,12 @@ impl Cluster {
         self.nodes[place] = Some(self.options[place].start());
     }
 
+    /// Starts a node that does not run, which may be refused.
+    pub fn launch(&mut self, place: usize) {
+        assert!(self.nodes[place].is_none(), "node {} runs", place + 1);
+        self.nodes[place] = Some(self.options[place].launch());
+    }
+
     /// Kills a node with SIGKILL.
     ///
     /// # Panics
@@ -120,6 +126,20 @@ impl Cluster {
                 client.request(uuid::Uuid::from_u128(1), ["INFO"]).is_ok() && says_it_leads(&mut client)
             })
         })
+    }
+
+    /// Makes a node lead: whoever else does is killed and comes back.
+    pub fn make_leader(&mut self, place: usize) {
+        wait_for("another leader", || {
+            let leader = self.leader();
+            if leader == place {
+                return Some(());
+            }
+            self.kill(leader);
+            self.leader();
+            self.restart(leader);
+            None
+        });
     }
 
     /// SIGTERM to all at once; the exit codes.

@@ -8,6 +8,7 @@
 //! | `process.rs` | one server process: started, killed, stopped, its log printed if the test fails |
 //! | `cluster.rs` | three of them |
 //! | `recording.rs` | what clients do and see becomes a history |
+//! | `ledger.rs` | one client that writes keys, and looks whether they are there |
 //! | `load.rs` | clients that write counters, registers and unique keys |
 //! | `final_log.rs` | the log that a data directory holds, read without touching it |
 //! | `raw.rs` | a client that says byte by byte what it likes |
@@ -23,6 +24,7 @@ pub mod durability;
 pub mod filesystem;
 pub mod final_log;
 pub mod interpose;
+pub mod ledger;
 pub mod load;
 pub mod process;
 pub mod raw;

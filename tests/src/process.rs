@@ -61,9 +61,16 @@ impl Options {
 
     /// Segments of the log of 32 KiB, and a snapshot after every 64 KiB.
     #[must_use]
-    pub fn small_files(mut self) -> Self {
-        self.env.push((binary::SEGMENT_BYTES, (32 << 10).to_string()));
-        self.env.push((binary::SNAPSHOT_BYTES, (64 << 10).to_string()));
+    pub fn small_files(self) -> Self {
+        self.files(32 << 10, 64 << 10)
+    }
+
+    /// Segments of the log of so many bytes, and a snapshot after every so many.
+    #[must_use]
+    pub fn files(mut self, segment: u64, snapshot: u64) -> Self {
+        self.env.retain(|(name, _)| ![binary::SEGMENT_BYTES, binary::SNAPSHOT_BYTES].contains(name));
+        self.env.push((binary::SEGMENT_BYTES, segment.to_string()));
+        self.env.push((binary::SNAPSHOT_BYTES, snapshot.to_string()));
         self
     }
 
@@ -108,20 +115,29 @@ impl Options {
     /// Runs a server that must not start; gives its exit code and what it said.
     ///
     /// # Panics
-    /// If it can't be run, or goes on running.
+    /// If it starts.
     #[must_use]
     pub fn refused(&self) -> (i32, String) {
-        let mut child = self
-            .command()
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary is there");
-        let ended =
-            wait_for("a server to refuse to start", || child.try_wait().expect("it can be waited for"));
-        let output = child.wait_with_output().expect("it has ended");
-        (ended.code().expect("it was not killed"), text(&output.stderr))
+        self.try_start().expect_err("a server to refuse to start")
+    }
+
+    /// Starts a server that may refuse to; its exit code then, and what it said.
+    ///
+    /// # Errors
+    /// If it ends before its banner.
+    ///
+    /// # Panics
+    /// If it does neither, or is killed.
+    pub fn try_start(&self) -> Result<Process, (i32, String)> {
+        let mut process = self.launch();
+        let ended = wait_for("a server's banner or end", || match process.is_running() {
+            true => process.look_for_banner().map(|()| false),
+            false => Some(true),
+        });
+        match ended {
+            false => Ok(process),
+            true => Err((process.wait().expect("it was not killed"), process.log_of_this_life())),
+        }
     }
 
     /// Starts a server and waits for its banner.
@@ -131,7 +147,11 @@ impl Options {
     #[must_use]
     pub fn start(&self) -> Process {
         let mut process = self.launch();
-        wait_for("a server's banner", || process.look_for_banner());
+        wait_for("a server's banner", || {
+            let ended = process.child.try_wait().expect("a child can be waited for");
+            assert!(ended.is_none(), "the server ended before its banner ({ended:?}):\n{}", process.log());
+            process.look_for_banner()
+        });
         process
     }
 
@@ -148,6 +168,7 @@ impl Options {
         let file = |path: &Path, append: bool| {
             File::options().create(true).write(true).append(append).truncate(!append).open(path)
         };
+        let log_from = fs::metadata(&log).map_or(0, |log| log.len() as usize);
         let child = self
             .command()
             .stdin(Stdio::null())
@@ -155,8 +176,16 @@ impl Options {
             .stderr(file(&log, true).expect("a file can be created"))
             .spawn()
             .unwrap_or_else(|error| panic!("can't run {:?}: {error}", self.command()));
-        let address = String::new();
-        Process { child, data: self.data.clone(), out, log, banner: String::new(), address, ended: None }
+        Process {
+            child,
+            data: self.data.clone(),
+            out,
+            log,
+            log_from,
+            banner: String::new(),
+            address: String::new(),
+            ended: None,
+        }
     }
 }
 
@@ -167,6 +196,8 @@ pub struct Process {
     data: PathBuf,
     out: PathBuf,
     log: PathBuf,
+    /// How much its predecessors had logged.
+    log_from: usize,
     /// What it printed when it was ready.
     pub banner: String,
     /// Where it listens.
@@ -182,8 +213,6 @@ impl Process {
     }
 
     fn look_for_banner(&mut self) -> Option<()> {
-        let ended = self.child.try_wait().expect("a child can be waited for");
-        assert!(ended.is_none(), "the server ended before its banner ({ended:?}):\n{}", self.log());
         let text = fs::read_to_string(&self.out).ok()?;
         if !text.contains("\n  try ") || !text.ends_with('\n') {
             return None;
@@ -204,6 +233,13 @@ impl Process {
     #[must_use]
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// What it logged itself.
+    #[must_use]
+    pub fn log_of_this_life(&self) -> String {
+        let log = fs::read(&self.log).unwrap_or_default();
+        text(log.get(self.log_from..).unwrap_or_default())
     }
 
     /// The process's number.

@@ -63,22 +63,12 @@ fn a_cluster_goes_on_without_the_leader_whose_disk_failed() {
         0 => options.preload(failing.clone()),
         _ => options,
     });
-    // The failing node leads: whoever else does is replaced until it is its turn.
-    let leader = wait_for("node 1 to lead", || {
-        let leader = cluster.leader();
-        if leader == 0 {
-            return Some(leader);
-        }
-        cluster.kill(leader);
-        cluster.leader();
-        cluster.restart(leader);
-        None
-    });
+    cluster.make_leader(0);
     let mut survivor = cluster.raw(1);
     survivor.request(Uuid::from_u128(1), ["SET", "before", "the fault"]).expect("it is sent");
     survivor.response().reply.outcome.expect("it is acknowledged");
     fs::write(trigger(scratch.path()), b"").expect("it can be written");
-    let mut failed = cluster.nodes[leader].take().expect("it runs");
+    let mut failed = cluster.nodes[0].take().expect("it runs");
     // It leads on until it writes.
     let mut number = 2;
     wait_for("a write that the others acknowledge", || {
