@@ -261,6 +261,18 @@ impl Process {
         RawClient::login(&self.address, &user, &password)
     }
 
+    /// The same, or nothing if it ends before that.
+    #[must_use]
+    pub fn try_raw(&mut self) -> Option<RawClient> {
+        wait_for("a login, or a server to end", || {
+            if !self.is_running() {
+                return Some(None);
+            }
+            let (user, password) = credentials(&self.data)?;
+            RawClient::try_login(&self.address, &user, &password).map(Some)
+        })
+    }
+
     /// Runs `steadfast cli` against it, with the credentials of its data directory.
     ///
     /// # Panics

@@ -31,7 +31,10 @@ impl RawClient {
     /// If nobody listens.
     #[must_use]
     pub fn connect(address: &str) -> Self {
-        let stream = TcpStream::connect(address).expect("the server listens");
+        Self::over(TcpStream::connect(address).expect("the server listens"))
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket has time-outs");
         stream.set_write_timeout(Some(PATIENCE)).expect("a socket has time-outs");
         stream.set_nodelay(true).expect("a socket has this option");
@@ -44,14 +47,21 @@ impl RawClient {
     /// If it is never accepted.
     #[must_use]
     pub fn login(address: &str, user: &str, password: &str) -> Self {
-        wait_for("a login", || {
-            let mut client = Self::connect(address);
-            client.send(&hello(Some((user, password)))).ok()?;
-            match client.receive().ok()?? {
-                ServerFrame::Welcome(welcome) if welcome.authenticated => Some(client),
-                _ => None,
-            }
-        })
+        wait_for("a login", || Self::connect(address).greet(user, password))
+    }
+
+    /// Tries once to connect and to log in.
+    #[must_use]
+    pub fn try_login(address: &str, user: &str, password: &str) -> Option<Self> {
+        Self::over(TcpStream::connect(address).ok()?).greet(user, password)
+    }
+
+    fn greet(mut self, user: &str, password: &str) -> Option<Self> {
+        self.send(&hello(Some((user, password)))).ok()?;
+        match self.receive().ok()?? {
+            ServerFrame::Welcome(welcome) if welcome.authenticated => Some(self),
+            _ => None,
+        }
     }
 
     /// Sends a frame.

@@ -53,7 +53,8 @@ pub fn tracer(file: &Path, preload: Option<&Path>) -> Vec<OsString> {
 }
 
 /// The command under which what these calls answer is forged; `how` is `error=EIO:when=3`, `retval=0` and the like.
-/// With files, only calls on those are counted and forged. What was forged is noted.
+/// strace counts the calls of each thread for itself. With files, only calls on those are counted and forged. What was
+/// forged is noted.
 #[must_use]
 pub fn forger(calls: &str, how: &str, files: &[&Path], note: &Path) -> Vec<OsString> {
     let mut command: Vec<OsString> =
