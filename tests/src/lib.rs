@@ -13,6 +13,7 @@
 //! | `final_log.rs` | the log that a data directory holds, read without touching it |
 //! | `raw.rs` | a client that says byte by byte what it likes |
 //! | `strace.rs` | system calls of a server, as strace saw them |
+//! | `damage.rs` | bytes of a stopped node are changed, and put back |
 //! | `durability.rs` | was each reply preceded by the syncs that it needs? |
 //! | `interpose.rs` | a server whose disk lies or fails |
 //!
@@ -20,6 +21,7 @@
 
 pub mod binary;
 pub mod cluster;
+pub mod damage;
 pub mod durability;
 pub mod filesystem;
 pub mod final_log;
