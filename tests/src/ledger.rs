@@ -30,33 +30,33 @@ impl Told {
 
 /// What must be found of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Must {
-    BeThere,
-    BeMissing,
-    BeEither,
+enum Wanted {
+    There,
+    Missing,
+    Either,
 }
 
 /// The book: of each key, counted from zero, the length of its value and what must be found.
 #[derive(Clone, Debug, Default)]
-pub struct Ledger(Vec<(usize, Must)>);
+pub struct Ledger(Vec<(usize, Wanted)>);
 
 impl Ledger {
     /// How many keys must be there.
     #[must_use]
     pub fn acknowledged(&self) -> usize {
-        self.0.iter().filter(|(_, must)| *must == Must::BeThere).count()
+        self.0.iter().filter(|(_, wanted)| *wanted == Wanted::There).count()
     }
 
     /// Writes one more key with a value of so many bytes.
     pub fn write(&mut self, client: &mut RawClient, bytes: usize) -> Told {
         let number = self.0.len();
         let told = tell(client, &["SET", &key(number), &value(number, bytes)]);
-        let must = match told {
-            Told::Acknowledged(_) => Must::BeThere,
-            Told::Refused(_) => Must::BeMissing,
-            Told::Unknown => Must::BeEither,
+        let wanted = match told {
+            Told::Acknowledged(_) => Wanted::There,
+            Told::Refused(_) => Wanted::Missing,
+            Told::Unknown => Wanted::Either,
         };
-        self.0.push((bytes, must));
+        self.0.push((bytes, wanted));
         told
     }
 
@@ -76,12 +76,12 @@ impl Ledger {
     /// # Panics
     /// If there is none.
     pub fn delete(&mut self, client: &mut RawClient) -> Told {
-        let number = self.0.iter().rposition(|(_, must)| *must == Must::BeThere).expect("a key is there");
+        let number = self.0.iter().rposition(|(_, wanted)| *wanted == Wanted::There).expect("a key is there");
         let told = tell(client, &["DEL", &key(number)]);
         match told {
-            Told::Acknowledged(_) => self.0[number].1 = Must::BeMissing,
+            Told::Acknowledged(_) => self.0[number].1 = Wanted::Missing,
             Told::Refused(_) => {}
-            Told::Unknown => self.0[number].1 = Must::BeEither,
+            Told::Unknown => self.0[number].1 = Wanted::Either,
         }
         told
     }
@@ -93,17 +93,17 @@ impl Ledger {
     #[must_use]
     pub fn wrong(&self, client: &mut RawClient) -> Vec<String> {
         let mut wrong = Vec::new();
-        for (number, (bytes, must)) in self.0.iter().enumerate() {
+        for (number, (bytes, wanted)) in self.0.iter().enumerate() {
             let there = get(client, &key(number));
             let as_written = there == Some(Blob::from(value(number, *bytes).as_str()));
-            let right = match must {
-                Must::BeThere => as_written,
-                Must::BeMissing => there.is_none(),
-                Must::BeEither => as_written || there.is_none(),
+            let right = match wanted {
+                Wanted::There => as_written,
+                Wanted::Missing => there.is_none(),
+                Wanted::Either => as_written || there.is_none(),
             };
             if !right {
                 let found = there.map(|value| value.to_string().chars().take(40).collect::<String>());
-                wrong.push(format!("{} must {must:?} and is {found:?}", key(number)));
+                wrong.push(format!("{} is wanted {wanted:?} and is {found:?}", key(number)));
             }
         }
         wrong

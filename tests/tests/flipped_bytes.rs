@@ -13,7 +13,8 @@ use steadfast_tests::damage::{Flip, Kept};
 use steadfast_tests::ledger::{Ledger, value};
 use steadfast_tests::load::Dice;
 use steadfast_tests::process::Options;
-use steadfast_tests::scratch::Scratch;
+use steadfast_tests::raw::RawClient;
+use steadfast_tests::scratch::{Scratch, wait_for};
 
 /// The length of a value.
 const VALUE: usize = 300;
@@ -190,10 +191,14 @@ fn three_with_everything(name: &str) -> (Cluster, Ledger, Vec<Kept>) {
 
 /// A damaged node either ends and names the file, or in the end knows what the others know.
 fn refuses_or_catches_up(cluster: &mut Cluster, victim: usize, flip: &Flip, ledger: &Ledger) {
-    // A refusal comes at once; whoever runs for so long has decided.
-    sleep(Duration::from_millis(500));
+    let (user, password) = cluster.credentials();
+    let address = cluster.addresses[victim].clone();
     let node = cluster.nodes[victim].as_mut().expect("it was started");
-    if node.is_running() {
+    let answers = wait_for("a damaged node to end or to answer", || match node.is_running() {
+        true => RawClient::try_login(&address, &user, &password).map(|_| true),
+        false => Some(false),
+    });
+    if answers {
         cluster.make_leader(victim);
         assert_eq!(ledger.wrong(&mut cluster.raw(victim)), [] as [&str; 0], "as leader, after {flip:?}");
         return;

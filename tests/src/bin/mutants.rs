@@ -15,16 +15,22 @@ use std::{env, fs, thread};
 use serde_json::{Value, json};
 
 const USAGE: &str =
-    "usage: mutants [--all | --sample I/N | NAME...] [--budget 120s] [--jobs N] [--list] [--json]
+    "usage: mutants [--all | --sample I/N | NAME...] [--budget 120s] [--jobs N] [--list] [--json] [--server]
   --all          every patch of corpus/mutants
   --sample I/N   the Ith of N parts of them, counted from 1
   --budget T     processor time for each hunt: 90s or 2m; 120s if not given
   --jobs N       threads of a hunt; as many as the machine has if not given
   --list         only name the patches and what they plant
-  --json         print one JSON document instead of text";
+  --json         print one JSON document instead of text
+  --server       hunt nothing: build the whole-system tests' server with each bug, and name it for STEADFAST_BIN";
 
 /// Seeds that one process of the simulator takes up before the budget is looked at again.
 const CHUNK: u64 = 48;
+
+/// What a hunt needs.
+const SIMULATOR: &[&str] = &["-p", "steadfast-sim"];
+/// What whole-system tests need.
+const SERVER: &[&str] = &["-p", "steadfast-tests", "--bin", "steadfast-under-test"];
 
 /// A process that takes this much longer than its budget hangs.
 const PATIENCE: f64 = 30.0;
@@ -51,6 +57,13 @@ fn run(options: &Options) -> Result<bool, String> {
         return Ok(true);
     }
     let bench = Bench::new(root)?;
+    if options.server {
+        for mutant in &mutants {
+            println!("{}", bench.server(mutant)?.display());
+        }
+        return Ok(true);
+    }
+    bench.build_unchanged()?;
     let mut outcomes = Vec::new();
     for mutant in mutants {
         let outcome = bench.judge(&mutant, options)?;
@@ -85,6 +98,7 @@ struct Options {
     jobs: Option<u64>,
     list: bool,
     json: bool,
+    server: bool,
 }
 
 impl Options {
@@ -96,6 +110,7 @@ impl Options {
                 "--all" => options.all = true,
                 "--list" => options.list = true,
                 "--json" => options.json = true,
+                "--server" => options.server = true,
                 "--sample" => options.sample = Some(part(&value()?)?),
                 "--budget" => options.budget = Some(seconds(&value()?)?),
                 "--jobs" => options.jobs = Some(number(&value()?)?),
@@ -331,7 +346,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// Copies the workspace, and builds the unchanged simulator.
+    /// Copies the workspace.
     fn new(root: &Path) -> Result<Self, String> {
         let home = root.join("target/mutants");
         let words = |error: std::io::Error| format!("{}: {error}", home.display());
@@ -346,9 +361,25 @@ impl Bench {
             _lock: lock,
         };
         bench.restore()?;
-        bench.build().map_err(|said| format!("the unchanged workspace does not build\n{said}"))?;
-        fs::copy(bench.changed(), &bench.unchanged).map_err(words)?;
         Ok(bench)
+    }
+
+    fn build_unchanged(&self) -> Result<(), String> {
+        self.build(SIMULATOR).map_err(|said| format!("the unchanged workspace does not build\n{said}"))?;
+        let copied = fs::copy(self.changed(), &self.unchanged);
+        copied.map(drop).map_err(|error| format!("{}: {error}", self.unchanged.display()))
+    }
+
+    /// The server of the whole-system tests with a bug planted.
+    fn server(&self, mutant: &Mutant) -> Result<PathBuf, String> {
+        self.restore()?;
+        self.apply(mutant)?;
+        let built = self.build(SERVER);
+        self.restore()?;
+        built?;
+        let (from, to) = (self.target.join("release/steadfast-under-test"), self.target.join(&mutant.name));
+        fs::copy(from, &to).map_err(|error| format!("{}: {error}", to.display()))?;
+        Ok(to)
     }
 
     fn changed(&self) -> PathBuf {
@@ -370,11 +401,12 @@ impl Bench {
         Ok(())
     }
 
-    /// Builds the copy. The error is what the compiler said.
-    fn build(&self) -> Result<(), String> {
+    /// Builds a part of the copy. The error is what the compiler said.
+    fn build(&self, part: &[&str]) -> Result<(), String> {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
-            .args(["build", "--release", "--locked", "--quiet", "-p", "steadfast-sim"])
+            .args(["build", "--release", "--locked", "--quiet"])
+            .args(part)
             .current_dir(&self.tree)
             .env("CARGO_TARGET_DIR", &self.target)
             .env("CARGO_INCREMENTAL", "1")
@@ -407,7 +439,7 @@ impl Bench {
         self.restore()?;
         let outcome = if let Err(said) = self.apply(mutant) {
             Outcome::without_hunt(Verdict::NoLongerApplies(said))
-        } else if let Err(said) = self.build() {
+        } else if let Err(said) = self.build(SIMULATOR) {
             Outcome::without_hunt(Verdict::DoesNotBuild(said))
         } else {
             self.hunt(mutant, options)?
