@@ -198,6 +198,7 @@ fn refuses_or_catches_up(cluster: &mut Cluster, victim: usize, flip: &Flip, ledg
         true => RawClient::try_login(&address, &user, &password).map(|_| true),
         false => Some(false),
     });
+    eprintln!("node {} {}", victim + 1, if answers { "has everything" } else { "refused" });
     if answers {
         cluster.make_leader(victim);
         assert_eq!(ledger.wrong(&mut cluster.raw(victim)), [] as [&str; 0], "as leader, after {flip:?}");
