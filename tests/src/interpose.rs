@@ -3,7 +3,7 @@
 //! A lying `fdatasync` is the negative control of the durability test. To the disk thread everything looks as it should,
 //! and the system call is never made, or too late: exactly what a build does whose disk thread skips the sync. It takes
 //! a second to make, and no production code has a switch that could ever turn syncs off, as a feature of Cargo would
-//! be, which `--all-features` turns on. A failing call is a full or broken disk, without one.
+//! be, which `--all-features` turns on. A failing call is a broken disk, without one.
 
 use std::ffi::OsString;
 use std::fs;
@@ -19,8 +19,6 @@ pub enum Fault {
     SyncLate,
     /// `fdatasync` fails with EIO once the trigger is there.
     SyncFails,
-    /// `pwrite` fails with ENOSPC once the trigger is there.
-    Full,
 }
 
 const SYNC_SKIPPED: &str = r#"
@@ -50,19 +48,6 @@ pub extern "C" fn fdatasync(file: i32) -> i32 {
 }
 "#;
 
-const FULL: &str = r#"
-unsafe extern "C" {
-    fn pwrite(file: i32, data: *const u8, count: usize, offset: i64) -> isize;
-    fn __errno_location() -> *mut i32;
-}
-#[unsafe(no_mangle)]
-pub extern "C" fn pwrite64(file: i32, data: *const u8, count: usize, offset: i64) -> isize {
-    if !std::path::Path::new(TRIGGER).exists() { return unsafe { pwrite(file, data, count, offset) } }
-    unsafe { *__errno_location() = 28 };
-    -1
-}
-"#;
-
 /// The file that makes a disk fail from then on, in the directory of the library.
 #[must_use]
 pub fn trigger(directory: &Path) -> PathBuf {
@@ -79,7 +64,6 @@ pub fn library(fault: Fault, directory: &Path) -> PathBuf {
         Fault::SyncSkipped => ("sync_skipped", SYNC_SKIPPED),
         Fault::SyncLate => ("sync_late", SYNC_LATE),
         Fault::SyncFails => ("sync_fails", SYNC_FAILS),
-        Fault::Full => ("full", FULL),
     };
     let source = format!("#![allow(dead_code)]\nconst TRIGGER: &str = {:?};\n{source}", trigger(directory));
     let (from, to) = (directory.join(format!("{name}.rs")), directory.join(format!("lib{name}.so")));
