@@ -2,12 +2,15 @@
 //! acknowledged is there, byte for byte, and what was refused is not. Of an unknown outcome nothing is demanded.
 
 use steadfast::client::{Failure, Value};
-use steadfast_core::protocol::native::ServerFrame;
+use steadfast_core::protocol::native::{ClientFrame, Request, ServerFrame};
 use steadfast_core::types::Blob;
 use uuid::Uuid;
 
 use crate::raw::RawClient;
 use crate::scratch::wait_for;
+
+/// How long a command may take before its outcome is unknown.
+const DEADLINE_MS: u32 = 5000;
 
 /// What a client was told of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,9 +113,11 @@ impl Ledger {
     }
 }
 
-/// What one command is told.
+/// What one command is told, at the latest at its deadline.
 pub fn tell(client: &mut RawClient, args: &[&str]) -> Told {
-    if client.request(Uuid::from_u128(1), args.iter().copied()).is_err() {
+    let args = args.iter().map(|arg| Blob::from(*arg)).collect();
+    let request = Request { id: Uuid::from_u128(1), once: None, deadline_ms: DEADLINE_MS, trace: None, args };
+    if client.send(&ClientFrame::Request(request)).is_err() {
         return Told::Unknown;
     }
     match client.receive() {
