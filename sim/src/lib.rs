@@ -10,6 +10,7 @@ pub mod check;
 pub mod clock;
 pub mod disk;
 pub mod draw;
+pub mod explore;
 pub mod fault;
 pub mod glue;
 pub mod history;

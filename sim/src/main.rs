@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use steadfast_sim::campaign::{self, Plan, Totals};
 use steadfast_sim::run::{self, Verdict};
 use steadfast_sim::schedule::Schedule;
-use steadfast_sim::{draw, history, judge, report, shrink, world};
+use steadfast_sim::{draw, explore, history, judge, report, shrink, world};
 
 /// Seeded simulations of Steadfast.
 #[derive(Parser)]
@@ -29,6 +29,8 @@ enum Command {
     Replay(ReplayArgs),
     /// Make a failing seed or schedule smaller, as long as the same judge still fails.
     Shrink(ShrinkArgs),
+    /// Restart nodes on everything that a crash may leave, at every boundary of a short recorded workload.
+    Explore(ExploreArgs),
     /// Judge a recorded history by the judges that need no log.
     Check {
         /// JSON lines, as clients write them.
@@ -96,11 +98,37 @@ struct ShrinkArgs {
     out: Option<PathBuf>,
 }
 
+#[derive(Args)]
+struct ExploreArgs {
+    /// Explore crash points; there is nothing else to explore yet.
+    #[arg(long, required = true)]
+    crash_points: bool,
+    /// Draws the order of what happens, and the random variants.
+    #[arg(long, default_value = "1")]
+    seed: u64,
+    /// A cluster of 1 or 3 nodes; one after the other if not given.
+    #[arg(long, value_parser = ["1", "3"])]
+    nodes: Option<String>,
+    /// Many more variants and recoveries: minutes rather than seconds.
+    #[arg(long)]
+    thorough: bool,
+    /// Threads; by default as many as the machine has.
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Run one image again, named as a failure shows it, and print what was on the disk and what was found.
+    #[arg(long, value_parser = explore::report::parse_name, value_name = "BOUNDARY:VARIANT", requires = "nodes")]
+    only: Option<explore::search::Name>,
+    /// Print JSON instead of text, one document for each cluster.
+    #[arg(long)]
+    json: bool,
+}
+
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => run_campaign(&args),
         Command::Replay(args) => replay(&args),
         Command::Shrink(args) => shrink_schedule(&args),
+        Command::Explore(args) => explore_crash_points(&args),
         Command::Check { history } => check(&history),
         Command::Schedule { seed } => {
             print!("{}", draw::schedule(seed).to_json());
@@ -200,6 +228,40 @@ fn shrink_schedule(args: &ShrinkArgs) -> Result<u8, String> {
     Ok(1)
 }
 
+fn explore_crash_points(args: &ExploreArgs) -> Result<u8, String> {
+    let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let clusters = match args.nodes.as_deref() {
+        Some("1") => vec![1],
+        Some(_) => vec![3],
+        None => vec![1, 3],
+    };
+    let mut code = 0;
+    for nodes in clusters {
+        let plan = explore::Plan::new(nodes, args.seed, args.thorough, jobs);
+        if let Some(name) = args.only {
+            let (text, passed) = explore::search::only(&plan, name)?;
+            print!("{text}");
+            return Ok(u8::from(!passed));
+        }
+        let line = std::sync::Mutex::new(Progress::new(Instant::now()));
+        let totals = explore::run(&plan, &|done, parts| {
+            if let Ok(mut line) = line.lock() {
+                line.say(|| format!("{done} of {parts} moments and recoveries"));
+            }
+        });
+        if let Ok(line) = line.into_inner() {
+            line.clear();
+        }
+        if args.json {
+            println!("{:#}", explore::report::json(&totals));
+        } else {
+            print!("{}", explore::report::text(&totals));
+        }
+        code = code.max(totals.exit_code());
+    }
+    Ok(code)
+}
+
 fn check(path: &Path) -> Result<u8, String> {
     let file = std::fs::File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let records = history::json::read(&mut std::io::BufReader::new(file))
@@ -277,12 +339,17 @@ impl Progress {
     }
 
     fn show(&mut self, totals: &Totals) {
+        let seconds = self.begun.elapsed().as_secs_f64();
+        self.say(|| report::progress_line(totals, seconds));
+    }
+
+    fn say(&mut self, line: impl FnOnce() -> String) {
         let every = Duration::from_millis(if self.terminal { 200 } else { 10_000 });
         if self.shown.is_some_and(|shown| shown.elapsed() < every) {
             return;
         }
         self.shown = Some(Instant::now());
-        let line = report::progress_line(totals, self.begun.elapsed().as_secs_f64());
+        let line = line();
         if self.terminal { eprint!("\r\x1b[K{line}") } else { eprintln!("{line}") }
     }
 

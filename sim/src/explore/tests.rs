@@ -1,0 +1,1 @@
+//! The explorer on a tiny workload.
