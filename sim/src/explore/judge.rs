@@ -251,7 +251,7 @@ fn judge_log(found: &Found, ledger: &Ledger, recording: &Recording) -> Result<()
     }
     for (at, (term, hash)) in found.log.iter().enumerate().skip(ledger.log.len()) {
         let index = Index(at as u64 + 1);
-        if recording.proposed.get(&(index, *term)) != Some(hash) {
+        if recording.proposed.get(&(index, *term)).is_none_or(|(proposed, _)| proposed != hash) {
             return Err(format!("nobody proposed its entry {index} of term {term}"));
         }
     }

@@ -120,8 +120,8 @@ pub struct Recording {
     pub boundaries: Vec<Boundary>,
     /// The moments that they share.
     pub moments: Vec<Taken>,
-    /// Every entry that any node's log ever held.
-    pub proposed: HashMap<(Index, Term), u64>,
+    /// Every entry that any node's log ever held: the hash of its bytes, and how many boundaries came before it.
+    pub proposed: HashMap<(Index, Term), (u64, usize)>,
     /// The state at commit indexes, by the entry there.
     pub states: BTreeMap<(Index, Term), State>,
     /// What the script has brought about, by name.
@@ -143,9 +143,18 @@ impl Recording {
     /// # Errors
     /// Two entries with one index and term.
     pub fn propose(&mut self, index: Index, (term, hash): Stood) -> Result<(), String> {
-        match self.proposed.insert((index, term), hash) {
-            Some(before) if before != hash => Err(format!("two entries {index} of term {term}")),
-            _ => Ok(()),
-        }
+        let (before, _) = self.proposed.entry((index, term)).or_insert((hash, self.boundaries.len()));
+        if *before == hash { Ok(()) } else { Err(format!("there are two entries {index} of term {term}")) }
+    }
+
+    /// The beginning of another recording, which branches off this one at a boundary: what was proposed later has not
+    /// happened there.
+    #[must_use]
+    pub fn branch(&self, boundary: usize) -> Self {
+        let earlier = self.proposed.iter().filter(|(_, (_, before))| *before <= boundary);
+        let proposed: HashMap<_, _> = earlier.map(|(entry, (hash, _))| (*entry, (*hash, 0))).collect();
+        let states = self.states.iter().filter(|(entry, _)| proposed.contains_key(entry));
+        let states = states.map(|(entry, state)| (*entry, state.clone())).collect();
+        Self { proposed, states, steps: vec!["recovery"], ..Self::default() }
     }
 }

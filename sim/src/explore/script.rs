@@ -365,7 +365,8 @@ fn unsynced(disk: &Disk) -> usize {
 }
 
 fn is_log_write(disk: &Disk, change: usize) -> bool {
-    let What::Write { inode, data, .. } = &disk.pending[change].what else { return false };
+    let change = &disk.pending[change];
+    let What::Write { inode, data, .. } = &change.what else { return false };
     let named = |(name, file): (&FileName, &u64)| file == inode && matches!(name, FileName::Wal(_));
-    disk.live.iter().any(named) && data.iter().any(|byte| *byte != 0)
+    !change.given_up && disk.live.iter().any(named) && data.iter().any(|byte| *byte != 0)
 }

@@ -39,7 +39,7 @@ impl Plan {
     #[must_use]
     pub fn new(nodes: u16, seed: u64, thorough: bool, jobs: usize) -> Self {
         let script = if nodes == 1 { script::alone() } else { script::three() };
-        let recoveries = if thorough { 1200 } else { 60 };
+        let recoveries = if thorough { 12_000 } else { 800 };
         Self { nodes, seed, thorough, jobs, script, recoveries }
     }
 
@@ -366,9 +366,7 @@ fn record_recovery(plan: &Plan, base: &Recording, outer: (usize, usize)) -> Resu
     let seed = plan.seed ^ (outer.0 as u64) << 32 ^ outer.1 as u64;
     let mut cluster = Cluster::new(plan.nodes, seed, "explore recovery", base.ended_us);
     cluster.machines[at.node] = Machine::new(variants.disk(outer.1), at.ledger.clone());
-    cluster.recording.proposed = base.proposed.clone();
-    cluster.recording.states = base.states.clone();
-    cluster.recording.steps = vec!["recovery"];
+    cluster.recording = base.branch(outer.0);
     cluster.start(at.node)?;
     cluster.quiet()?;
     if plan.nodes == 1 {

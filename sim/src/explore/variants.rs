@@ -29,12 +29,13 @@ pub struct Bounds {
 
 impl Bounds {
     /// What a run takes that nobody asked to be thorough.
-    pub const USUAL: Self = Self { subsets: 8, random: 40, noisy: 12, cuts: &[1, 16, 53, 256, 511] };
+    pub const USUAL: Self =
+        Self { subsets: 10, random: 300, noisy: 100, cuts: &[1, 8, 16, 17, 33, 53, 100, 256, 400, 511] };
     /// As far as minutes go.
     pub const THOROUGH: Self = Self {
-        subsets: 12,
-        random: 400,
-        noisy: 200,
+        subsets: 13,
+        random: 4000,
+        noisy: 2000,
         cuts: &[1, 4, 8, 12, 16, 17, 32, 53, 64, 100, 128, 192, 256, 320, 384, 448, 500, 511],
     };
     /// For crashes of a recovery from a crash: there are many of those.
