@@ -311,35 +311,30 @@ impl Search<'_> {
         found
     }
 
-    /// The images whose recoveries are explored: spread over the recording, drawn among the variants of each moment.
-    fn candidates(&self) -> Vec<(usize, usize)> {
-        let moments = self.recording.moments.len();
-        let wanted = self.plan.recoveries;
+    /// The boundaries at which recoveries are explored, spread over the recording, each with a number that draws the
+    /// variant.
+    fn candidates(&self) -> Vec<(usize, u64)> {
+        let (moments, wanted) = (self.recording.moments.len(), self.plan.recoveries);
         let mut stream = Stream::new(self.plan.seed, "explore recoveries");
-        (0..wanted)
-            .filter_map(|at| {
-                let number = if wanted <= moments { at * moments / wanted } else { at % moments };
-                let taken = self.recording.moments.get(number)?;
-                let variants =
-                    Variants::of(&taken.moment, self.plan.bounds(), self.plan.seed, number as u64);
-                let variant = stream.below(variants.len() as u64) as usize;
-                Some((*taken.boundaries.last()?, variant))
-            })
-            .collect()
+        let moment = |at: usize| if wanted <= moments { at * moments / wanted } else { at % moments };
+        let taken = (0..wanted).filter_map(|at| self.recording.moments.get(moment(at)));
+        taken.filter_map(|taken| Some((*taken.boundaries.last()?, stream.bits()))).collect()
     }
 
     /// Records the recovery from one image, and explores it.
-    fn recovery(&self, outer: (usize, usize)) -> Seen {
+    fn recovery(&self, (boundary, draw): (usize, u64)) -> Seen {
+        let at = &self.recording.boundaries[boundary];
+        let taken = &self.recording.moments[at.moment];
+        let variants = Variants::of(&taken.moment, self.plan.bounds(), self.plan.seed, at.moment as u64);
+        let outer = (boundary, (draw % variants.len() as u64) as usize);
         let mut seen = Seen { recoveries: 1, ..Seen::default() };
-        let inner = match record_recovery(self.plan, self.recording, outer) {
+        let inner = match record_recovery(self.plan, self.recording, &variants, outer) {
             Ok(inner) => inner,
             Err(what) => {
-                let at = &self.recording.boundaries[outer.0];
-                let step = self.recording.steps[at.step];
                 let name = Name { outer, inner: None };
-                let (point, node, kind) = (at.point, at.node + 1, "recovery");
+                let (point, node, step) = (at.point, at.node + 1, self.recording.steps[at.step]);
                 seen.failed = 1;
-                seen.failures.push(Failure { name, point, node, step, kind, what });
+                seen.failures.push(Failure { name, point, node, step, kind: "recovery", what });
                 return seen;
             }
         };
@@ -360,8 +355,12 @@ fn variants_at(plan: &Plan, recording: &Recording, boundary: usize, bounds: &Bou
 }
 
 /// Lets a node recover from an image of the recording, alone, and records it.
-fn record_recovery(plan: &Plan, base: &Recording, outer: (usize, usize)) -> Result<Recording, String> {
-    let variants = variants_at(plan, base, outer.0, plan.bounds())?;
+fn record_recovery(
+    plan: &Plan,
+    base: &Recording,
+    variants: &Variants,
+    outer: (usize, usize),
+) -> Result<Recording, String> {
     let at = &base.boundaries[outer.0];
     let seed = plan.seed ^ (outer.0 as u64) << 32 ^ outer.1 as u64;
     let mut cluster = Cluster::new(plan.nodes, seed, "explore recovery", base.ended_us);
@@ -393,7 +392,11 @@ pub fn only(plan: &Plan, name: Name) -> Result<(String, bool), String> {
         }
         Some(at) => {
             (boundary, variant, bounds) = (at.0, at.1, &Bounds::NESTED);
-            inner = record_recovery(plan, &base, name.outer)?;
+            let outer = variants_at(plan, &base, name.outer.0, plan.bounds())?;
+            if name.outer.1 >= outer.len() {
+                return Err(format!("that boundary has {} variants", outer.len()));
+            }
+            inner = record_recovery(plan, &base, &outer, name.outer)?;
             &inner
         }
     };
