@@ -130,28 +130,29 @@ pub fn required(nodes: u16) -> Vec<(&'static str, u64)> {
     required
 }
 
-/// Executes a script and records it.
-///
-/// # Errors
-/// What a node may never do, with the step in which it did; or what the script failed to bring about.
-pub fn record(nodes: u16, seed: u64, script: &[Named]) -> Result<Recording, String> {
+/// Executes a script and records it. If a node does in it what it may never do, or the script comes to no end, that
+/// is said, and the recording ends there.
+#[must_use]
+pub fn record(nodes: u16, seed: u64, script: &[Named]) -> (Recording, Option<String>) {
     let mut cluster = Cluster::new(nodes, seed, "explore cluster", 1_000_000);
     cluster.recording.steps = script.iter().map(|(name, _)| *name).collect();
     let caller = cluster.caller((0..usize::from(nodes)).collect());
     let mut play = Play { cluster, caller, keys: 0 };
     for (at, (name, step)) in script.iter().enumerate() {
         play.cluster.step = at;
-        play.step(*step).map_err(|what| format!("in the step \"{name}\": {what}"))?;
+        if let Err(what) = play.step(*step) {
+            return (play.cluster.finish(), Some(format!("in the step \"{name}\": {what}")));
+        }
     }
-    Ok(play.cluster.finish())
+    (play.cluster.finish(), None)
 }
 
-/// What the recording lacks.
+/// What the recording lacks of what its script had to bring about.
 #[must_use]
-pub fn missing(nodes: u16, recording: &Recording) -> Vec<String> {
+pub fn missing(required: &[(&'static str, u64)], recording: &Recording) -> Vec<String> {
     let count = |what| recording.covered.get(what).copied().unwrap_or(0);
-    let required = required(nodes).into_iter().filter(|(what, least)| count(*what) < *least);
-    required.map(|(what, least)| format!("{what}: {} of {least}", count(what))).collect()
+    let lacking = required.iter().filter(|(what, least)| count(*what) < *least);
+    lacking.map(|(what, least)| format!("the script must bring about {what}: {} of {least}", count(*what))).collect()
 }
 
 /// A script under way.

@@ -30,6 +30,8 @@ pub struct Plan {
     pub jobs: usize,
     /// What the cluster goes through.
     pub script: Vec<Named>,
+    /// What that must bring about, and how often at least.
+    pub required: Vec<(&'static str, u64)>,
     /// How many recoveries are explored in turn.
     pub recoveries: usize,
 }
@@ -39,8 +41,8 @@ impl Plan {
     #[must_use]
     pub fn new(nodes: u16, seed: u64, thorough: bool, jobs: usize) -> Self {
         let script = if nodes == 1 { script::alone() } else { script::three() };
-        let recoveries = if thorough { 12_000 } else { 800 };
-        Self { nodes, seed, thorough, jobs, script, recoveries }
+        let recoveries = if thorough { 30_000 } else { 3000 };
+        Self { nodes, seed, thorough, jobs, script, required: script::required(nodes), recoveries }
     }
 
     fn bounds(&self) -> &'static Bounds {
@@ -151,14 +153,14 @@ pub fn run(plan: &Plan, progress: &(dyn Fn(usize, usize) + Sync)) -> Totals {
     let begun = Instant::now();
     let (nodes, seed, thorough) = (plan.nodes, plan.seed, plan.thorough);
     let mut totals = Totals { nodes, seed, thorough, ..Totals::default() };
-    match script::record(plan.nodes, plan.seed, &plan.script) {
-        Ok(recording) => {
-            totals.unrecorded = script::missing(plan.nodes, &recording);
-            totals.happened = recording.covered.iter().map(|(what, count)| (*what, *count)).collect();
-            Search { plan, recording: &recording, known: Mutex::default() }.all(&mut totals, progress);
-        }
-        Err(what) => totals.unrecorded = vec![what],
-    }
+    let (recording, ended) = script::record(plan.nodes, plan.seed, &plan.script);
+    totals.happened = recording.covered.iter().map(|(what, count)| (*what, *count)).collect();
+    totals.unrecorded = match ended {
+        Some(what) => vec![what],
+        None => script::missing(&plan.required, &recording),
+    };
+    // What was recorded before a node went wrong may tell why it did.
+    Search { plan, recording: &recording, known: Mutex::default() }.all(&mut totals, progress);
     totals.seconds = begun.elapsed().as_secs_f64();
     totals
 }
@@ -383,7 +385,7 @@ fn record_recovery(
 /// # Errors
 /// A name that the recording does not have.
 pub fn only(plan: &Plan, name: Name) -> Result<(String, bool), String> {
-    let base = script::record(plan.nodes, plan.seed, &plan.script)?;
+    let (base, _) = script::record(plan.nodes, plan.seed, &plan.script);
     let (inner, boundary, variant, bounds);
     let recording = match name.inner {
         None => {
