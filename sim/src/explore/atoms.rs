@@ -75,7 +75,11 @@ pub fn atoms(disk: &Disk) -> Vec<Atom> {
                     let to = (from - from % SECTOR + SECTOR).min(end);
                     let bytes = data.slice(from - offset..to - offset);
                     let quiet = is_quiet(disk, &atoms, *inode, from, &bytes);
-                    atoms.push(Atom { change, quiet, part: Part::Sector { inode: *inode, from, data: bytes } });
+                    atoms.push(Atom {
+                        change,
+                        quiet,
+                        part: Part::Sector { inode: *inode, from, data: bytes },
+                    });
                     from = to;
                 }
                 let len = lengths.entry(*inode).or_insert_with(|| disk.inodes[inode].durable.bytes().len());

@@ -145,7 +145,9 @@ impl Wire {
     pub fn positions(&mut self, data: &[u8]) -> Result<Vec<Index>, String> {
         self.answers.push(data);
         let mut positions = Vec::new();
-        while let Some(frame) = self.answers.next().map_err(|error| format!("it sends what is no frame: {error}"))? {
+        while let Some(frame) =
+            self.answers.next().map_err(|error| format!("it sends what is no frame: {error}"))?
+        {
             if let ServerFrame::Response(response) = frame
                 && let Some(receipt) = response.reply.receipt
             {

@@ -183,7 +183,8 @@ impl Cluster {
     /// The node that leads in the highest term, if one does.
     #[must_use]
     pub fn leader(&self) -> Option<usize> {
-        let leads = |node: &usize| self.machines[*node].seen.as_ref().is_some_and(|s| s.role == RoleName::Leader);
+        let leads =
+            |node: &usize| self.machines[*node].seen.as_ref().is_some_and(|s| s.role == RoleName::Leader);
         let term = |node: &usize| self.machines[*node].seen.as_ref().map(|seen| seen.term);
         (0..self.machines.len()).filter(leads).max_by_key(term)
     }

@@ -210,8 +210,9 @@ impl Disk {
     }
 
     fn sync(&mut self, inode: u64, covers: u64) {
-        let covered =
-            |change: &Change| change.what.inode() == Some(inode) && change.number < covers && !change.given_up;
+        let covered = |change: &Change| {
+            change.what.inode() == Some(inode) && change.number < covers && !change.given_up
+        };
         let (synced, mut rest): (Vec<Change>, Vec<Change>) =
             std::mem::take(&mut self.pending).into_iter().partition(covered);
         let file = self.inodes.get_mut(&inode).expect("a name leads to a file");
@@ -327,6 +328,9 @@ mod tests {
         disk.execute(&DiskOp::Sync { file: FILE }, disk.next_change()).unwrap();
         assert_eq!(durable(&disk), b"\0\0\0\0\0\0\0\0kept");
         assert_eq!(disk.live_image().files[&FILE].bytes(), b"lost\0\0\0\0kept");
-        assert!(disk.pending.iter().any(|change| change.given_up), "it may have reached the disk all the same");
+        assert!(
+            disk.pending.iter().any(|change| change.given_up),
+            "it may have reached the disk all the same"
+        );
     }
 }

@@ -218,7 +218,10 @@ pub fn judge(found: &Found, ledger: &Ledger, recording: &Recording) -> Result<()
         return Err(format!("its directory is {now} and was {then}"));
     }
     if !keeps(&found.founding, &ledger.founding) {
-        return Err(format!("of the founding it has told {:?} and knows {:?}", ledger.founding, found.founding));
+        return Err(format!(
+            "of the founding it has told {:?} and knows {:?}",
+            ledger.founding, found.founding
+        ));
     }
     if found.doubtful && !ledger.sync_failed {
         return Err("it doubts its own memory although no sync has failed".into());

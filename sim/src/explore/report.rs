@@ -47,11 +47,11 @@ fn command(totals: &Totals, failure: &Failure) -> String {
 #[must_use]
 pub fn text(totals: &Totals) -> String {
     let mut text = String::new();
-    for failure in &totals.failures {
+    for (count, failure) in &totals.failures {
         let _ = write!(
             text,
             "FAILED image {}\n  where      node {}, {}, in the step \"{}\"\n  crash      {}\n  saw        {}\n  \
-             reproduce  {}\n\n",
+             alike      {count}\n  reproduce  {}\n\n",
             name(failure.name),
             failure.node,
             failure.point,
@@ -70,7 +70,8 @@ pub fn text(totals: &Totals) -> String {
     }
     let _ = writeln!(text, "boundaries    covered     images  after");
     for (point, count) in &totals.points {
-        let _ = writeln!(text, "{:>10} {:>10} {:>10}  {point}", count.boundaries, count.covered, count.images);
+        let _ =
+            writeln!(text, "{:>10} {:>10} {:>10}  {point}", count.boundaries, count.covered, count.images);
     }
     text.push_str(&totals_line(totals));
     text.push('\n');
@@ -107,9 +108,9 @@ pub fn json(totals: &Totals) -> serde_json::Value {
             "after": point.to_string(), "boundaries": count.boundaries, "covered": count.covered, "images": count.images,
         })
     });
-    let failures = totals.failures.iter().map(|failure| {
+    let failures = totals.failures.iter().map(|(count, failure)| {
         serde_json::json!({
-            "image": name(failure.name), "node": failure.node, "after": failure.point.to_string(),
+            "image": name(failure.name), "alike": count, "node": failure.node, "after": failure.point.to_string(),
             "step": failure.step, "crash": failure.kind, "saw": failure.what,
             "reproduce": command(totals, failure),
         })
@@ -139,7 +140,8 @@ pub fn only(
 ) -> String {
     let at = &recording.boundaries[boundary];
     let step = recording.steps[at.step];
-    let mut text = format!("boundary {boundary}: node {}, {}, in the step \"{step}\"\n", at.node + 1, at.point);
+    let mut text =
+        format!("boundary {boundary}: node {}, {}, in the step \"{step}\"\n", at.node + 1, at.point);
     let _ = writeln!(text, "promised  {}", at.ledger.describe());
     let _ = writeln!(text, "crash     variant {variant} of {}: {}", variants.len(), variants.kind(variant));
     for line in variants.describe(variant) {

@@ -152,7 +152,9 @@ pub fn record(nodes: u16, seed: u64, script: &[Named]) -> (Recording, Option<Str
 pub fn missing(required: &[(&'static str, u64)], recording: &Recording) -> Vec<String> {
     let count = |what| recording.covered.get(what).copied().unwrap_or(0);
     let lacking = required.iter().filter(|(what, least)| count(*what) < *least);
-    lacking.map(|(what, least)| format!("the script must bring about {what}: {} of {least}", count(*what))).collect()
+    lacking
+        .map(|(what, least)| format!("the script must bring about {what}: {} of {least}", count(*what)))
+        .collect()
 }
 
 /// A script under way.
@@ -304,7 +306,8 @@ impl Play {
     fn half(&mut self, node: usize) {
         let disk = self.cluster.machines[node].disk.clone();
         let atoms = atoms(&disk);
-        let newest = atoms.iter().filter(|atom| is_log_write(&disk, atom.change)).map(|atom| atom.change).max();
+        let newest =
+            atoms.iter().filter(|atom| is_log_write(&disk, atom.change)).map(|atom| atom.change).max();
         let sector = |atom: &&Atom| Some(atom.change) == newest && matches!(atom.part, Part::Sector { .. });
         let last = atoms.iter().rposition(|atom| sector(&atom)).unwrap_or(0);
         let fate = |at: usize| if at < last { Fate::Keep } else { Fate::Drop };

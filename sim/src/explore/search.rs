@@ -116,14 +116,14 @@ pub struct Totals {
     pub inner_boundaries: u64,
     /// How many images failed.
     pub failed: u64,
-    /// The first of them.
-    pub failures: Vec<Failure>,
+    /// The first of those that failed in like ways, and how many did.
+    pub failures: Vec<(u64, Failure)>,
     /// How long it took.
     pub seconds: f64,
 }
 
-/// Most failures that are kept.
-const KEPT_FAILURES: usize = 20;
+/// Most ways to fail that are told apart.
+const WAYS: usize = 20;
 
 impl Totals {
     /// All boundaries, and those that were explored.
@@ -172,8 +172,8 @@ struct Seen {
     judged: u64,
     boundaries: u64,
     recoveries: u64,
-    failed: u64,
-    failures: Vec<Failure>,
+    /// By the way in which they failed: how many, and the first of them.
+    failures: BTreeMap<String, (u64, Failure)>,
 }
 
 impl Seen {
@@ -182,10 +182,20 @@ impl Seen {
         self.judged += other.judged;
         self.boundaries += other.boundaries;
         self.recoveries += other.recoveries;
-        self.failed += other.failed;
-        self.failures.extend(other.failures);
-        self.failures.sort_by_key(|failure| failure.name);
-        self.failures.truncate(KEPT_FAILURES);
+        for (count, failure) in other.failures.into_values() {
+            self.fail(count, failure);
+        }
+    }
+
+    /// So many images fail like this one.
+    fn fail(&mut self, count: u64, failure: Failure) {
+        // What differs only in numbers fails in the same way.
+        let way: String = failure.what.chars().filter(|letter| letter.is_alphabetic()).take(60).collect();
+        let known = self.failures.entry(way).or_insert_with(|| (0, failure.clone()));
+        known.0 += count;
+        if failure.name < known.1.name {
+            known.1 = failure;
+        }
     }
 }
 
@@ -229,8 +239,10 @@ impl Search<'_> {
         totals.judged = sum.judged;
         totals.recoveries = sum.recoveries;
         totals.inner_boundaries = sum.boundaries;
-        totals.failed = sum.failed;
-        totals.failures = sum.failures;
+        totals.failed = sum.failures.values().map(|(count, _)| count).sum();
+        totals.failures = sum.failures.into_values().collect();
+        totals.failures.sort_by_key(|(_, failure)| failure.name);
+        totals.failures.truncate(WAYS);
         totals.distinct = self.known.lock().expect("no thread panicked").len() as u64;
     }
 
@@ -282,19 +294,11 @@ impl Search<'_> {
                 let at = &recording.boundaries[*boundary];
                 seen.judged += 1;
                 if let Err(what) = judge(&found, &at.ledger, recording) {
-                    seen.failed += 1;
-                    if seen.failures.len() < KEPT_FAILURES {
-                        let here = (*boundary, variant);
-                        let (outer, inner) = outer.map_or((here, None), |outer| (outer, Some(here)));
-                        seen.failures.push(Failure {
-                            name: Name { outer, inner },
-                            point: at.point,
-                            node: taken.node + 1,
-                            step: recording.steps[at.step],
-                            kind: variants.kind(variant),
-                            what,
-                        });
-                    }
+                    let here = (*boundary, variant);
+                    let (outer, inner) = outer.map_or((here, None), |outer| (outer, Some(here)));
+                    let (step, kind) = (recording.steps[at.step], variants.kind(variant));
+                    let (name, point, node) = (Name { outer, inner }, at.point, taken.node + 1);
+                    seen.fail(1, Failure { name, point, node, step, kind, what });
                     break;
                 }
             }
@@ -335,8 +339,7 @@ impl Search<'_> {
             Err(what) => {
                 let name = Name { outer, inner: None };
                 let (point, node, step) = (at.point, at.node + 1, self.recording.steps[at.step]);
-                seen.failed = 1;
-                seen.failures.push(Failure { name, point, node, step, kind: "recovery", what });
+                seen.fail(1, Failure { name, point, node, step, kind: "recovery", what });
                 return seen;
             }
         };
@@ -349,7 +352,12 @@ impl Search<'_> {
 }
 
 /// The variants of a boundary's moment.
-fn variants_at(plan: &Plan, recording: &Recording, boundary: usize, bounds: &Bounds) -> Result<Variants, String> {
+fn variants_at(
+    plan: &Plan,
+    recording: &Recording,
+    boundary: usize,
+    bounds: &Bounds,
+) -> Result<Variants, String> {
     let at = recording.boundaries.get(boundary);
     let at = at.ok_or_else(|| format!("there are {} boundaries", recording.boundaries.len()))?;
     let taken = &recording.moments[at.moment];
@@ -372,8 +380,7 @@ fn record_recovery(
     cluster.quiet()?;
     if plan.nodes == 1 {
         cluster.until("a leader that has committed all", |it| {
-            it.leader().is_some()
-                && it.machines[0].seen.as_ref().is_some_and(|seen| seen.commit == seen.last)
+            it.leader().is_some() && it.machines[0].seen.as_ref().is_some_and(|seen| seen.commit == seen.last)
         })?;
         cluster.quiet()?;
     }
