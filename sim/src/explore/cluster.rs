@@ -13,7 +13,7 @@ use steadfast_core::Node;
 use steadfast_core::client::{ClientInput, ClientOutput};
 use steadfast_core::inspect::RoleName;
 use steadfast_core::io::{DiskOp, FileName, HaltReason, Input, Outbox, Output, Owner, Token};
-use steadfast_core::trace::Event;
+use steadfast_core::trace::{Event, Probe};
 use steadfast_core::types::{ConnId, Index};
 
 use super::callers::{Caller, Item, Wire};
@@ -211,7 +211,9 @@ impl Cluster {
     fn possible(&self) -> Vec<Next> {
         let mut next = Vec::new();
         for (node, machine) in self.machines.iter().enumerate().filter(|(_, it)| it.node.is_some()) {
-            next.extend((0..machine.ops.len()).map(|op| Next::Disk(node, op)));
+            let stands = |op: &Op| machine.stalled && op.token.owner == Owner::Wal;
+            let ops = (0..machine.ops.len()).filter(|at| !stands(&machine.ops[*at]));
+            next.extend(ops.map(|op| Next::Disk(node, op)));
             next.extend(machine.computed.front().map(|_| Next::Computed(node)));
             next.extend(machine.wake_us().filter(|at| *at <= self.now).map(|_| Next::Wake(node)));
         }
@@ -251,8 +253,8 @@ impl Cluster {
                     self.feed(to, Input::Peer { frame })?;
                 }
             }
-            Next::ToNode(wire) => self.to_node(wire)?,
-            Next::ToCaller(wire) => self.to_caller(wire),
+            Next::ToNode(wire) => self.reaches_node(wire)?,
+            Next::ToCaller(wire) => self.reaches_caller(wire),
             Next::Wake(node) => {
                 self.machines[node].wake = None;
                 self.feed(node, Input::Tick)?;
@@ -265,7 +267,7 @@ impl Cluster {
         Ok(())
     }
 
-    fn to_node(&mut self, id: u64) -> Result<(), String> {
+    fn reaches_node(&mut self, id: u64) -> Result<(), String> {
         let wire = self.wires.get_mut(&id).expect("it was just there");
         let (node, conn) = (wire.node, ConnId(id));
         let up = self.machines[node].node.is_some();
@@ -288,7 +290,7 @@ impl Cluster {
         }
     }
 
-    fn to_caller(&mut self, id: u64) {
+    fn reaches_caller(&mut self, id: u64) {
         let wire = self.wires.get_mut(&id).expect("it was just there");
         let (caller, conn) = (wire.caller, wire.theirs);
         let item = wire.to_caller.pop_front().filter(|_| wire.wanted);
@@ -467,6 +469,7 @@ impl Cluster {
             Event::Founded { .. } => self.recording.cover("founding"),
             Event::Truncated { .. } => self.recording.cover("conflict truncation"),
             Event::RootCreated => self.recording.cover("administrator created"),
+            Event::Probe(Probe::TruncationUnderSync) => self.recording.cover("truncation under a write"),
             _ => {}
         }
     }

@@ -64,6 +64,9 @@ pub struct Op {
     pub stage: Stage,
 }
 
+/// What a node is to hear of an operation.
+pub type Report = (Token, Result<DiskReply, DiskError>);
+
 /// How far an operation is.
 #[derive(Clone, Debug)]
 pub enum Stage {
@@ -96,6 +99,8 @@ pub struct Machine {
     pub ledger: Arc<Ledger>,
     /// The part of the node whose next sync fails.
     pub failing: Option<Owner>,
+    /// Whether the writes of its log stand still.
+    pub stalled: bool,
     /// Whether it halted because a sync failed.
     pub halted: bool,
     /// Whether the node has read its log in this start.
@@ -122,6 +127,7 @@ impl Machine {
             wake: None,
             ledger,
             failing: None,
+            stalled: false,
             halted: false,
             recovered: false,
             seen: None,
@@ -136,7 +142,7 @@ impl Machine {
         self.ops.clear();
         self.computed.clear();
         (self.wake, self.seen, self.moment) = (None, None, None);
-        (self.recovered, self.noted) = (false, 0);
+        (self.recovered, self.stalled, self.noted) = (false, false, 0);
     }
 
     /// The node's clocks.
@@ -159,7 +165,7 @@ impl Machine {
     }
 
     /// Takes an operation one step further. The boundary that this is; and the report, once it is to be heard.
-    pub fn advance(&mut self, at: usize) -> (Option<Point>, Option<(Token, Result<DiskReply, DiskError>)>) {
+    pub fn advance(&mut self, at: usize) -> (Option<Point>, Option<Report>) {
         let op = &mut self.ops[at];
         let covers = match (&op.stage, &op.op) {
             (Stage::Done(_), _) => {

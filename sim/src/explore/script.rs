@@ -5,6 +5,7 @@
 //! `Recording::cover` with that name where `cluster.rs` sees it happen. A script that silently stopped covering
 //! something is an error, not a pass.
 
+use steadfast_core::inspect::Inspection;
 use steadfast_core::io::{DiskOp, FileName, Owner};
 
 use super::atoms::{Atom, Fate, Part, atoms, image};
@@ -44,8 +45,9 @@ pub enum Step {
     Tear(Who),
     /// A machine loses its power during the recovery from a power loss.
     StopRecovery(Who),
-    /// The leader is cut off with a write that nobody else has; another one leads and writes; it is healed.
-    Conflict,
+    /// The leader is cut off with a write that nobody else has; another one leads and writes; it is healed, and only
+    /// then, if so asked, its log's disk goes on with that write.
+    Conflict(Stall),
 }
 
 /// How a process ends.
@@ -55,6 +57,15 @@ pub enum End {
     Kill,
     /// The machine loses its power, in one of the ways that the search knows.
     Power,
+}
+
+/// Whether the writes of the log stand still meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stall {
+    /// They go on.
+    No,
+    /// They do.
+    Yes,
 }
 
 /// A step with its name.
@@ -89,14 +100,14 @@ pub fn three() -> Vec<Named> {
         ("writes", Step::Write(3, 300)),
         ("session", Step::Session(2)),
         ("idle", Step::Idle),
-        ("conflict", Step::Conflict),
+        ("conflict", Step::Conflict(Stall::No)),
         ("burst", Step::Burst(3, 500)),
         ("kill of a follower", Step::Stop(Who::Follower, End::Kill)),
         ("power loss of the leader", Step::Stop(Who::Leader, End::Power)),
         ("failed sync", Step::FailSync(Who::Follower, Owner::Wal, End::Kill)),
         ("torn write", Step::Tear(Who::Leader)),
         ("power loss in recovery", Step::StopRecovery(Who::Follower)),
-        ("conflict again", Step::Conflict),
+        ("conflict under a write", Step::Conflict(Stall::Yes)),
         ("last writes", Step::Write(2, 600)),
         ("last idle", Step::Idle),
     ]
@@ -125,7 +136,7 @@ pub fn required(nodes: u16) -> Vec<(&'static str, u64)> {
         ("directory synced", 1),
     ];
     if nodes > 1 {
-        required.push(("conflict truncation", 2));
+        required.extend([("conflict truncation", 2), ("truncation under a write", 1)]);
     }
     required
 }
@@ -189,7 +200,7 @@ impl Play {
             }
             Step::Tear(who) => self.tear(who),
             Step::StopRecovery(who) => self.stop_recovery(who),
-            Step::Conflict => self.conflict(),
+            Step::Conflict(stall) => self.conflict(stall),
         }
     }
 
@@ -337,7 +348,7 @@ impl Play {
         self.start(node)
     }
 
-    fn conflict(&mut self) -> Result<(), String> {
+    fn conflict(&mut self, stall: Stall) -> Result<(), String> {
         self.settle()?;
         let old = self.choose(Who::Leader)?;
         let others: Vec<usize> = (0..self.cluster.machines.len()).filter(|node| *node != old).collect();
@@ -347,17 +358,25 @@ impl Play {
         for other in &others {
             self.cluster.cut.extend([(old, *other), (*other, old)]);
         }
+        self.cluster.machines[old].stalled = stall == Stall::Yes;
         (0..2).for_each(|_| self.ask_write(stays, 400));
         let last = self.cluster.machines[old].seen.as_ref().map(|seen| seen.last);
         self.cluster.until("an entry of the old leader", |it| {
             let seen = it.machines[old].seen.as_ref();
-            seen.is_some_and(|seen| Some(seen.last) > last && seen.durable == seen.last)
+            let ready = |seen: &Inspection| stall == Stall::Yes || seen.durable == seen.last;
+            seen.is_some_and(|seen| Some(seen.last) > last && ready(seen))
         })?;
         self.cluster.until("another leader", |it| it.leader().is_some_and(|leader| leader != old))?;
         let goes = self.cluster.caller(others);
         (0..2).for_each(|_| self.ask_write(goes, 300));
         self.cluster.until("a write without the old leader", |it| it.callers[goes].open() == 0)?;
         self.cluster.cut.clear();
+        if stall == Stall::Yes {
+            let cut = |it: &Cluster| it.recording.covered.get("conflict truncation").copied();
+            let before = cut(&self.cluster);
+            self.cluster.until("a truncation", |it| cut(it) > before)?;
+            self.cluster.machines[old].stalled = false;
+        }
         self.settle()
     }
 }
