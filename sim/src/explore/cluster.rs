@@ -18,8 +18,8 @@ use steadfast_core::types::{ConnId, Index};
 
 use super::callers::{Caller, Item, Wire};
 use super::disk::Disk;
-use super::ledger::{Ledger, stood};
-use super::machine::{Machine, Op, Stage, config};
+use super::ledger::stood;
+use super::machine::{Machine, Op, Stage, config, log_write};
 use super::recording::{Boundary, Point, Recording, Taken};
 use crate::glue;
 use crate::rng::Stream;
@@ -487,29 +487,5 @@ impl Cluster {
         taken.boundaries.push(recording.boundaries.len());
         let (step, ledger) = (self.step, machine.ledger.clone());
         recording.boundaries.push(Boundary { node, point, step, moment, ledger });
-    }
-}
-
-/// What a write of the log's writer is: the first of a segment, an idle mark alone, or any other. Read from the bytes
-/// (`docs/formats.md`, log segments).
-fn log_write(segment: u64, offset: u64, data: &Bytes) -> Option<&'static str> {
-    const MARK: u8 = 2;
-    let zeros = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
-    if zeros(data) {
-        return None;
-    }
-    if offset == 0 {
-        return (segment > 1).then_some("rotation");
-    }
-    let len = usize::try_from(u32::from_le_bytes(*data.first_chunk()?)).ok()?;
-    let mark_alone = data.get(12) == Some(&MARK) && data.get(len..).is_some_and(zeros);
-    mark_alone.then_some("idle mark")
-}
-
-impl Cluster {
-    /// The ledger of a node.
-    #[must_use]
-    pub fn ledger(&self, node: usize) -> &Ledger {
-        &self.machines[node].ledger
     }
 }

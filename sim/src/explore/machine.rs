@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use steadfast_core::Node;
 use steadfast_core::access::password::JobResult;
 use steadfast_core::config::{AccessMode, LogConfig, Member, NodeConfig, Timing};
@@ -208,4 +209,21 @@ fn point(op: &DiskOp) -> Option<Point> {
         DiskOp::SyncDir => Point::DirSyncDone,
         DiskOp::List | DiskOp::Read { .. } => return None,
     })
+}
+
+/// What a write of the log's writer is: the first of a segment, an idle mark alone, or any other. Read from the bytes
+/// (`docs/formats.md`, log segments).
+#[must_use]
+pub fn log_write(segment: u64, offset: u64, data: &Bytes) -> Option<&'static str> {
+    const MARK: u8 = 2;
+    let zeros = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+    if zeros(data) {
+        return None;
+    }
+    if offset == 0 {
+        return (segment > 1).then_some("rotation");
+    }
+    let len = usize::try_from(u32::from_le_bytes(*data.first_chunk()?)).ok()?;
+    let mark_alone = data.get(12) == Some(&MARK) && data.get(len..).is_some_and(zeros);
+    mark_alone.then_some("idle mark")
 }
