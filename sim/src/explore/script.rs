@@ -1,6 +1,6 @@
 //! The workload: what the recorded cluster goes through, as lists of named steps, and what they must bring about.
 //!
-//! *To add something* (snapshots, one that is installed from a peer, a repair): give it a [`Step`], let [`Play::step`]
+//! *To add something* (snapshots, one that is installed from a peer, a repair): give it a [`Step`], let `Play::step`
 //! do it, put it into [`alone`] or [`three`], name what it must bring about in [`required`], and call
 //! `Recording::cover` with that name where `cluster.rs` sees it happen. A script that silently stopped covering
 //! something is an error, not a pass.
