@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use steadfast_core::Node;
-use steadfast_core::access::password::JobResult;
-use steadfast_core::config::{AccessMode, LogConfig, Member, NodeConfig, Timing};
+use steadfast_core::config::{AccessMode, LogConfig, Member, NodeConfig, SnapshotConfig, Timing};
 use steadfast_core::inspect::Inspection;
 use steadfast_core::io::{DiskError, DiskOp, DiskReply, Owner, Token};
+use steadfast_core::job::JobResult;
 use steadfast_core::limits::Limits;
 use steadfast_core::time::{Micros, Millis, Stamp};
 use steadfast_core::types::NodeId;
@@ -41,6 +41,7 @@ pub fn config(nodes: u16, id: u16) -> NodeConfig {
             idle_mark: Micros::from_millis(5),
         },
         log: LogConfig { segment_bytes: SEGMENT_BYTES, batch_bytes: 2048 },
+        snapshot: SnapshotConfig { interval_bytes: u64::MAX, block_bytes: 512 },
         access: AccessMode::Enforced,
         // The least that argon2 accepts: every restart hashes, and the hash's strength is not under test.
         password_cost: steadfast_core::access::password::Cost { memory_kib: 8, passes: 1 },

@@ -72,8 +72,6 @@ fn a_tiny_workload_is_explored_to_its_last_boundary_and_passes() {
 }
 
 #[test]
-#[ignore = "the core comes back in doubt: a kill leaves a record of the hard state unsynced, the next boot writes another \
-            one behind it, and a power loss spoils both"]
 fn a_kill_and_then_a_power_loss_leave_no_doubt() {
     let totals = tiny(3, 2, 400);
     assert_eq!(totals.failed, 0, "{}", report::text(&totals));
