@@ -2,7 +2,7 @@
 //!
 //! One thing happens at a time: an operation goes one step further, a frame or some bytes arrive, a timer fires. Which
 //! one is drawn from the seed; links and connections keep their order. It knows no script (`script.rs`) and judges
-//! nothing but what a node may never do: halt without reason, panic, or contradict itself.
+//! nothing but what a node may never do: halt without reason, panic, or contradict itself (`observe.rs`).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,14 +12,13 @@ use bytes::Bytes;
 use steadfast_core::Node;
 use steadfast_core::client::{ClientInput, ClientOutput};
 use steadfast_core::inspect::RoleName;
-use steadfast_core::io::{DiskOp, FileName, HaltReason, Input, Outbox, Output, Owner, Token};
-use steadfast_core::trace::{Event, Probe};
+use steadfast_core::io::{HaltReason, Input, Outbox, Output};
 use steadfast_core::types::{ConnId, Index};
 
 use super::callers::{Caller, Item, Wire};
 use super::disk::Disk;
-use super::ledger::stood;
-use super::machine::{Machine, Op, Stage, config, log_write};
+use super::ledger::Holds;
+use super::machine::{Machine, Op, config};
 use super::recording::{Boundary, Point, Recording, Taken};
 use crate::glue;
 use crate::rng::Stream;
@@ -211,7 +210,7 @@ impl Cluster {
     fn possible(&self) -> Vec<Next> {
         let mut next = Vec::new();
         for (node, machine) in self.machines.iter().enumerate().filter(|(_, it)| it.node.is_some()) {
-            let stands = |op: &Op| machine.stalled && op.token.owner == Owner::Wal;
+            let stands = |op: &Op| machine.stalled == Some(op.token.owner);
             let ops = (0..machine.ops.len()).filter(|at| !stands(&machine.ops[*at]));
             next.extend(ops.map(|op| Next::Disk(node, op)));
             next.extend(machine.computed.front().map(|_| Next::Computed(node)));
@@ -346,49 +345,9 @@ impl Cluster {
         }));
         let seen = seen.map_err(|_| format!("node {} panics: {}", node + 1, glue::panic_message()))?;
         let outputs: Vec<Output> = out.drain().collect();
-        self.observe(node, seen, &outputs).map_err(|what| format!("node {}: {what}", node + 1))?;
+        self.observe(node, &seen, &outputs).map_err(|what| format!("node {}: {what}", node + 1))?;
         for output in outputs {
             self.execute(node, output).map_err(|what| format!("node {}: {what}", node + 1))?;
-        }
-        Ok(())
-    }
-
-    /// Notes what a step has made of the node's log, and what it now counts as durable itself.
-    fn observe(
-        &mut self,
-        node: usize,
-        seen: steadfast_core::inspect::Inspection,
-        outputs: &[Output],
-    ) -> Result<(), String> {
-        let machine = &mut self.machines[node];
-        let core = machine.node.as_ref().expect("it was just stepped");
-        let before = machine.seen.replace(seen.clone());
-        for output in outputs {
-            let Output::Trace(event) = output else { continue };
-            machine.recovered |= matches!(event, Event::Recovered { .. });
-            if matches!(event, Event::Recovered { .. } | Event::Truncated { .. } | Event::RootCreated) {
-                Arc::make_mut(&mut machine.ledger).said(event);
-            }
-            if let Event::Truncated { from } = event {
-                machine.noted = machine.noted.min(from.prev().0);
-            }
-        }
-        for at in machine.noted + 1..=seen.last.0 {
-            let entry = stood(core, Index(at)).ok_or("an entry is missing from its log")?;
-            self.recording.propose(Index(at), entry)?;
-        }
-        machine.noted = seen.last.0;
-        if seen.durable.0 > machine.ledger.log.len() as u64 {
-            Arc::make_mut(&mut machine.ledger).vouches(core, seen.durable)?;
-        }
-        if before.is_none_or(|before| before.commit < seen.commit)
-            && let Some((term, _)) = stood(core, seen.commit)
-        {
-            self.recording.states.entry((seen.commit, term)).or_insert_with(|| {
-                let mut state = core.state().clone();
-                state.drop_pending();
-                state
-            });
         }
         Ok(())
     }
@@ -396,18 +355,20 @@ impl Cluster {
     fn execute(&mut self, node: usize, output: Output) -> Result<(), String> {
         let machine = &mut self.machines[node];
         let Some(core) = machine.node.as_ref() else { return Ok(()) };
+        let start = machine.seen.as_ref().map_or(Index(0), |seen| seen.start);
+        let holds = Holds { node: core, start, recording: &self.recording };
         match output {
             Output::Disk { token, op } => self.issued(node, token, op),
             Output::Send { conn, data } => {
                 let Some(wire) = self.wires.get_mut(&conn.0) else { return Ok(()) };
                 for position in wire.positions(&data)? {
-                    Arc::make_mut(&mut machine.ledger).replies(core, position, self.nodes == 1)?;
+                    Arc::make_mut(&mut machine.ledger).replies(holds, position, self.nodes == 1)?;
                 }
                 wire.to_caller.push_back(Item::Data(data));
                 self.boundary(node, Point::Reply);
             }
             Output::SendPeer { to, frame } => {
-                Arc::make_mut(&mut machine.ledger).frame(core, &frame)?;
+                Arc::make_mut(&mut machine.ledger).frame(holds, &frame)?;
                 let link = (node, usize::from(to.0) - 1);
                 self.frames.entry(link).or_default().push_back(frame);
                 self.boundary(node, Point::Frame);
@@ -433,49 +394,8 @@ impl Cluster {
         Ok(())
     }
 
-    fn issued(&mut self, node: usize, token: Token, op: DiskOp) {
-        let kind = match &op {
-            DiskOp::Create { .. } => Some("file created"),
-            DiskOp::Rename { .. } => Some("file renamed"),
-            DiskOp::Remove { .. } => Some("file removed"),
-            DiskOp::Truncate { .. } => Some("file cut"),
-            DiskOp::SyncDir => Some("directory synced"),
-            DiskOp::WriteAt { file: FileName::Wal(segment), offset, data } if token.owner == Owner::Wal => {
-                log_write(*segment, *offset, data)
-            }
-            _ => None,
-        };
-        if let Some(kind) = kind {
-            self.recording.cover(kind);
-        }
-        let silent = matches!(op, DiskOp::List | DiskOp::Read { .. } | DiskOp::Sync { .. } | DiskOp::SyncDir);
-        self.machines[node].ops.push(Op { token, op, stage: Stage::Issued });
-        if !silent {
-            self.machines[node].moment = None;
-            self.boundary(node, Point::Issued);
-        }
-    }
-
-    fn said(&mut self, node: usize, event: &Event) {
-        match event {
-            Event::Recovered { cut, .. } => {
-                if self.machines[node].starts > 1 {
-                    self.recording.cover("recovery");
-                }
-                if *cut > 0 {
-                    self.recording.cover("torn tail cut");
-                }
-            }
-            Event::Founded { .. } => self.recording.cover("founding"),
-            Event::Truncated { .. } => self.recording.cover("conflict truncation"),
-            Event::RootCreated => self.recording.cover("administrator created"),
-            Event::Probe(Probe::TruncationUnderSync) => self.recording.cover("truncation under a write"),
-            _ => {}
-        }
-    }
-
     /// Something has happened to a node or its disk: a crash may come now.
-    fn boundary(&mut self, node: usize, point: Point) {
+    pub(super) fn boundary(&mut self, node: usize, point: Point) {
         let machine = &mut self.machines[node];
         let recording = &mut self.recording;
         let moment = machine.moment.unwrap_or_else(|| {
@@ -485,7 +405,7 @@ impl Cluster {
         machine.moment = Some(moment);
         let taken = &mut recording.moments[moment];
         taken.boundaries.push(recording.boundaries.len());
-        let (step, ledger) = (self.step, machine.ledger.clone());
-        recording.boundaries.push(Boundary { node, point, step, moment, ledger });
+        let (step, ledger, committed) = (self.step, machine.ledger.clone(), recording.last_committed());
+        recording.boundaries.push(Boundary { node, point, step, moment, committed, ledger });
     }
 }

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use steadfast_core::Node;
 use steadfast_core::founding::FoundingMessage;
 use steadfast_core::inspect::{Inspection, RoleName};
@@ -18,8 +19,8 @@ use steadfast_core::time::{Micros, Millis, Stamp};
 use steadfast_core::trace::Event;
 use steadfast_core::types::{BootNumber, Incarnation, Index, NodeId, Term};
 
-use super::image::Image;
-use super::ledger::{Ledger, Stood, Told, stood};
+use super::image::{Image, hash};
+use super::ledger::{Ledger, Stood, Told};
 use super::machine::config;
 use super::recording::Recording;
 use crate::clock::EPOCH_MS;
@@ -50,11 +51,15 @@ pub struct Found {
     pub founding: Told,
     /// Whether it doubts its own memory.
     pub doubtful: bool,
-    /// The log that it read.
+    /// The index of the snapshot that it read; zero without one.
+    pub start: Index,
+    /// The digest of the state in it.
+    pub digest: u64,
+    /// The log that it read, from behind the snapshot on.
     pub log: Arc<Vec<Stood>>,
     /// Whether the credentials file holds the administrator's password.
     pub credentials: bool,
-    /// How its state differs from what its log gives.
+    /// How its state differs from what snapshot and log give, once it leads.
     pub state: Option<String>,
     /// Disk operations that it took.
     pub ops: u64,
@@ -68,6 +73,8 @@ struct Restart<'a> {
     inputs: VecDeque<Input>,
     wake: Option<u64>,
     read: Option<Inspection>,
+    /// The entries that it read. Later a snapshot may take the place of some of them.
+    bodies: Vec<Bytes>,
     found: Found,
     recording: &'a Recording,
 }
@@ -81,7 +88,9 @@ pub fn restart(recording: &Recording, nodes: u16, number: usize, image: Image) -
     let node = Node::new(config(nodes, number as u16 + 1), seed);
     let inputs = VecDeque::from([Input::Tick]);
     let found = Found::default();
-    let mut restart = Restart { node, image, now: 0, inputs, wake: None, read: None, found, recording };
+    let bodies = Vec::new();
+    let mut restart =
+        Restart { node, image, now: 0, inputs, wake: None, read: None, bodies, found, recording };
     let ran = catch_unwind(AssertUnwindSafe(|| restart.run(nodes == 1)));
     match ran {
         Ok(Ok(())) => {}
@@ -147,7 +156,14 @@ impl Restart<'_> {
                 }
                 Output::Trace(Event::Recovered { boot, last, .. }) => {
                     self.found.boot = boot;
-                    self.read = Some(Inspection { last, ..self.node.inspect() });
+                    let read = Inspection { last, ..self.node.inspect() };
+                    let entries = (read.start.0 + 1..=last.0).map_while(|at| self.node.entry(Index(at)));
+                    let (terms, bodies): (Vec<Term>, Vec<Bytes>) =
+                        entries.map(|(term, body)| (term, body.clone())).unzip();
+                    let log = terms.iter().zip(&bodies).map(|(term, body)| (*term, hash(body)));
+                    self.found.log = Arc::new(log.collect());
+                    self.bodies = bodies;
+                    self.read = Some(read);
                 }
                 Output::Halt(reason) => return Err(format!("it halts: {reason}")),
                 Output::Send { .. } | Output::Close { .. } | Output::Trace(_) => {}
@@ -161,8 +177,7 @@ impl Restart<'_> {
         let read = self.read.clone().unwrap_or_else(|| seen.clone());
         (self.found.term, self.found.vote) = (read.term, read.vote);
         self.found.doubtful = read.role == RoleName::Learner;
-        let entries = (1..=read.last.0).map_while(|at| stood(&self.node, Index(at)));
-        self.found.log = Arc::new(entries.collect());
+        (self.found.start, self.found.digest) = (read.start, read.state_digest);
         let file = self.image.files.get(&FileName::RootCredentials);
         let password = format!("password {ROOT_PASSWORD}\n");
         self.found.credentials = file.is_some_and(|file| file.bytes().ends_with(password.as_bytes()));
@@ -171,18 +186,23 @@ impl Restart<'_> {
         }
     }
 
-    /// The state must be what the log gives: from the newest entry on whose state the recording has, replayed.
+    /// The state must be what snapshot and log give: the newest committed entry in them, and what follows replayed.
     fn wrong_state(&self, seen: &Inspection) -> Result<(), String> {
-        let known = (1..=self.found.log.len()).rev().find_map(|at| {
-            let index = Index(at as u64);
-            let state = self.recording.states.get(&(index, self.found.log[at - 1].0))?;
-            Some((index, state.clone()))
+        let log = &self.found.log;
+        let last = self.found.start.0 + log.len() as u64;
+        let entries = log.iter().zip(self.found.start.0 + 1..=last);
+        let committed = entries.filter(|(entry, at)| {
+            self.recording.committed_at(Index(*at)).is_some_and(|it| it.entry == **entry)
         });
-        let (mut at, mut state) = known.unwrap_or_else(|| (Index(0), State::new((1, 2))));
+        let mut at = committed.last().map_or(self.found.start, |(_, at)| Index(at));
+        let known = self.recording.committed_at(at);
+        let mut state = known.map_or_else(|| State::new((1, 2)), |known| (*known.state).clone());
         while at < seen.commit {
             at = at.next();
-            let (_, body) = self.node.entry(at).ok_or("an entry is missing from its log")?;
-            let entry = Entry::decode(body).map_err(|error| format!("entry {at}: {error:?}"))?;
+            let read = (at.0 - self.found.start.0 - 1) as usize;
+            let body = self.bodies.get(read).or_else(|| self.node.entry(at).map(|(_, body)| body));
+            let entry = Entry::decode(body.ok_or("an entry is missing from its log")?)
+                .map_err(|error| format!("entry {at}: {error:?}"))?;
             state.commit(at, &entry);
         }
         if state.digest() == seen.state_digest {
@@ -192,11 +212,11 @@ impl Restart<'_> {
     }
 }
 
-/// Holds what was found against what was promised.
+/// Holds what was found against what was promised, when so much was committed.
 ///
 /// # Errors
 /// The first promise that was broken, in words.
-pub fn judge(found: &Found, ledger: &Ledger, recording: &Recording) -> Result<(), String> {
+pub fn judge(found: &Found, ledger: &Ledger, committed: Index, recording: &Recording) -> Result<(), String> {
     if let Some(why) = &found.died {
         return Err(why.clone());
     }
@@ -229,14 +249,22 @@ pub fn judge(found: &Found, ledger: &Ledger, recording: &Recording) -> Result<()
     if ledger.credentials && !found.credentials {
         return Err("the file with the administrator's password is gone".into());
     }
-    judge_log(found, ledger, recording)?;
+    judge_log(found, ledger, committed, recording)?;
     found.state.clone().map_or(Ok(()), Err)
 }
 
-fn judge_log(found: &Found, ledger: &Ledger, recording: &Recording) -> Result<(), String> {
-    for (at, promised) in ledger.log.iter().enumerate() {
-        match found.log.get(at) {
-            Some(entry) if entry == promised => {}
+/// What snapshot and log hold must be all that was promised, and nothing that nobody proposed.
+fn judge_log(found: &Found, ledger: &Ledger, committed: Index, recording: &Recording) -> Result<(), String> {
+    judge_snapshot(found, ledger, committed, recording)?;
+    let covered = recording.committed.iter().take(found.start.0 as usize).map(|it| &it.entry);
+    // Where the snapshot has another entry than the node had, that one was never committed: it goes, and what followed
+    // it too (Raft paper, figure 13, steps 6 and 7).
+    let superseded = ledger.log.iter().zip(covered.clone()).position(|(promised, entry)| promised != entry);
+    let promised = &ledger.log[..superseded.unwrap_or(ledger.log.len())];
+    let entries: Vec<&Stood> = covered.chain(found.log.iter()).collect();
+    for (at, promised) in promised.iter().enumerate() {
+        match entries.get(at) {
+            Some(entry) if *entry == promised => {}
             Some((term, _)) => {
                 let why = if *term == promised.0 { "has other bytes" } else { "is another one" };
                 let (at, promised) = (at + 1, promised.0);
@@ -247,18 +275,50 @@ fn judge_log(found: &Found, ledger: &Ledger, recording: &Recording) -> Result<()
                     "it vouched for {} entries, clients were told position {}, and its log ends at {}",
                     ledger.log.len(),
                     ledger.acknowledged,
-                    found.log.len()
+                    entries.len()
                 ));
             }
         }
     }
-    for (at, (term, hash)) in found.log.iter().enumerate().skip(ledger.log.len()) {
-        let index = Index(at as u64 + 1);
-        if recording.proposed.get(&(index, *term)).is_none_or(|(proposed, _)| proposed != hash) {
-            return Err(format!("nobody proposed its entry {index} of term {term}"));
+    let mut behind = recording.term_at(found.start);
+    for ((term, hash), at) in found.log.iter().zip(found.start.0 + 1..) {
+        let proposed = recording.proposed.get(&(Index(at), *term));
+        if proposed.is_none_or(|proposed| proposed.hash != *hash || Some(proposed.behind) != behind) {
+            return Err(format!(
+                "nobody proposed its entry {at} of term {term} behind one of term {behind:?}"
+            ));
         }
+        behind = Some(*term);
     }
     Ok(())
+}
+
+/// The snapshot must be of an entry that was committed by then, with the state that the committed entries give, and
+/// no older than one that the node called durable.
+fn judge_snapshot(
+    found: &Found,
+    ledger: &Ledger,
+    committed: Index,
+    recording: &Recording,
+) -> Result<(), String> {
+    if found.start > committed {
+        return Err(format!(
+            "its snapshot covers everything up to entry {}, and only {committed} are committed",
+            found.start
+        ));
+    }
+    if found.start < ledger.snapshot {
+        return Err(format!(
+            "it called its snapshot of entry {} durable, and has that of {} now",
+            ledger.snapshot, found.start
+        ));
+    }
+    match recording.committed_at(found.start) {
+        Some(known) if known.digest != found.digest => {
+            Err(format!("the state in its snapshot of entry {} is not what the log gives", found.start))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether a founding promise still stands. What a restart that is alone says of it, is enough.
@@ -278,9 +338,10 @@ impl Found {
         let vote = self.vote.map_or("none".into(), |vote| format!("n{vote}"));
         let terms: Vec<String> = self.log.iter().map(|(term, _)| term.to_string()).collect();
         format!(
-            "boot {} term {} vote {vote} entries {} (terms {}) disk operations {}{}",
+            "boot {} term {} vote {vote} snapshot {} entries {} (terms {}) disk operations {}{}",
             self.boot,
             self.term,
+            self.start,
             self.log.len(),
             terms.join(" "),
             self.ops,

@@ -2,7 +2,7 @@
 //! crash must still know.
 //!
 //! A ledger belongs to a data directory and lives through restarts. It excuses nothing but what the node itself cut
-//! from its log in favour of another leader's entries. It never looks at a disk.
+//! from its log in favour of another leader's entries, or of a leader's snapshot. It never looks at a disk.
 
 use std::sync::Arc;
 
@@ -11,15 +11,18 @@ use steadfast_core::Node;
 use steadfast_core::founding::FoundingMessage;
 use steadfast_core::protocol::peer;
 use steadfast_core::raft::{Message, message::Verdict};
+use steadfast_core::snapshot::transfer::SnapshotMessage;
 use steadfast_core::state::effect::Founding;
 use steadfast_core::trace::Event;
 use steadfast_core::types::{BootNumber, Incarnation, Index, NodeId, Term};
 
 use super::image;
+use super::recording::Recording;
 
 /// Kinds of peer frames (`docs/formats.md`, peer frames).
 const RAFT: u8 = 1;
 const FOUNDING: u8 = 2;
+const SNAPSHOT: u8 = 5;
 
 /// An entry, by its term and the hash of its bytes.
 pub type Stood = (Term, u64);
@@ -36,6 +39,17 @@ pub enum Told {
     Founded(Founding),
 }
 
+/// What a node holds of the log: entries, and before them a snapshot, which covers what is committed.
+#[derive(Clone, Copy)]
+pub struct Holds<'a> {
+    /// The node.
+    pub node: &'a Node,
+    /// Its log in memory begins behind this index.
+    pub start: Index,
+    /// What is committed.
+    pub recording: &'a Recording,
+}
+
 /// A node's promises.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
@@ -49,8 +63,11 @@ pub struct Ledger {
     pub incarnation: Option<Incarnation>,
     /// The founding.
     pub founding: Told,
-    /// The entries from index 1 on that it vouched for, to a leader, a client or itself.
+    /// The entries from index 1 on that it vouched for, to a leader, a client or itself. Those that only a snapshot
+    /// of the node still has are the committed ones.
     pub log: Arc<Vec<Stood>>,
+    /// The index of the newest snapshot that it called durable.
+    pub snapshot: Index,
     /// The highest position that a client was told.
     pub acknowledged: Index,
     /// Whether the credentials file holds the password of the administrator that was created.
@@ -64,7 +81,7 @@ impl Ledger {
     ///
     /// # Errors
     /// A promise that contradicts an earlier one.
-    pub fn frame(&mut self, node: &Node, frame: &Bytes) -> Result<(), String> {
+    pub fn frame(&mut self, holds: Holds<'_>, frame: &Bytes) -> Result<(), String> {
         let Ok((header, body)) = peer::decode(frame) else {
             return Err("it sends a frame that nobody can read".into());
         };
@@ -83,15 +100,28 @@ impl Ledger {
             },
             RAFT => {
                 let message = Message::decode(&body).map_err(|error| format!("{error:?}"))?;
-                return self.message(node, header.from, header.to, &message);
+                return self.message(holds, header.from, header.to, &message);
             }
-            // What it forwards names a term only so that another leader ignores it.
+            SNAPSHOT => {
+                // What a follower still wants of a snapshot is no promise: it names a term so that another leader
+                // ignores it.
+                if let Some(SnapshotMessage::Block { term, .. }) = SnapshotMessage::decode(&body) {
+                    return self.votes(term, header.from);
+                }
+            }
+            // What it forwards names a term for the same reason.
             _ => {}
         }
         Ok(())
     }
 
-    fn message(&mut self, node: &Node, from: NodeId, to: NodeId, message: &Message) -> Result<(), String> {
+    fn message(
+        &mut self,
+        holds: Holds<'_>,
+        from: NodeId,
+        to: NodeId,
+        message: &Message,
+    ) -> Result<(), String> {
         match message {
             Message::Vote { term, .. } => self.votes(*term, from),
             Message::VoteReply { term, granted: true } => self.votes(*term, to),
@@ -102,7 +132,7 @@ impl Ledger {
             Message::AppendReply { term, verdict, .. } => {
                 self.speaks(*term)?;
                 match verdict {
-                    Verdict::Match(index) => self.vouches(node, *index),
+                    Verdict::Match(index) => self.vouches(holds, *index),
                     Verdict::Heard | Verdict::Conflict { .. } => Ok(()),
                 }
             }
@@ -136,17 +166,17 @@ impl Ledger {
     ///
     /// # Errors
     /// An entry that it does not have, or that was another one.
-    pub fn vouches(&mut self, node: &Node, index: Index) -> Result<(), String> {
+    pub fn vouches(&mut self, holds: Holds<'_>, index: Index) -> Result<(), String> {
         let known = self.log.len() as u64;
         if let Some(last) = self.log.last() {
-            let now = stood(node, Index(known.min(index.0)));
+            let now = holds.entry(Index(known.min(index.0)));
             let then = self.log.get(known.min(index.0).saturating_sub(1) as usize);
             if index.0 > 0 && now.as_ref() != then {
                 return Err(format!("entry {} is not the one it vouched for ({last:?})", known.min(index.0)));
             }
         }
         for at in known + 1..=index.0 {
-            let Some(entry) = stood(node, Index(at)) else {
+            let Some(entry) = holds.entry(Index(at)) else {
                 return Err(format!("it vouches for entry {at}, which it does not have"));
             };
             Arc::make_mut(&mut self.log).push(entry);
@@ -158,9 +188,27 @@ impl Ledger {
     ///
     /// # Errors
     /// See [`Ledger::vouches`].
-    pub fn replies(&mut self, node: &Node, position: Index, alone: bool) -> Result<(), String> {
+    pub fn replies(&mut self, holds: Holds<'_>, position: Index, alone: bool) -> Result<(), String> {
         self.acknowledged = self.acknowledged.max(position);
-        if alone { self.vouches(node, position) } else { Ok(()) }
+        if alone { self.vouches(holds, position) } else { Ok(()) }
+    }
+
+    /// A snapshot that the node calls durable takes the place of its log up to there. Where the log has another entry
+    /// than the committed one, all that follows it goes too (Raft paper, figure 13, steps 6 and 7).
+    ///
+    /// # Errors
+    /// It covers what nobody has committed.
+    pub fn covered(&mut self, recording: &Recording, index: Index) -> Result<(), String> {
+        let Some(entry) = recording.committed_at(index) else {
+            return Err(format!("it has a snapshot of entry {index}, which nobody has committed"));
+        };
+        self.snapshot = self.snapshot.max(index);
+        let covered = index.0 as usize;
+        if self.log.get(covered - 1) != Some(&entry.entry) {
+            let entries = recording.committed[..covered].iter().map(|it| it.entry);
+            self.log = Arc::new(entries.collect());
+        }
+        Ok(())
     }
 
     /// The node said something about itself.
@@ -188,18 +236,33 @@ impl Ledger {
             Told::Founded(_) => "founded",
         };
         format!(
-            "boot {} term {} vote {vote} founding {founding} entries {} acknowledged {} credentials {}",
+            "boot {} term {} vote {vote} founding {founding} entries {} snapshot {} acknowledged {} credentials {}",
             self.boot,
             self.term,
             self.log.len(),
+            self.snapshot,
             self.acknowledged,
             if self.credentials { "yes" } else { "no" }
         )
     }
 }
 
-/// An entry of a node's log, by what identifies it.
-#[must_use]
-pub fn stood(node: &Node, index: Index) -> Option<Stood> {
-    node.entry(index).map(|(term, payload)| (term, image::hash(payload)))
+impl Holds<'_> {
+    /// An entry, by what identifies it.
+    #[must_use]
+    pub fn entry(self, index: Index) -> Option<Stood> {
+        if index <= self.start {
+            return self.recording.committed_at(index).map(|it| it.entry);
+        }
+        self.node.entry(index).map(|(term, body)| (term, image::hash(body)))
+    }
+
+    /// The term of an entry, or of the place before the first one.
+    #[must_use]
+    pub fn term(self, index: Index) -> Option<Term> {
+        if index <= self.start {
+            return self.recording.term_at(index);
+        }
+        self.node.entry(index).map(|(term, _)| term)
+    }
 }

@@ -26,6 +26,9 @@ use crate::schedule::ROOT_PASSWORD;
 /// Size of the log's segments: as small as lets a few writes into each, so that rotations are frequent.
 const SEGMENT_BYTES: u64 = 3072;
 
+/// What is logged between two snapshots, in bytes: as little as lets a few segments be used before the next one.
+const SNAPSHOT_BYTES: u64 = 6144;
+
 /// The configuration of one of so many nodes.
 #[must_use]
 pub fn config(nodes: u16, id: u16) -> NodeConfig {
@@ -34,14 +37,15 @@ pub fn config(nodes: u16, id: u16) -> NodeConfig {
         id: NodeId(id),
         cluster_name: "explored".into(),
         members: (1..=nodes).map(member).collect(),
-        limits: Limits::default(),
+        // Few entries per message, since so many are kept for a follower that is a little behind.
+        limits: Limits { append_entries: 4, ..Limits::default() },
         timing: Timing {
             heartbeat: Micros::from_millis(60),
             election: Micros::from_millis(200),
             idle_mark: Micros::from_millis(5),
         },
         log: LogConfig { segment_bytes: SEGMENT_BYTES, batch_bytes: 2048 },
-        snapshot: SnapshotConfig { interval_bytes: u64::MAX, block_bytes: 512 },
+        snapshot: SnapshotConfig { interval_bytes: SNAPSHOT_BYTES, block_bytes: 1024 },
         access: AccessMode::Enforced,
         // The least that argon2 accepts: every restart hashes, and the hash's strength is not under test.
         password_cost: steadfast_core::access::password::Cost { memory_kib: 8, passes: 1 },
@@ -101,14 +105,16 @@ pub struct Machine {
     pub ledger: Arc<Ledger>,
     /// The part of the node whose next sync fails.
     pub failing: Option<Owner>,
-    /// Whether the writes of its log stand still.
-    pub stalled: bool,
+    /// The part of the node whose operations stand still.
+    pub stalled: Option<Owner>,
     /// Whether it halted because a sync failed.
     pub halted: bool,
     /// Whether the node has read its log in this start.
     pub recovered: bool,
     /// What it showed last.
     pub seen: Option<Inspection>,
+    /// Whether a snapshot became durable in this start.
+    pub snapshot_taken: bool,
     /// Entries of its log up to here are in the recording.
     pub noted: u64,
     /// The place of the moment of its disk in the recording, until the disk changes.
@@ -129,10 +135,11 @@ impl Machine {
             wake: None,
             ledger,
             failing: None,
-            stalled: false,
+            stalled: None,
             halted: false,
             recovered: false,
             seen: None,
+            snapshot_taken: false,
             noted: 0,
             moment: None,
         }
@@ -144,7 +151,7 @@ impl Machine {
         self.ops.clear();
         self.computed.clear();
         (self.wake, self.seen, self.moment) = (None, None, None);
-        (self.recovered, self.stalled, self.noted) = (false, false, 0);
+        (self.recovered, self.snapshot_taken, self.stalled, self.noted) = (false, false, None, 0);
     }
 
     /// The node's clocks.

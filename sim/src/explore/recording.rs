@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use steadfast_core::state::State;
+use steadfast_core::state::effect::Entry;
 use steadfast_core::types::{Index, Term};
 
 use super::ledger::{Ledger, Stood};
@@ -98,6 +99,8 @@ pub struct Boundary {
     pub step: usize,
     /// The place of the moment: boundaries between which the disk did not change share one.
     pub moment: usize,
+    /// Up to where the log was committed, wherever that was known.
+    pub committed: Index,
     /// What the node had promised.
     pub ledger: Arc<Ledger>,
 }
@@ -113,6 +116,28 @@ pub struct Taken {
     pub boundaries: Vec<usize>,
 }
 
+/// An entry of some node's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proposed {
+    /// The hash of its bytes.
+    pub hash: u64,
+    /// The term of the entry before it.
+    pub behind: Term,
+    /// How many boundaries came before it.
+    pub since: usize,
+}
+
+/// A committed entry.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// The entry.
+    pub entry: Stood,
+    /// What the log up to it gives, by replaying it.
+    pub state: Arc<State>,
+    /// That state's digest.
+    pub digest: u64,
+}
+
 /// One execution.
 #[derive(Clone, Debug, Default)]
 pub struct Recording {
@@ -120,10 +145,10 @@ pub struct Recording {
     pub boundaries: Vec<Boundary>,
     /// The moments that they share.
     pub moments: Vec<Taken>,
-    /// Every entry that any node's log ever held: the hash of its bytes, and how many boundaries came before it.
-    pub proposed: HashMap<(Index, Term), (u64, usize)>,
-    /// The state at commit indexes, by the entry there.
-    pub states: BTreeMap<(Index, Term), State>,
+    /// Every entry that any node's log ever held.
+    pub proposed: HashMap<(Index, Term), Proposed>,
+    /// The committed entries, from index 1 on.
+    pub committed: Vec<Committed>,
     /// What the script has brought about, by name.
     pub covered: BTreeMap<&'static str, u64>,
     /// The names of the steps.
@@ -138,23 +163,64 @@ impl Recording {
         *self.covered.entry(what).or_default() += 1;
     }
 
-    /// An entry stands in some node's log.
+    /// An entry stands in some node's log, behind one of that term.
     ///
     /// # Errors
-    /// Two entries with one index and term.
-    pub fn propose(&mut self, index: Index, (term, hash): Stood) -> Result<(), String> {
-        let (before, _) = self.proposed.entry((index, term)).or_insert((hash, self.boundaries.len()));
-        if *before == hash { Ok(()) } else { Err(format!("there are two entries {index} of term {term}")) }
+    /// Two entries with one index and term, or one entry behind two.
+    pub fn propose(&mut self, index: Index, (term, hash): Stood, behind: Term) -> Result<(), String> {
+        let new = Proposed { hash, behind, since: self.boundaries.len() };
+        let known = self.proposed.entry((index, term)).or_insert(new);
+        if (known.hash, known.behind) == (hash, behind) {
+            Ok(())
+        } else {
+            Err(format!("there are two entries {index} of term {term}, or what comes before them differs"))
+        }
     }
 
-    /// The beginning of another recording, which branches off this one at a boundary: what was proposed later has not
-    /// happened there.
+    /// Up to where the log is committed.
+    #[must_use]
+    pub fn last_committed(&self) -> Index {
+        Index(self.committed.len() as u64)
+    }
+
+    /// A committed entry.
+    #[must_use]
+    pub fn committed_at(&self, index: Index) -> Option<&Committed> {
+        self.committed.get(usize::try_from(index.0.checked_sub(1)?).ok()?)
+    }
+
+    /// The term of a committed entry; that of the place before the first one is zero.
+    #[must_use]
+    pub fn term_at(&self, index: Index) -> Option<Term> {
+        if index == Index(0) { Some(Term(0)) } else { self.committed_at(index).map(|it| it.entry.0) }
+    }
+
+    /// A node calls the entry at this index committed.
+    ///
+    /// # Errors
+    /// Another one is, or the entry is none.
+    pub fn commit(&mut self, index: Index, entry: Stood, body: &[u8]) -> Result<(), String> {
+        if let Some(known) = self.committed_at(index) {
+            let same = known.entry == entry;
+            return same.then_some(()).ok_or_else(|| format!("two entries {index} are committed"));
+        }
+        assert_eq!(index, self.last_committed().next(), "entries are committed in order");
+        let decoded = Entry::decode(body).map_err(|error| format!("entry {index}: {error:?}"))?;
+        let mut state = self.committed.last().map_or_else(|| State::new((1, 2)), |it| (*it.state).clone());
+        state.commit(index, &decoded);
+        let digest = state.digest();
+        self.committed.push(Committed { entry, state: Arc::new(state), digest });
+        Ok(())
+    }
+
+    /// The beginning of another recording, which branches off this one at a boundary: what was proposed and committed
+    /// later has not happened there.
     #[must_use]
     pub fn branch(&self, boundary: usize) -> Self {
-        let earlier = self.proposed.iter().filter(|(_, (_, before))| *before <= boundary);
-        let proposed: HashMap<_, _> = earlier.map(|(entry, (hash, _))| (*entry, (*hash, 0))).collect();
-        let states = self.states.iter().filter(|(entry, _)| proposed.contains_key(entry));
-        let states = states.map(|(entry, state)| (*entry, state.clone())).collect();
-        Self { proposed, states, steps: vec!["recovery"], ..Self::default() }
+        let earlier = self.proposed.iter().filter(|(_, it)| it.since <= boundary);
+        let proposed = earlier.map(|(entry, it)| (*entry, Proposed { since: 0, ..*it })).collect();
+        let committed = self.boundaries[boundary].committed.0 as usize;
+        let committed = self.committed[..committed].to_vec();
+        Self { proposed, committed, steps: vec!["recovery"], ..Self::default() }
     }
 }

@@ -286,14 +286,17 @@ impl Search<'_> {
         let taken = &recording.moments[number];
         let variants = Variants::of(&taken.moment, bounds, self.plan.seed, number as u64);
         let mut ledgers: Vec<usize> = taken.boundaries.clone();
-        ledgers.dedup_by_key(|boundary| Arc::as_ptr(&recording.boundaries[*boundary].ledger));
+        ledgers.dedup_by_key(|boundary| {
+            let at = &recording.boundaries[*boundary];
+            (Arc::as_ptr(&at.ledger), at.committed)
+        });
         let mut seen = Seen { images: variants.len() as u64, ..Seen::default() };
         for variant in 0..variants.len() {
             let found = self.found(recording, taken.node, variants.image(variant));
             for boundary in &ledgers {
                 let at = &recording.boundaries[*boundary];
                 seen.judged += 1;
-                if let Err(what) = judge(&found, &at.ledger, recording) {
+                if let Err(what) = judge(&found, &at.ledger, at.committed, recording) {
                     let here = (*boundary, variant);
                     let (outer, inner) = outer.map_or((here, None), |outer| (outer, Some(here)));
                     let (step, kind) = (recording.steps[at.step], variants.kind(variant));
@@ -416,7 +419,7 @@ pub fn only(plan: &Plan, name: Name) -> Result<(String, bool), String> {
     let at = &recording.boundaries[boundary];
     let image = variants.image(variant);
     let found = restart(recording, plan.nodes, at.node, image.clone());
-    let verdict = judge(&found, &at.ledger, recording);
+    let verdict = judge(&found, &at.ledger, at.committed, recording);
     let text = super::report::only(recording, boundary, &variants, variant, &image, &found, &verdict);
     Ok((text, verdict.is_ok()))
 }

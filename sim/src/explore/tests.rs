@@ -56,7 +56,7 @@ fn honest(recording: &Recording, nodes: u16) -> (usize, Found, Ledger) {
     let at = &recording.boundaries[last];
     let found = restart(recording, nodes, at.node, kept(recording, last));
     let ledger = (*at.ledger).clone();
-    assert_eq!(judge(&found, &ledger, recording), Ok(()), "{}", found.describe());
+    assert_eq!(judge(&found, &ledger, at.committed, recording), Ok(()), "{}", found.describe());
     (last, found, ledger)
 }
 
@@ -111,7 +111,7 @@ fn every_promise_that_a_restart_has_forgotten_is_missed() {
     let rejects = |what: &str, change: &dyn Fn(&mut Found)| {
         let mut found = found.clone();
         change(&mut found);
-        let verdict = judge(&found, &ledger, &recording);
+        let verdict = judge(&found, &ledger, recording.last_committed(), &recording);
         assert!(verdict.is_err(), "{what} passes: {} after {}", found.describe(), ledger.describe());
     };
     rejects("a term rolled back", &|found| found.term = Term(ledger.term.0 - 1));
@@ -139,14 +139,13 @@ fn a_state_that_the_log_does_not_give_and_a_lost_password_are_missed() {
     let (last, mut found, ledger) = honest(&recording, 1);
     assert!(ledger.credentials && ledger.acknowledged > Index(3));
     found.credentials = false;
-    assert!(judge(&found, &ledger, &recording).is_err());
+    assert!(judge(&found, &ledger, recording.last_committed(), &recording).is_err());
     // An acknowledged write that is in the log, and not in the state.
-    let newest = *recording.states.keys().rfind(|(index, _)| *index <= ledger.acknowledged).unwrap();
-    recording.states.retain(|entry, _| *entry == newest);
-    recording.states.insert(newest, State::new((1, 2)));
+    recording.committed.truncate(ledger.acknowledged.0 as usize);
+    recording.committed.last_mut().unwrap().state = Arc::new(State::new((1, 2)));
     let image = kept(&recording, last);
     let found = restart(&recording, 1, 0, image);
-    let verdict = judge(&found, &ledger, &recording);
+    let verdict = judge(&found, &ledger, recording.last_committed(), &recording);
     assert!(verdict.is_err_and(|what| what.contains("state") || what.contains("panics")));
 }
 
@@ -163,7 +162,11 @@ fn a_disk_that_goes_back_in_time_is_missed_wherever_something_was_promised_since
             let found = restart(&recording, nodes, node, kept(&recording, at));
             // What was pending then may already have been all.
             let enough = found.log.len() >= ledger.log.len();
-            assert!(enough || judge(&found, &ledger, &recording).is_err(), "{}", found.describe());
+            assert!(
+                enough || judge(&found, &ledger, recording.last_committed(), &recording).is_err(),
+                "{}",
+                found.describe()
+            );
             tried += usize::from(!enough);
         }
         assert!(tried > 5, "{tried}");
@@ -183,7 +186,7 @@ fn a_durable_sector_that_rots_is_missed() {
             let content = image.files.get_mut(file).unwrap();
             Content::change(content, |bytes| bytes[sector * 512..][..512].fill(0xa5));
             let found = restart(&recording, 1, 0, image);
-            let verdict = judge(&found, &ledger, &recording);
+            let verdict = judge(&found, &ledger, recording.last_committed(), &recording);
             rotten += usize::from(verdict.is_err());
         }
     }
