@@ -59,6 +59,9 @@ pub enum Fate {
     Cut(u16),
     /// The sector holds noise.
     Noise,
+    /// The sector, or all by which the file got longer, holds what a file had there that was removed or cut: the
+    /// newest of these, or an older one.
+    Old(u8),
 }
 
 /// The parts of all pending changes, in the order in which they were made.
@@ -114,11 +117,12 @@ fn is_quiet(disk: &Disk, before: &[Atom], inode: u64, from: usize, data: &[u8]) 
     data.iter().chain(old).all(|byte| *byte == 0) && !before.iter().any(written)
 }
 
-/// The image that is left when each part has its fate. A change of length that is kept without its data shows zeros.
+/// The image that is left when each part has its fate. A change of length that is kept without its data shows zeros,
+/// or old bytes.
 #[must_use]
 pub fn image(disk: &Disk, atoms: &[Atom], fates: &[Fate]) -> Image {
     let mut directory = disk.durable.clone();
-    let mut files: BTreeMap<u64, (Vec<u8>, usize)> = BTreeMap::new();
+    let mut files = longer(disk, atoms, fates);
     for (atom, fate) in atoms.iter().zip(fates).filter(|(_, fate)| **fate != Fate::Drop) {
         let mut open = |inode: &u64| {
             files.remove(inode).unwrap_or_else(|| {
@@ -130,7 +134,7 @@ pub fn image(disk: &Disk, atoms: &[Atom], fates: &[Fate]) -> Image {
         match &atom.part {
             Part::Sector { inode, from, data } => {
                 let (mut bytes, len) = open(inode);
-                strike(&mut bytes, *inode, *from, data, *fate);
+                strike(&mut bytes, disk, *inode, *from, data, *fate);
                 files.insert(*inode, (bytes, len));
             }
             Part::Size { inode, len: to, grows } => {
@@ -158,8 +162,30 @@ pub fn image(disk: &Disk, atoms: &[Atom], fates: &[Fate]) -> Image {
     image
 }
 
+/// The files that got longer on sectors with old bytes, before anything else was written there, with the lengths that
+/// they had.
+fn longer(disk: &Disk, atoms: &[Atom], fates: &[Fate]) -> BTreeMap<u64, (Vec<u8>, usize)> {
+    let mut files: BTreeMap<u64, (Vec<u8>, usize)> = BTreeMap::new();
+    for (atom, fate) in atoms.iter().zip(fates) {
+        let (Part::Size { inode, len, .. }, Fate::Old(which)) = (&atom.part, fate) else { continue };
+        let (bytes, _) = files.entry(*inode).or_insert_with(|| {
+            let bytes = disk.inodes[inode].durable.bytes().to_vec();
+            let len = bytes.len();
+            (bytes, len)
+        });
+        while bytes.len() < *len {
+            let (at, sector) = (bytes.len(), (*len - bytes.len()).min(SECTOR));
+            match disk.old_sector(at, sector, *which) {
+                Some(old) => bytes.extend_from_slice(old),
+                None => bytes.resize(at + sector, 0),
+            }
+        }
+    }
+    files
+}
+
 /// What arrives of a sector.
-fn strike(bytes: &mut Vec<u8>, inode: u64, from: usize, data: &[u8], fate: Fate) {
+fn strike(bytes: &mut Vec<u8>, disk: &Disk, inode: u64, from: usize, data: &[u8], fate: Fate) {
     let sector = from - from % SECTOR;
     if bytes.len() < sector + SECTOR {
         bytes.resize(sector + SECTOR, 0);
@@ -173,6 +199,11 @@ fn strike(bytes: &mut Vec<u8>, inode: u64, from: usize, data: &[u8], fate: Fate)
         }
         // A disk writes sectors: noise is noise also where the write did not touch it.
         Fate::Noise => noise(inode, sector, &mut bytes[sector..sector + SECTOR]),
+        Fate::Old(which) => {
+            if let Some(old) = disk.old_sector(sector, SECTOR, which) {
+                bytes[sector..sector + SECTOR].copy_from_slice(old);
+            }
+        }
     }
 }
 
@@ -218,6 +249,7 @@ impl fmt::Display for Fate {
             Self::Keep => f.write_str("kept"),
             Self::Cut(len) => write!(f, "cut after {len} bytes"),
             Self::Noise => f.write_str("noise"),
+            Self::Old(which) => write!(f, "old bytes ({which})"),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! Cheap to copy, since every boundary of a recording keeps one. It never decides what a crash keeps, knows no time
 //! and draws nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -77,6 +77,9 @@ pub enum What {
     },
 }
 
+/// How many contents of removed and cut files are remembered.
+const OLD: usize = 8;
+
 /// Names, and the files that they lead to.
 pub type Directory = BTreeMap<FileName, u64>;
 
@@ -91,6 +94,9 @@ pub struct Disk {
     pub durable: Directory,
     /// What lies between the two, oldest first.
     pub pending: Vec<Change>,
+    /// What files held that were removed or cut, newest first, as far as it is remembered: a sector that is given to a
+    /// file and not written may still show it.
+    pub old: VecDeque<Arc<Content>>,
     next_inode: u64,
     next_change: u64,
 }
@@ -108,6 +114,19 @@ impl Disk {
         }
         disk.durable = disk.live.clone();
         disk
+    }
+
+    /// The same, on the sectors that this disk has left.
+    #[must_use]
+    pub fn holding_instead(&self, image: &Image) -> Self {
+        let kept = |content: &Arc<Content>| image.files.values().any(|file| Arc::ptr_eq(file, content));
+        let mut old = self.old.clone();
+        let lost = self.live.iter().filter(|(name, _)| !image.files.contains_key(name));
+        for content in lost.map(|(_, inode)| &self.inodes[inode].live).filter(|content| !kept(content)) {
+            old.push_front(content.clone());
+        }
+        old.truncate(OLD);
+        Self { old, ..Self::holding(image) }
     }
 
     /// What a process that starts now would find.
@@ -146,12 +165,15 @@ impl Disk {
             DiskOp::Rename { from, to } => {
                 let inode = self.find(*from)?;
                 self.live.remove(from);
-                self.live.insert(*to, inode);
+                if let Some(replaced) = self.live.insert(*to, inode) {
+                    self.leave(replaced);
+                }
                 self.push(What::Rename { from: *from, to: *to, inode });
             }
             DiskOp::Remove { file } => {
                 let inode = self.find(*file)?;
                 self.live.remove(file);
+                self.leave(inode);
                 self.push(What::Unlink { name: *file, inode });
             }
             DiskOp::SyncDir => self.sync_dir(covers),
@@ -204,7 +226,25 @@ impl Disk {
         self.push(What::Link { name, inode });
     }
 
+    /// The sectors of a file go, and keep their bytes until they are written again.
+    fn leave(&mut self, inode: u64) {
+        self.old.push_front(self.inodes[&inode].live.clone());
+        self.old.truncate(OLD);
+    }
+
+    /// What a sector may hold whose bytes nobody has written since it was another file's, or this one's before it was
+    /// cut; the newest first. A file system gives away sectors, so that they keep their place in them; the dangerous
+    /// bytes are those that had the same place in the file as well.
+    #[must_use]
+    pub fn old_sector(&self, at: usize, len: usize, which: u8) -> Option<&[u8]> {
+        let old = self.old.iter().filter_map(|content| content.bytes().get(at..at + len));
+        old.filter(|bytes| bytes.iter().any(|byte| *byte != 0)).nth(usize::from(which))
+    }
+
     fn resize(&mut self, inode: u64, len: usize) {
+        if len < self.inodes[&inode].live.bytes().len() {
+            self.leave(inode);
+        }
         self.change_live(inode, |bytes| bytes.resize(len, 0));
         self.push(What::Resize { inode, len });
     }

@@ -293,8 +293,8 @@ fn judge_log(found: &Found, ledger: &Ledger, committed: Index, recording: &Recor
     Ok(())
 }
 
-/// The snapshot must be of an entry that was committed by then, with the state that the committed entries give, and
-/// no older than one that the node called durable.
+/// The snapshot must be one that the node began, of an entry that was committed by then, with the state that the
+/// committed entries give, and no older than one that it called durable.
 fn judge_snapshot(
     found: &Found,
     ledger: &Ledger,
@@ -306,6 +306,9 @@ fn judge_snapshot(
             "its snapshot covers everything up to entry {}, and only {committed} are committed",
             found.start
         ));
+    }
+    if found.start > Index(0) && !ledger.begun.contains(&found.start) {
+        return Err(format!("it has a snapshot of entry {}, which it never began", found.start));
     }
     if found.start < ledger.snapshot {
         return Err(format!(

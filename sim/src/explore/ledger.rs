@@ -4,6 +4,7 @@
 //! A ledger belongs to a data directory and lives through restarts. It excuses nothing but what the node itself cut
 //! from its log in favour of another leader's entries, or of a leader's snapshot. It never looks at a disk.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -66,7 +67,9 @@ pub struct Ledger {
     /// The entries from index 1 on that it vouched for, to a leader, a client or itself. Those that only a snapshot
     /// of the node still has are the committed ones.
     pub log: Arc<Vec<Stood>>,
-    /// The index of the newest snapshot that it called durable.
+    /// The indexes of the snapshots that it began to write or to receive.
+    pub begun: Arc<BTreeSet<Index>>,
+    /// The index of the newest one that it called durable.
     pub snapshot: Index,
     /// The highest position that a client was told.
     pub acknowledged: Index,
@@ -222,6 +225,9 @@ impl Ledger {
             }
             Event::Recovered { boot, .. } => self.boot = self.boot.max(*boot),
             Event::RootCreated => self.credentials = true,
+            Event::SnapshotBegun { index } => {
+                Arc::make_mut(&mut self.begun).insert(*index);
+            }
             _ => {}
         }
     }

@@ -32,6 +32,9 @@ impl Cluster {
         commits(machine, recording, before.map_or(Index(0), |before| before.commit), seen)?;
         for output in outputs {
             let Output::Trace(event) = output else { continue };
+            if !promises(event) {
+                continue;
+            }
             let ledger = Arc::make_mut(&mut machine.ledger);
             match event {
                 Event::Recovered { .. } => {
@@ -121,6 +124,19 @@ impl Cluster {
         };
         self.recording.cover(what);
     }
+}
+
+/// Whether an event says something that a ledger keeps.
+fn promises(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Recovered { .. }
+            | Event::Truncated { .. }
+            | Event::RootCreated
+            | Event::SnapshotBegun { .. }
+            | Event::SnapshotTaken { .. }
+            | Event::SnapshotInstalled { .. }
+    )
 }
 
 /// What a node calls committed must be so for all, and its state must be what these entries give.

@@ -127,7 +127,7 @@ impl Play {
     pub(super) fn end(&mut self, node: usize, end: End) -> Result<(), String> {
         let variants = {
             let moment = self.cluster.machines[node].snapshot();
-            Variants::of(&moment, &Bounds::NESTED, 0, self.cluster.recording.boundaries.len() as u64)
+            Variants::of(&moment, &Bounds::SCRIPT, 0, self.cluster.recording.boundaries.len() as u64)
         };
         let fits: Vec<usize> = (0..variants.len())
             .filter(|at| (variants.kind(*at) == "kill") == (end == End::Kill) && variants.kind(*at) != "all")

@@ -73,6 +73,10 @@ pub fn text(totals: &Totals) -> String {
         let _ =
             writeln!(text, "{:>10} {:>10} {:>10}  {point}", count.boundaries, count.covered, count.images);
     }
+    let _ = writeln!(text, "    images  of them");
+    for (kind, count) in &totals.kinds {
+        let _ = writeln!(text, "{count:>10}  {kind}");
+    }
     text.push_str(&totals_line(totals));
     text.push('\n');
     text
@@ -122,7 +126,7 @@ pub fn json(totals: &Totals) -> serde_json::Value {
         "covered": covered, "moments": totals.moments, "recoveries": totals.recoveries,
         "inner_boundaries": totals.inner_boundaries, "images": totals.images, "distinct": totals.distinct,
         "judged": totals.judged, "failed": totals.failed, "seconds": totals.seconds, "script": happened,
-        "unrecorded": totals.unrecorded, "points": points.collect::<Vec<_>>(),
+        "unrecorded": totals.unrecorded, "points": points.collect::<Vec<_>>(), "crashes": totals.kinds,
         "failures": failures.collect::<Vec<_>>(),
     })
 }

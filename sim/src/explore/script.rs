@@ -137,6 +137,7 @@ pub fn three() -> Vec<Named> {
         ("writes during a snapshot", Step::Walk(Who::Follower)),
         ("power loss in a snapshot", Step::StopSnapshot(Who::Follower, Written::Begun)),
         ("power loss after a snapshot's rename", Step::StopSnapshot(Who::Leader, Written::Renamed)),
+        ("failed sync of a snapshot", Step::FailSync(Who::Follower, Owner::Snapshot, End::Kill)),
         ("power loss while a snapshot is received", Step::Lag(0, Loss::Receiving)),
         ("snapshot over a short conflict", Step::Lag(1, Loss::Never)),
         ("power loss before the log begins anew", Step::Lag(2, Loss::Installing)),

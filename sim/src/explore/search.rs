@@ -26,6 +26,10 @@ pub struct Plan {
     pub seed: u64,
     /// Whether it may take minutes.
     pub thorough: bool,
+    /// How far the variants of the recording's moments go.
+    pub bounds: Bounds,
+    /// Those of the recoveries.
+    pub nested: Bounds,
     /// Threads.
     pub jobs: usize,
     /// What the cluster goes through.
@@ -42,11 +46,9 @@ impl Plan {
     pub fn new(nodes: u16, seed: u64, thorough: bool, jobs: usize) -> Self {
         let script = if nodes == 1 { script::alone() } else { script::three() };
         let recoveries = if thorough { 30_000 } else { 3000 };
-        Self { nodes, seed, thorough, jobs, script, required: script::required(nodes), recoveries }
-    }
-
-    fn bounds(&self) -> &'static Bounds {
-        if self.thorough { &Bounds::THOROUGH } else { &Bounds::USUAL }
+        let bounds = if thorough { Bounds::THOROUGH } else { Bounds::USUAL };
+        let (nested, required) = (Bounds::NESTED, script::required(nodes));
+        Self { nodes, seed, thorough, bounds, nested, jobs, script, required, recoveries }
     }
 }
 
@@ -102,6 +104,8 @@ pub struct Totals {
     pub unrecorded: Vec<String>,
     /// The boundaries of the recording, by kind.
     pub points: BTreeMap<Point, Count>,
+    /// The images of the recording, by what the crash was like.
+    pub kinds: BTreeMap<&'static str, u64>,
     /// Moments of a disk.
     pub moments: u64,
     /// Images made.
@@ -169,6 +173,7 @@ pub fn run(plan: &Plan, progress: &(dyn Fn(usize, usize) + Sync)) -> Totals {
 #[derive(Clone, Debug, Default)]
 struct Seen {
     images: u64,
+    kinds: BTreeMap<&'static str, u64>,
     judged: u64,
     boundaries: u64,
     recoveries: u64,
@@ -190,7 +195,8 @@ impl Seen {
     /// So many images fail like this one.
     fn fail(&mut self, count: u64, failure: Failure) {
         // What differs only in numbers fails in the same way.
-        let way: String = failure.what.chars().filter(|letter| letter.is_alphabetic()).take(60).collect();
+        let named = |word: &&str| !word.contains(|letter: char| letter.is_numeric());
+        let way: String = failure.what.split_whitespace().filter(named).take(24).collect();
         let known = self.failures.entry(way).or_insert_with(|| (0, failure.clone()));
         known.0 += count;
         if failure.name < known.1.name {
@@ -217,7 +223,7 @@ impl Search<'_> {
         let parts = moments + candidates.len();
         let seen = self.spread(parts, progress, |part| {
             if part < moments {
-                self.moment(self.recording, part, self.plan.bounds(), None)
+                self.moment(self.recording, part, &self.plan.bounds, None)
             } else {
                 self.recovery(candidates[part - moments])
             }
@@ -227,6 +233,7 @@ impl Search<'_> {
         for (part, seen) in seen.into_iter().enumerate() {
             if let Some(taken) = self.recording.moments.get(part) {
                 let mut images = seen.images;
+                seen.kinds.iter().for_each(|(kind, count)| *totals.kinds.entry(kind).or_default() += count);
                 for boundary in &taken.boundaries {
                     let count = totals.points.entry(self.recording.boundaries[*boundary].point).or_default();
                     count.covered += 1;
@@ -292,6 +299,7 @@ impl Search<'_> {
         });
         let mut seen = Seen { images: variants.len() as u64, ..Seen::default() };
         for variant in 0..variants.len() {
+            *seen.kinds.entry(variants.kind(variant)).or_default() += 1;
             let found = self.found(recording, taken.node, variants.image(variant));
             for boundary in &ledgers {
                 let at = &recording.boundaries[*boundary];
@@ -334,7 +342,7 @@ impl Search<'_> {
     fn recovery(&self, (boundary, draw): (usize, u64)) -> Seen {
         let at = &self.recording.boundaries[boundary];
         let taken = &self.recording.moments[at.moment];
-        let variants = Variants::of(&taken.moment, self.plan.bounds(), self.plan.seed, at.moment as u64);
+        let variants = Variants::of(&taken.moment, &self.plan.bounds, self.plan.seed, at.moment as u64);
         let outer = (boundary, (draw % variants.len() as u64) as usize);
         let mut seen = Seen { recoveries: 1, ..Seen::default() };
         let inner = match record_recovery(self.plan, self.recording, &variants, outer) {
@@ -348,7 +356,7 @@ impl Search<'_> {
         };
         seen.boundaries = inner.boundaries.len() as u64;
         for number in 0..inner.moments.len() {
-            seen.add(self.moment(&inner, number, &Bounds::NESTED, Some(outer)));
+            seen.add(self.moment(&inner, number, &self.plan.nested, Some(outer)));
         }
         seen
     }
@@ -399,12 +407,12 @@ pub fn only(plan: &Plan, name: Name) -> Result<(String, bool), String> {
     let (inner, boundary, variant, bounds);
     let recording = match name.inner {
         None => {
-            (boundary, variant, bounds) = (name.outer.0, name.outer.1, plan.bounds());
+            (boundary, variant, bounds) = (name.outer.0, name.outer.1, &plan.bounds);
             &base
         }
         Some(at) => {
-            (boundary, variant, bounds) = (at.0, at.1, &Bounds::NESTED);
-            let outer = variants_at(plan, &base, name.outer.0, plan.bounds())?;
+            (boundary, variant, bounds) = (at.0, at.1, &plan.nested);
+            let outer = variants_at(plan, &base, name.outer.0, &plan.bounds)?;
             if name.outer.1 >= outer.len() {
                 return Err(format!("that boundary has {} variants", outer.len()));
             }

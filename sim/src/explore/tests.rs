@@ -11,7 +11,7 @@ use super::judge::{Found, judge, restart};
 use super::ledger::{Ledger, Told};
 use super::recording::{Point, Recording};
 use super::report;
-use super::script::{self, End, Named, Step, Who};
+use super::script::{self, End, Named, Step, Who, Written};
 use super::search::{self, Name, Plan, Totals};
 use super::variants::{Bounds, Variants};
 
@@ -22,18 +22,36 @@ const TINY: [Named; 4] = [
     ("last writes", Step::Write(1, 700)),
 ];
 
-fn tiny(nodes: u16, jobs: usize, recoveries: usize) -> Totals {
-    let plan = Plan {
+/// Long enough for snapshots; the last one takes the place of the log.
+const SNAPSHOTS: [Named; 4] = [
+    ("founding", Step::Found),
+    ("power loss after a snapshot's rename", Step::StopSnapshot(Who::Leader, Written::Renamed)),
+    ("writes during a snapshot", Step::Walk(Who::Leader)),
+    ("last writes", Step::Write(1, 700)),
+];
+
+fn plan(nodes: u16, jobs: usize, recoveries: usize, older: u8) -> Plan {
+    let plan = Plan::new(nodes, 1, false, jobs);
+    Plan {
         script: TINY.to_vec(),
         required: vec![("founding", 1), ("power loss", 1), ("recovery", 1)],
         recoveries,
-        ..Plan::new(nodes, 1, false, jobs)
-    };
-    search::run(&plan, &|_, _| {})
+        bounds: Bounds { older, ..plan.bounds },
+        nested: Bounds { older, ..plan.nested },
+        ..plan
+    }
+}
+
+fn tiny(nodes: u16, jobs: usize, recoveries: usize) -> Totals {
+    search::run(&plan(nodes, jobs, recoveries, 0), &|_, _| {})
 }
 
 fn recorded(nodes: u16) -> Recording {
-    let (recording, ended) = script::record(nodes, 1, &TINY);
+    record(nodes, &TINY)
+}
+
+fn record(nodes: u16, script: &[Named]) -> Recording {
+    let (recording, ended) = script::record(nodes, 1, script);
     assert_eq!(ended, None);
     recording
 }
@@ -74,6 +92,26 @@ fn a_tiny_workload_is_explored_to_its_last_boundary_and_passes() {
 #[test]
 fn a_kill_and_then_a_power_loss_leave_no_doubt() {
     let totals = tiny(3, 2, 400);
+    assert_eq!(totals.failed, 0, "{}", report::text(&totals));
+}
+
+#[test]
+fn snapshots_are_explored_and_pass() {
+    for nodes in [1, 3] {
+        let plan = plan(nodes, 2, 20, 0);
+        let required =
+            vec![("snapshot taken", 1), ("row kept for a snapshot", 1), ("power loss in a snapshot", 1)];
+        let (script, bounds) = (SNAPSHOTS.to_vec(), plan.nested);
+        let totals = search::run(&Plan { script, required, bounds, ..plan }, &|_, _| {});
+        assert_eq!((totals.failed, totals.exit_code()), (0, 0), "{}", report::text(&totals));
+    }
+}
+
+#[test]
+#[ignore = "the core takes it for damage: the header of a removed segment that shows in a new one, and the beginning of a \
+            record in a hard file that is made anew"]
+fn old_bytes_in_a_new_file_are_no_damage() {
+    let totals = search::run(&plan(1, 2, 400, 2), &|_, _| {});
     assert_eq!(totals.failed, 0, "{}", report::text(&totals));
 }
 
@@ -131,6 +169,67 @@ fn every_promise_that_a_restart_has_forgotten_is_missed() {
         Arc::make_mut(&mut found.log).push((last.0, 17));
     });
     rejects("a node that does not start", &|found| found.died = Some("damaged".into()));
+}
+
+#[test]
+fn a_snapshot_that_covers_what_it_may_not_or_holds_another_state_is_missed() {
+    for nodes in [1, 3] {
+        let recording = record(nodes, &SNAPSHOTS);
+        let (_, found, ledger) = honest(&recording, nodes);
+        let committed = recording.last_committed();
+        let start = found.start;
+        assert!(start > Index(5) && ledger.snapshot == start, "{}", found.describe());
+        assert!(
+            judge(&found, &ledger, start.prev(), &recording).is_err(),
+            "its last entry was not committed"
+        );
+        let rejects = |what: &str, change: &dyn Fn(&mut Found, &mut Ledger)| {
+            let (mut found, mut ledger) = (found.clone(), ledger.clone());
+            change(&mut found, &mut ledger);
+            let verdict = judge(&found, &ledger, committed, &recording);
+            assert!(verdict.is_err(), "{what} passes: {} after {}", found.describe(), ledger.describe());
+        };
+        rejects("another state", &|found, _| found.digest ^= 1);
+        rejects("the state of the entry before", &|found, _| {
+            found.digest = recording.committed_at(start.prev()).unwrap().digest;
+        });
+        rejects("a lost snapshot", &|found, _| found.start = Index(0));
+        rejects("a snapshot that was never begun", &|_, ledger| ledger.begun = Arc::default());
+        // With the right state, and the log behind it as it was.
+        rejects("a start beyond what was vouched for", &|found, ledger| {
+            let last = ledger.log.len() as u64 + 1;
+            (found.start, found.log) = (Index(last), Arc::default());
+            found.digest = recording.committed_at(found.start).map_or(0, |it| it.digest);
+        });
+        rejects("a gap behind the snapshot", &|found, ledger| {
+            Arc::make_mut(&mut ledger.begun).insert(start.prev());
+            (found.start, ledger.snapshot) = (start.prev(), start.prev());
+            found.digest = recording.committed_at(start.prev()).unwrap().digest;
+        });
+        rejects("a log that the snapshot's entry does not come before", &|found, ledger| {
+            let log = Arc::make_mut(&mut ledger.log);
+            log.truncate(start.0 as usize);
+            let (index, term) = (start.next(), Term(99));
+            assert!(!recording.proposed.contains_key(&(index, term)));
+            found.log = Arc::new(vec![(term, 1)]);
+        });
+    }
+}
+
+#[test]
+fn entries_that_a_snapshot_supersedes_may_go_and_those_before_may_not() {
+    let recording = record(3, &SNAPSHOTS);
+    let (_, mut found, mut ledger) = honest(&recording, 3);
+    let committed = recording.last_committed();
+    // It had led, and had appended two entries that nobody else has.
+    let own = (Term(0), 7);
+    Arc::make_mut(&mut ledger.log).truncate(found.start.0 as usize - 1);
+    Arc::make_mut(&mut ledger.log).extend([own, own]);
+    found.log = Arc::default();
+    assert_eq!(judge(&found, &ledger, committed, &recording), Ok(()));
+    let at = found.start.0 as usize - 1;
+    Arc::make_mut(&mut ledger.log)[at] = recording.committed[at].entry;
+    assert!(judge(&found, &ledger, committed, &recording).is_err(), "what follows a committed entry stays");
 }
 
 #[test]

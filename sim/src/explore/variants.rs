@@ -25,21 +25,31 @@ pub struct Bounds {
     pub noisy: usize,
     /// Bytes of a sector after which a write is cut.
     pub cuts: &'static [u16],
+    /// Of how many removed or cut files the old bytes are tried.
+    pub older: u8,
 }
 
 impl Bounds {
     /// What a run takes that nobody asked to be thorough.
-    pub const USUAL: Self =
-        Self { subsets: 10, random: 300, noisy: 100, cuts: &[1, 8, 16, 17, 33, 53, 100, 256, 400, 511] };
+    pub const USUAL: Self = Self {
+        subsets: 9,
+        random: 150,
+        noisy: 80,
+        cuts: &[1, 8, 16, 17, 33, 53, 100, 256, 400, 511],
+        older: 3,
+    };
     /// As far as minutes go.
     pub const THOROUGH: Self = Self {
         subsets: 13,
         random: 4000,
         noisy: 2000,
         cuts: &[1, 4, 8, 12, 16, 17, 32, 53, 64, 100, 128, 192, 256, 320, 384, 448, 500, 511],
+        older: 6,
     };
     /// For crashes of a recovery from a crash: there are many of those.
-    pub const NESTED: Self = Self { subsets: 5, random: 8, noisy: 4, cuts: &[16, 256] };
+    pub const NESTED: Self = Self { subsets: 5, random: 8, noisy: 4, cuts: &[16, 256], older: 1 };
+    /// For the power losses of a script itself, which is to go on after them.
+    pub const SCRIPT: Self = Self { older: 0, ..Self::NESTED };
 }
 
 /// One disk at one instant.
@@ -75,7 +85,9 @@ impl Variants {
         }
         let atoms = atoms(&disk);
         let stream = Stream::numbered(seed, "explore variants", number);
-        let power = Chooser { atoms: &atoms, bounds, stream, seen: BTreeSet::new(), made: Vec::new() }.all();
+        let older = if disk.old.is_empty() { 0 } else { bounds.older };
+        let power =
+            Chooser { atoms: &atoms, older, bounds, stream, seen: BTreeSet::new(), made: Vec::new() }.all();
         let kills = kills(&moment.under_way);
         Self { disk, atoms, power, kills, live: moment.disk.clone() }
     }
@@ -97,7 +109,7 @@ impl Variants {
     #[must_use]
     pub fn disk(&self, number: usize) -> Disk {
         match self.power.get(number) {
-            Some((_, fates)) => Disk::holding(&image(&self.disk, &self.atoms, fates)),
+            Some((_, fates)) => self.disk.holding_instead(&image(&self.disk, &self.atoms, fates)),
             None => {
                 let mut disk = self.live.clone();
                 for op in &self.kills[number - self.power.len()] {
@@ -175,6 +187,8 @@ fn kills(under_way: &[DiskOp]) -> Vec<Vec<DiskOp>> {
 /// Makes the choices.
 struct Chooser<'a> {
     atoms: &'a [Atom],
+    /// Of how many files there are old bytes.
+    older: u8,
     bounds: &'a Bounds,
     stream: Stream,
     seen: BTreeSet<Vec<Fate>>,
@@ -220,7 +234,8 @@ impl Chooser<'_> {
         for at in self.sectors() {
             let cuts = self.bounds.cuts.iter().map(|cut| Fate::Cut(*cut));
             let cuts: Vec<Fate> = if self.atoms[at].quiet { Vec::new() } else { cuts.collect() };
-            for fate in cuts.into_iter().chain([Fate::Noise]) {
+            let old = (self.older > 0).then_some(Fate::Old(0));
+            for fate in cuts.into_iter().chain([Fate::Noise]).chain(old) {
                 let mut fates = self.prefix(at);
                 fates[at] = fate;
                 self.add("torn", fates.clone());
@@ -280,27 +295,46 @@ impl Chooser<'_> {
             let fates = (0..self.atoms.len()).map(|at| if self.is_sector(at) { data } else { rest });
             self.add("apart", fates.collect());
         }
+        for which in 0..self.older {
+            let old = Fate::Old(which);
+            for (data, length) in [(Fate::Drop, old), (old, Fate::Keep), (old, old)] {
+                let fates = (0..self.atoms.len()).map(|at| match &self.atoms[at].part {
+                    Part::Sector { .. } => data,
+                    Part::Size { .. } => length,
+                    Part::Entry(_) => Fate::Keep,
+                });
+                self.add("old bytes", fates.collect());
+            }
+        }
     }
 
-    /// One sector of noise, with everything else kept; and noise at random.
+    /// One sector of noise or old bytes, with everything else kept; and these at random.
     fn noisy(&mut self) {
         for at in self.sectors() {
             let mut fates = vec![Fate::Keep; self.atoms.len()];
             fates[at] = Fate::Noise;
-            self.add("noise", fates);
+            self.add("noise", fates.clone());
+            if self.older > 0 {
+                fates[at] = Fate::Old(0);
+                self.add("old bytes", fates);
+            }
         }
         if self.atoms.is_empty() {
             return;
         }
-        for _ in 0..self.bounds.noisy {
+        for round in 0..self.bounds.noisy {
+            let old = self.older > 0 && round % 2 == 1;
+            let older = u64::from(self.older);
+            let garbage = if old { Fate::Old(self.stream.below(older) as u8) } else { Fate::Noise };
             let fates = (0..self.atoms.len())
                 .map(|at| match self.stream.below(4) {
                     0 => Fate::Drop,
-                    1 if self.is_sector(at) => Fate::Noise,
+                    1 if self.is_sector(at) => garbage,
+                    2 if old && matches!(self.atoms[at].part, Part::Size { .. }) => garbage,
                     _ => Fate::Keep,
                 })
                 .collect();
-            self.add("noise", fates);
+            self.add(if old { "old bytes" } else { "noise" }, fates);
         }
     }
 }
