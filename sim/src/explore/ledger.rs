@@ -129,6 +129,7 @@ impl Ledger {
             Message::Vote { term, .. } => self.votes(*term, from),
             Message::VoteReply { term, granted: true } => self.votes(*term, to),
             Message::Append(append) => self.votes(append.term, from),
+            Message::TimeoutNow { term } => self.votes(*term, from),
             Message::VoteReply { term, .. } | Message::PreVoteReply { term, granted: false } => {
                 self.speaks(*term)
             }

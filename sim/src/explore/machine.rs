@@ -45,7 +45,11 @@ pub fn config(nodes: u16, id: u16) -> NodeConfig {
             idle_mark: Micros::from_millis(5),
         },
         log: LogConfig { segment_bytes: SEGMENT_BYTES, batch_bytes: 2048 },
-        snapshot: SnapshotConfig { interval_bytes: SNAPSHOT_BYTES, block_bytes: 1024 },
+        snapshot: SnapshotConfig {
+            interval_bytes: SNAPSHOT_BYTES,
+            block_bytes: 1024,
+            scrub_bytes_per_second: 0,
+        },
         access: AccessMode::Enforced,
         // The least that argon2 accepts: every restart hashes, and the hash's strength is not under test.
         password_cost: steadfast_core::access::password::Cost { memory_kib: 8, passes: 1 },
