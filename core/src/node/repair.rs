@@ -188,10 +188,13 @@ impl Replica {
                 repair.in_common = proof.map(|proof| (term, proof));
             }
             Found::Differs if leads => {
-                notice(
-                    out,
-                    format!("the entries from {from} on were lost and never committed: they are given up"),
+                let text = format!(
+                    "the leader has another log behind entry {from}: what was lost from there is given up"
                 );
+                notice(out, text);
+                // Some of it may be committed, and the leader has it; until it has brought it back, this node has
+                // forgotten what it confirmed, and abstains.
+                self.raft.doubt(self.now.mono);
                 self.raft.give_up_lost();
             }
             Found::Covered { .. } | Found::Differs | Found::Nothing => {}
@@ -203,6 +206,9 @@ impl Replica {
         let Some(repair) = &mut self.repair else { return };
         let log = self.raft.log();
         match repair.written {
+            // A doubt is on record before the log that it is about.
+            None if self.hard.get().in_doubt != self.raft.is_doubtful()
+                || self.hard.durable() < self.hard.issued() => {}
             None if log.first_lost().is_none() => {
                 let start = log.start();
                 let entry =

@@ -35,7 +35,7 @@ pub(super) struct Snapshots {
     sending: BTreeMap<NodeId, Sending>,
     /// Files that nothing needs, but for those that are being sent.
     unused: Vec<FileName>,
-    removing: Option<Pending>,
+    removing: Option<(Pending, FileName)>,
     /// After a disk was full: not before then.
     not_before: Micros,
 }
@@ -65,6 +65,18 @@ impl Snapshots {
         self.sending.values().map(|sending| sending.meta().seal.at.index).min()
     }
 
+    /// Whether a file that was to go is wanted again under the same name.
+    fn is_in_use(&self, file: FileName) -> bool {
+        let snapshot = |index: Index| file == FileName::Snapshot(index.0);
+        self.writer.as_ref().is_some_and(|it| it.file() == file)
+            || self
+                .receiving
+                .as_ref()
+                .is_some_and(|it| it.file() == file || snapshot(it.meta().seal.at.index))
+            || self.loading.as_ref().is_some_and(|it| snapshot(it.index()))
+            || self.current.is_some_and(|meta| snapshot(meta.seal.at.index))
+    }
+
     fn pump_removal(&mut self, out: &mut Outbox) {
         if self.removing.is_some() {
             return;
@@ -72,9 +84,11 @@ impl Snapshots {
         let sent = |file: &FileName| {
             self.sending.values().any(|it| *file == FileName::Snapshot(it.meta().seal.at.index.0))
         };
-        let Some(at) = self.unused.iter().position(|file| !sent(file)) else { return };
+        let in_use = |file: &FileName| sent(file) || self.is_in_use(*file);
+        let Some(at) = self.unused.iter().position(|file| !in_use(file)) else { return };
         let file = self.unused.remove(at);
-        self.removing = Some(self.tokens.issue("removing the unused", DiskOp::Remove { file }, out));
+        let pending = self.tokens.issue("removing the unused", DiskOp::Remove { file }, out);
+        self.removing = Some((pending, file));
     }
 }
 
@@ -110,7 +124,8 @@ impl Replica {
         if let Some(loading) = loading {
             loading.pump(tokens, out);
         }
-        if self.scrub.found && !self.snapshots.is_busy() && self.state.committed() > Index(0) {
+        let may = !self.snapshots.is_busy() && self.now.mono >= self.snapshots.not_before;
+        if self.scrub.found && may && self.state.committed() > Index(0) {
             self.scrub.found = false;
             self.snapshot_due(self.state.committed(), out);
         }
@@ -119,7 +134,7 @@ impl Replica {
     }
 
     fn pump_sending(&mut self, out: &mut Outbox) {
-        let wanting = self.raft.wanting_snapshot();
+        let wanting = self.raft.wanting_snapshot(self.now.mono);
         let Snapshots { sending, current, tokens, .. } = &mut self.snapshots;
         // A follower that gets no further for so long is sent the newest one, once it is heard again.
         let give_up = Micros(self.config.timing.election.0.saturating_mul(32));
@@ -177,7 +192,7 @@ impl Replica {
                     self.snapshots.sending.remove(&peer);
                 }
             }
-        } else if let Some(removed) = removing.take_if(|pending| pending.token == token) {
+        } else if let Some(removed) = removing.take_if(|(pending, _)| pending.token == token) {
             // It may be gone already, if a crash kept an earlier removal.
             let _ = removed;
         }
@@ -289,6 +304,12 @@ impl Replica {
             let next = if done(loading) { meta.blocks } else { 0 };
             return self.want_block(from, &meta, next, out);
         }
+        // Not while an earlier attempt's file of the same name goes.
+        let index = meta.seal.at.index.0;
+        let names = [FileName::SnapshotPart(index), FileName::Snapshot(index)];
+        if self.snapshots.removing.is_some_and(|(_, file)| names.contains(&file)) {
+            return;
+        }
         // Of two, the newer one is worth more.
         let other = |it: &Receiving| it.meta() != &meta && it.meta().seal.at.index < meta.seal.at.index;
         if self.snapshots.receiving.as_ref().is_none_or(other) {
@@ -328,6 +349,10 @@ impl Replica {
                     self.want_block(leader, &meta, next, out);
                 }
             }
+            Written::Done(_) if self.raft.is_leader() => {
+                self.snapshots.receiving = None;
+                self.snapshots.unused.push(FileName::Snapshot(meta.seal.at.index.0));
+            }
             Written::Done(_) => {
                 self.snapshots.receiving = None;
                 if self.wants(&meta) {
@@ -355,6 +380,11 @@ impl Replica {
     /// A durable snapshot from the leader becomes the state, in place of the log up to there.
     fn install(&mut self, state: State, meta: Meta, out: &mut Outbox) {
         self.snapshots.loading = None;
+        if self.raft.is_leader() {
+            // It has been elected meanwhile, and so has everything that is in it.
+            self.snapshots.unused.push(FileName::Snapshot(meta.seal.at.index.0));
+            return;
+        }
         if !self.wants(&meta) {
             return self.snapshot_durable(meta, out);
         }
@@ -364,6 +394,9 @@ impl Replica {
         let at = meta.seal.at;
         if self.repair.is_some() {
             let follows = self.repair_follows(at);
+            if !follows && self.raft.log().last() > at.index {
+                self.raft.doubt(self.now.mono);
+            }
             self.raft.rebase(at, follows);
         } else if !self.raft.installed(at) {
             // What was promised of the old log is not to be said any more; its writes speak of nothing now.

@@ -326,8 +326,12 @@ impl Startup {
         let entries = entries.into_iter().map(|(_, term, payload)| LogEntry { term, payload }).collect();
         let (mut log, mut damaged, mut doubtful) = (Log::recovered(covered, entries), None, state.in_doubt);
         if let Some(damage) = damage {
-            (log, damaged) = (Log::salvaged(damage.log), Some(covered.index));
-            doubtful |= damage.doubtful;
+            // Where so much is lost that it is not counted, the leader brings a snapshot, and until then this node has
+            // forgotten what it confirmed.
+            let too_much = damage.log.start.index > covered.index;
+            log = if too_much { Log::recovered(covered, Vec::new()) } else { Log::salvaged(damage.log) };
+            damaged = Some(covered.index);
+            doubtful |= damage.doubtful || too_much;
             let lost = log.lost() as u64;
             out.push(Output::Trace(Event::Damaged { what: damage.text, lost }));
             out.push(Output::Trace(Event::Probe(Probe::LogDamaged)));

@@ -87,6 +87,10 @@ impl Cluster {
         self.boots += 1;
         let id = config.id;
         self.disks.entry(id).or_default();
+        // What its process before had under way is nobody's any more.
+        self.queue.retain(|(to, input)| {
+            *to != id || !matches!(input, Input::DiskDone { .. } | Input::Computed { .. })
+        });
         self.nodes.insert(id, Node::new(config, [self.boots; 32]));
         self.queue.push_back((id, Input::Tick));
     }

@@ -220,7 +220,14 @@ impl Log {
         let id = |index: &Index| {
             Some(EntryId { index: *index, term: self.entries.get(self.place(*index)?)?.term })
         };
-        edges.iter().rev().filter_map(id).filter(|id| id.term > Term(0)).take(most).collect()
+        let mut proofs: Vec<EntryId> =
+            edges.iter().rev().filter_map(id).filter(|id| id.term > Term(0)).collect();
+        // The oldest says whether anything behind the lost entries is in common.
+        if let Some(oldest) = proofs.last().copied().filter(|_| proofs.len() > most) {
+            proofs.truncate(most.saturating_sub(1));
+            proofs.push(oldest);
+        }
+        proofs
     }
 
     /// Puts a lost entry back. False if it can't be the one: terms never go down along the log.
@@ -308,7 +315,8 @@ mod tests {
             term => (Term(*term), Some(Bytes::from_static(b"four"))),
         };
         let start = EntryId { index: Index(10), term: Term(1) };
-        Log::salvaged(Salvaged { start, entries: terms.iter().map(entry).collect() })
+        let entries = terms.iter().map(entry).collect();
+        Log::salvaged(Salvaged { start, entries, ..Salvaged::default() })
     }
 
     fn entry(term: u64) -> LogEntry {

@@ -348,9 +348,11 @@ impl Raft {
 
     /// The members that need entries which only a snapshot still has, as far as this node leads and hears them.
     #[must_use]
-    pub fn wanting_snapshot(&self) -> Vec<NodeId> {
+    pub fn wanting_snapshot(&self, now: Micros) -> Vec<NodeId> {
         let Role::Leader(leader) = &self.role else { return Vec::new() };
-        let wants = leader.progress.iter().filter(|(_, peer)| peer.mode == progress::Mode::Snapshot);
+        let heard = |peer: &Progress| now < peer.heard_at.after(self.timing.election);
+        let wants = leader.progress.iter();
+        let wants = wants.filter(|(_, peer)| peer.mode == progress::Mode::Snapshot && heard(peer));
         wants.map(|(id, _)| *id).collect()
     }
 

@@ -147,7 +147,9 @@ impl Raft {
             self.reply_append(from, append.round, verdict, Needs::Term);
             return;
         }
-        let matched = Index(append.prev_index.0 + append.entries.len() as u64).max(start);
+        // What is committed is in every leader's log, whatever this message shows of it.
+        let held = start.max(self.commit.min(self.durable));
+        let matched = Index(append.prev_index.0 + append.entries.len() as u64).max(held);
         let (round, commit, relies) = (append.round, append.commit, append.relies);
         let empty = append.entries.is_empty();
         self.copy(append);

@@ -68,8 +68,10 @@ pub struct Sending {
     next: u32,
     /// What the follower wants next.
     wanted: u32,
-    /// When the follower last got further, or everything was sent again.
+    /// When the follower last got further.
     moved_at: Micros,
+    /// When it did, or everything was sent again.
+    sent_at: Micros,
     reading: Option<(Pending, u32)>,
 }
 
@@ -77,7 +79,7 @@ impl Sending {
     /// From the beginning; the follower says where to go on.
     #[must_use]
     pub fn new(meta: Meta, now: Micros) -> Self {
-        Self { meta, next: 0, wanted: 0, moved_at: now, reading: None }
+        Self { meta, next: 0, wanted: 0, moved_at: now, sent_at: now, reading: None }
     }
 
     /// What is sent.
@@ -94,8 +96,8 @@ impl Sending {
 
     /// Reads the next block, if the follower can take it. What was not answered for `patience` is sent again.
     pub(crate) fn pump(&mut self, now: Micros, patience: Micros, tokens: &mut Tokens, out: &mut Outbox) {
-        if self.next > self.wanted && now >= self.moved_at.after(patience) {
-            (self.next, self.moved_at) = (self.wanted, now);
+        if self.next > self.wanted && now >= self.sent_at.after(patience) {
+            (self.next, self.sent_at) = (self.wanted, now);
         }
         let ends = self.meta.blocks.min(self.wanted.saturating_add(WINDOW));
         if self.reading.is_none() && self.next < ends {
@@ -136,7 +138,7 @@ impl Sending {
             self.next = next;
         }
         if next != self.wanted {
-            self.moved_at = now;
+            (self.moved_at, self.sent_at) = (now, now);
         }
         self.wanted = next.min(self.meta.blocks);
         self.next = self.next.max(self.wanted);

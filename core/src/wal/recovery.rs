@@ -170,7 +170,10 @@ impl Recovery {
     fn broken(&mut self, reason: HaltReason) -> Result<(), HaltReason> {
         match reason {
             HaltReason::Damaged(text) if self.repairable => {
-                let files = self.files.iter().map(|file| (file.segment, file.len)).collect();
+                // A segment that nobody vouches for and that has no header holds a copy that was never made part of the
+                // log: the segments that it was to replace are still there.
+                let ours = |file: &&SegmentFile| file.segment <= self.vouched || file.header.is_ok();
+                let files = self.files.iter().filter(ours).map(|file| (file.segment, file.len)).collect();
                 let salvage = Salvage::new(self.setup.identity, self.covered, files);
                 self.damage = text;
                 self.stage = Stage::Salvaged(Box::new(salvage));
@@ -401,6 +404,12 @@ impl Recovery {
         }))
     }
 
+    /// Whether the segment that the hard state vouches for is missing, or cut to nothing.
+    fn vouched_is_gone(&self) -> bool {
+        let file = self.files.iter().find(|file| file.segment == self.vouched);
+        self.vouched > 0 && file.is_none_or(|file| file.len < SECTOR)
+    }
+
     /// All that is left of a damaged log was read.
     fn salvaged(&mut self) -> RecoveryStep {
         let Stage::Salvaged(salvage) = std::mem::replace(&mut self.stage, Stage::Listing) else {
@@ -413,7 +422,7 @@ impl Recovery {
             text: std::mem::take(&mut self.damage),
             log,
             // Where the newest segment is gone altogether, nobody knows what it held.
-            doubtful: newest + 1 < self.vouched,
+            doubtful: newest + 1 < self.vouched || self.vouched_is_gone(),
         };
         RecoveryStep::Done(Box::new(Recovered {
             wal: Wal::damaged(self.setup.clone(), next, files),

@@ -30,6 +30,8 @@ pub struct Salvaged {
     pub start: EntryId,
     /// The entries.
     pub entries: Vec<(Term, Option<Bytes>)>,
+    /// Whether the log has another entry than the snapshot at the snapshot's index: what follows there is stale.
+    pub stale: bool,
 }
 
 impl Salvaged {
@@ -54,6 +56,10 @@ impl Salvaged {
     /// The log was here when a batch was written.
     fn resume(&mut self, link: &Link) {
         let last = link.last();
+        self.stale = last.index == self.start.index && last.term != self.start.term;
+        if self.stale {
+            return self.entries.clear();
+        }
         if last.index < self.start.index || self.term_at(last.index) == Some(last.term) {
             return self.truncate_from(link.next);
         }
@@ -64,7 +70,7 @@ impl Salvaged {
         }
         let missing = last.index.0.saturating_sub(self.end().index.0);
         if missing == 0 || missing > MOST_HOLES {
-            *self = Self { start: last, entries: Vec::new() };
+            *self = Self { start: last, ..Self::default() };
             return;
         }
         self.entries.extend((0..missing).map(|_| (Term(0), None)));
@@ -74,7 +80,7 @@ impl Salvaged {
     }
 
     fn entry(&mut self, index: Index, term: Term, payload: Bytes) {
-        if index <= self.start.index || index > self.end().index.next() {
+        if self.stale || index <= self.start.index || index > self.end().index.next() {
             return;
         }
         self.truncate_from(index);
@@ -100,7 +106,7 @@ pub(super) struct Salvage {
 impl Salvage {
     /// Of these segments, oldest first, behind a snapshot.
     pub(super) fn new(identity: Identity, covered: EntryId, files: VecDeque<(u64, u64)>) -> Self {
-        let log = Salvaged { start: covered, entries: Vec::new() };
+        let log = Salvaged { start: covered, ..Salvaged::default() };
         Self { identity, left: files, bytes: Vec::new(), careful: 0, newest: 0, log }
     }
 
@@ -198,7 +204,7 @@ mod tests {
 
     fn log(terms: &[u64]) -> Salvaged {
         let entries = terms.iter().map(|term| (Term(*term), Some(Bytes::from_static(b"x")))).collect();
-        Salvaged { start: EntryId { index: Index(10), term: Term(1) }, entries }
+        Salvaged { start: EntryId { index: Index(10), term: Term(1) }, entries, stale: false }
     }
 
     fn resumed(terms: &[u64], next: u64, term: u64) -> Vec<(u64, bool)> {
