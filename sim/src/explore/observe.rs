@@ -151,7 +151,7 @@ fn commits(
         let index = Index(at);
         let holds = Holds { node: core, start: seen.start, recording };
         let Some(entry) = holds.entry(index) else {
-            return Err(format!("it has applied entry {index}, which nobody has committed"));
+            return Err(format!("it has applied entry {index}, which neither its log nor a snapshot has"));
         };
         if let Some((_, body)) = core.entry(index) {
             recording.commit(index, entry, body)?;

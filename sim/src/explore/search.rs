@@ -45,7 +45,7 @@ impl Plan {
     #[must_use]
     pub fn new(nodes: u16, seed: u64, thorough: bool, jobs: usize) -> Self {
         let script = if nodes == 1 { script::alone() } else { script::three() };
-        let recoveries = if thorough { 30_000 } else { 3000 };
+        let recoveries = if thorough { 20_000 } else { 3000 };
         let bounds = if thorough { Bounds::THOROUGH } else { Bounds::USUAL };
         let (nested, required) = (Bounds::NESTED, script::required(nodes));
         Self { nodes, seed, thorough, bounds, nested, jobs, script, required, recoveries }

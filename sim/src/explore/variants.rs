@@ -40,9 +40,9 @@ impl Bounds {
     };
     /// As far as minutes go.
     pub const THOROUGH: Self = Self {
-        subsets: 13,
-        random: 4000,
-        noisy: 2000,
+        subsets: 11,
+        random: 1200,
+        noisy: 600,
         cuts: &[1, 4, 8, 12, 16, 17, 32, 53, 64, 100, 128, 192, 256, 320, 384, 448, 500, 511],
         older: 6,
     };
