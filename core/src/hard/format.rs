@@ -4,7 +4,7 @@
 use crc32fast::Hasher;
 
 use super::{HardState, MAX_NAME, MAX_PEERS, PeerBoot, Phase};
-use crate::io::FileName;
+use crate::io::{DiskError, FileName};
 use crate::state::effect::Founding;
 use crate::types::{BootNumber, ClusterId, Incarnation, NodeId, Term};
 
@@ -43,8 +43,10 @@ pub(super) enum Slot {
     Empty,
     /// Not zeros, and not the beginning of a record either.
     Noise,
-    /// A record that is not whole.
-    Broken,
+    /// A record that is not whole, and the generation that it names: 0 if it ends before that.
+    Broken(u64),
+    /// The disk did not give it.
+    Unreadable(DiskError),
     /// A whole record of a format that this build does not know.
     Unknown(u16),
     /// A whole record.
@@ -135,7 +137,11 @@ pub(super) fn decode(slot: u64, bytes: &[u8]) -> Slot {
     match read_record(slot, bytes) {
         Some(Err(version)) => Slot::Unknown(version),
         Some(Ok((generation, state))) => Slot::Valid(generation, state),
-        None => Slot::Broken,
+        None => Slot::Broken(
+            bytes
+                .get(24..HEADER)
+                .map_or(0, |field| u64::from_le_bytes(field.try_into().expect("the range has eight bytes"))),
+        ),
     }
 }
 

@@ -1,16 +1,20 @@
 //! Reads the hard state back at a start: the highest generation of all whole records.
 //!
-//! A crash leaves one record broken, the one under way; if two in a row are, the state counts as in doubt. A file
-//! that is missing or short is damage, and so is a directory with a log and without any whole record: refused.
-//! Nothing is written here.
+//! A crash leaves one record broken, the one under way; if two in a row are, or one of the two can't be read, the state
+//! counts as in doubt. A file that is missing or short is damage, and so is a directory with a log and without any whole
+//! record: refused. Nothing is written here.
 
 use bytes::Bytes;
 
 use super::format::{FILE_BYTES, SLOT_BYTES, SLOTS, Slot, decode, place_of, slot_of};
-use super::{HardState, HardStore};
+use super::{HardState, HardStore, Phase};
 use crate::disk::{Pending, Tokens};
 use crate::io::{DiskError, DiskOp, DiskReply, FileName, HaltReason, Outbox, Owner, Token};
 use crate::types::NodeId;
+
+/// The highest generation that a directory may hold in which nothing was promised yet: its first record, and one more for
+/// each sync that failed.
+const FIRST_GENERATIONS: u64 = 3;
 
 /// A recovery of the hard state under way.
 #[derive(Clone, Debug)]
@@ -24,7 +28,8 @@ pub struct HardRecovery {
     lengths: [Option<u64>; 2],
     /// A log segment or snapshot, if there is one.
     log: Option<FileName>,
-    contents: Vec<Bytes>,
+    /// What was read so far, slot after slot, each by itself: one that can't be read says nothing of the others.
+    contents: Vec<Result<Bytes, DiskError>>,
 }
 
 /// What a finished recovery of the hard state hands over.
@@ -80,19 +85,26 @@ impl HardRecovery {
     ) -> Result<HardRecoveryStep, HaltReason> {
         let pending = self.pending.take_if(|pending| pending.token == token);
         let pending = pending.expect("a driver reports an operation once, and only one that was issued");
-        match pending.settle(result)? {
-            DiskReply::Listing(files) => self.listed(&files),
-            DiskReply::Data(data) => self.contents.push(data),
-            DiskReply::Done => panic!("a driver answers an operation with its own kind of reply"),
+        if self.listed {
+            self.contents.push(match result {
+                Ok(DiskReply::Data(data)) => Ok(data),
+                Ok(_) => panic!("a driver answers an operation with its own kind of reply"),
+                Err(error) => Err(error),
+            });
+        } else {
+            match pending.settle(result)? {
+                DiskReply::Listing(files) => self.listed(&files),
+                _ => panic!("a driver answers an operation with its own kind of reply"),
+            }
         }
-        while let Some(len) = self.lengths.get(self.contents.len()) {
-            if len.is_some() {
-                let file = FileName::Hard(self.contents.len() as u8);
-                let op = DiskOp::Read { file, offset: 0, len: FILE_BYTES as u32 };
+        while self.contents.len() < SLOTS as usize {
+            let (file, offset) = place_of(self.contents.len() as u64);
+            if self.len_of(file).is_some_and(|len| len > offset) {
+                let op = DiskOp::Read { file, offset, len: SLOT_BYTES as u32 };
                 self.pending = Some(self.tokens.issue("reading", op, out));
                 return Ok(HardRecoveryStep::Working);
             }
-            self.contents.push(Bytes::new());
+            self.contents.push(Ok(Bytes::new()));
         }
         self.finish().map(|recovered| HardRecoveryStep::Done(Box::new(recovered)))
     }
@@ -109,7 +121,11 @@ impl HardRecovery {
     }
 
     fn finish(&mut self) -> Result<HardRecovered, HaltReason> {
-        let slots: Vec<Slot> = (0..SLOTS).map(|slot| decode(slot, self.slot_bytes(slot))).collect();
+        let slots = (0..).zip(&self.contents).map(|(slot, content)| match content {
+            Ok(bytes) => decode(slot, bytes),
+            Err(error) => Slot::Unreadable(error.clone()),
+        });
+        let slots: Vec<Slot> = slots.collect();
         if let Some(version) = slots.iter().find_map(|slot| match slot {
             Slot::Unknown(version) => Some(version),
             _ => None,
@@ -124,14 +140,14 @@ impl HardRecovery {
         });
         let newest = newest.max_by_key(|(generation, _)| *generation);
         let found = match newest {
-            Some((generation, state)) => {
+            Some((generation, state)) if !self.is_of_an_unfinished_creation(generation, state) => {
                 self.check_files()?;
                 self.check_owner(state)?;
                 let mut state = state.clone();
                 state.in_doubt |= successors_broken(generation, &slots);
                 Some((generation, state))
             }
-            None => {
+            _ => {
                 self.check_unused(&slots)?;
                 None
             }
@@ -140,11 +156,16 @@ impl HardRecovery {
         Ok(HardRecovered { state, store: HardStore::new(self.tokens.clone(), found) })
     }
 
-    fn slot_bytes(&self, slot: u64) -> &[u8] {
-        let (FileName::Hard(copy), offset) = place_of(slot) else { unreachable!("slots lie in hard files") };
-        let file = self.contents.get(usize::from(copy)).map_or(&[][..], |content| content);
-        let rest = file.get(offset as usize..).unwrap_or_default();
-        rest.get(..SLOT_BYTES as usize).unwrap_or(rest)
+    fn len_of(&self, file: FileName) -> Option<u64> {
+        let FileName::Hard(copy) = file else { unreachable!("slots lie in hard files") };
+        self.lengths[usize::from(copy)]
+    }
+
+    /// Whether a record is that of an earlier attempt at the very first start, on sectors that came back when the files
+    /// were made anew: they are not complete, and nothing was promised.
+    fn is_of_an_unfinished_creation(&self, generation: u64, state: &HardState) -> bool {
+        let complete = self.lengths.iter().all(|len| len.is_some_and(|len| len >= FILE_BYTES));
+        !complete && self.log.is_none() && generation <= FIRST_GENERATIONS && state.phase == Phase::Fresh
     }
 
     /// Both files were complete before the first record was written.
@@ -170,7 +191,7 @@ impl HardRecovery {
             )));
         }
         match (&state.phase, self.log) {
-            (super::Phase::Fresh, Some(file)) => {
+            (Phase::Fresh, Some(file)) => {
                 Err(damaged(format!("{file} exists, but by the hard state no cluster was founded yet")))
             }
             _ => Ok(()),
@@ -178,8 +199,9 @@ impl HardRecovery {
     }
 
     /// Without any whole record, the directory must be one in which nothing was promised: no log, and nothing
-    /// broken but its first records, torn before any was durable (one, and one more for each failed sync). If it was
-    /// used after all, it comes back under another incarnation, as a wiped disk does.
+    /// broken but first records, torn before any was durable. They may lie anywhere: a start that made the files anew
+    /// may have got back the sectors of an earlier attempt. If it was used after all, it comes back under another
+    /// incarnation, as a wiped disk does.
     fn check_unused(&self, slots: &[Slot]) -> Result<(), HaltReason> {
         if let Some(file) = self.log {
             let found = match self.lengths {
@@ -188,26 +210,33 @@ impl HardRecovery {
             };
             return Err(damaged(format!("{found}, but there is a log ({file})")));
         }
-        let first = 1..=3;
-        let broken = slots.iter().zip(0..).find(|(slot, at)| **slot == Slot::Broken && !first.contains(at));
-        match broken {
-            None => Ok(()),
-            Some((_, at)) => {
-                let (file, offset) = place_of(at);
-                Err(damaged(format!("no record is whole; one of them is in {file} at offset {offset}")))
+        for (slot, at) in slots.iter().zip(0..) {
+            let (file, offset) = place_of(at);
+            match slot {
+                Slot::Broken(generation) if *generation > FIRST_GENERATIONS => {
+                    let what = format!("no record is whole; one of them is in {file} at offset {offset}");
+                    return Err(damaged(what));
+                }
+                Slot::Unreadable(error) => {
+                    let what =
+                        format!("no record is whole, and {file} can't be read at offset {offset} ({error})");
+                    return Err(damaged(what));
+                }
+                _ => {}
             }
         }
+        Ok(())
     }
 }
 
 /// Whether both records that would follow the newest whole one are broken. One is what a crash leaves: every start syncs
 /// what it found before it writes the next. A second one was most likely durable and rotted, and its copy with it; a
-/// failed sync followed by a power loss, over a slot that an earlier crash broke, can leave the same.
+/// failed sync followed by a power loss, over a slot that an earlier crash broke, can leave the same. No crash leaves a
+/// slot that can't be read: one is enough.
 fn successors_broken(generation: u64, slots: &[Slot]) -> bool {
-    [1, 2].iter().all(|successor| {
-        let slot = slot_of(generation.wrapping_add(*successor));
-        matches!(slots.get(slot as usize), Some(Slot::Broken | Slot::Noise))
-    })
+    let successors = [1, 2].map(|successor| &slots[slot_of(generation.wrapping_add(successor)) as usize]);
+    successors.iter().any(|slot| matches!(slot, Slot::Unreadable(_)))
+        || successors.iter().all(|slot| matches!(slot, Slot::Broken(_) | Slot::Noise))
 }
 
 /// The refusal of a directory whose boot, term and vote are lost.

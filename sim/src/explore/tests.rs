@@ -108,8 +108,6 @@ fn snapshots_are_explored_and_pass() {
 }
 
 #[test]
-#[ignore = "the core takes it for damage: the header of a removed segment that shows in a new one, and the beginning of a \
-            record in a hard file that is made anew"]
 fn old_bytes_in_a_new_file_are_no_damage() {
     let totals = search::run(&plan(1, 2, 400, 2), &|_, _| {});
     assert_eq!(totals.failed, 0, "{}", report::text(&totals));
