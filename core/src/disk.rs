@@ -49,7 +49,8 @@ impl Pending {
     }
 }
 
-fn file_of(op: &DiskOp) -> Option<FileName> {
+/// The file that an operation is about.
+pub(crate) fn file_of(op: &DiskOp) -> Option<FileName> {
     match op {
         DiskOp::Create { file }
         | DiskOp::WriteAt { file, .. }

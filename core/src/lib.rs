@@ -35,6 +35,7 @@ mod testdisk;
 pub mod time;
 pub mod trace;
 pub mod types;
+pub mod verify;
 pub mod wal;
 
 pub use node::Node;

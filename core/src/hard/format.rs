@@ -9,16 +9,16 @@ use crate::state::effect::Founding;
 use crate::types::{BootNumber, ClusterId, Incarnation, NodeId, Term};
 
 /// Length of a slot, in bytes: whole sectors, and more than the largest record.
-pub(super) const SLOT_BYTES: u64 = 4096;
+pub(crate) const SLOT_BYTES: u64 = 4096;
 
 /// Slots in each of the two files.
-pub(super) const SLOTS_PER_FILE: u64 = 4;
+pub(crate) const SLOTS_PER_FILE: u64 = 4;
 
 /// Slots altogether.
-pub(super) const SLOTS: u64 = 2 * SLOTS_PER_FILE;
+pub(crate) const SLOTS: u64 = 2 * SLOTS_PER_FILE;
 
 /// Length of each file, in bytes.
-pub(super) const FILE_BYTES: u64 = SLOTS_PER_FILE * SLOT_BYTES;
+pub(crate) const FILE_BYTES: u64 = SLOTS_PER_FILE * SLOT_BYTES;
 
 const SECTOR: usize = 512;
 const MAGIC: &[u8; 8] = b"SFHARDST";
@@ -27,18 +27,23 @@ const HEADER: usize = 32;
 const MAX_MEMBERS: usize = 64;
 
 /// The slot of a generation: slots are used in turn, and the files alternate.
-pub(super) fn slot_of(generation: u64) -> u64 {
+pub(crate) fn slot_of(generation: u64) -> u64 {
     generation % SLOTS
 }
 
 /// Where a slot lies.
-pub(super) fn place_of(slot: u64) -> (FileName, u64) {
+pub(crate) fn place_of(slot: u64) -> (FileName, u64) {
     (FileName::Hard((slot % 2) as u8), slot / 2 * SLOT_BYTES)
+}
+
+/// The slot that lies there; the inverse of [`place_of`].
+pub(crate) fn slot_at(copy: u8, offset: u64) -> u64 {
+    offset / SLOT_BYTES * 2 + u64::from(copy)
 }
 
 /// What a slot holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Slot {
+pub(crate) enum Slot {
     /// All zeros: never written.
     Empty,
     /// Not zeros, and not the beginning of a record either.
@@ -54,7 +59,7 @@ pub(super) enum Slot {
 }
 
 /// The record of a generation, in whole sectors.
-pub(super) fn encode(generation: u64, state: &HardState) -> Vec<u8> {
+pub(crate) fn encode(generation: u64, state: &HardState) -> Vec<u8> {
     assert!(state.cluster_name.len() <= MAX_NAME, "a cluster name was bounded by the configuration");
     assert!(state.peers.len() <= MAX_PEERS, "a node remembers only its configured peers");
     let mut out = Vec::with_capacity(2 * SECTOR);
@@ -127,7 +132,7 @@ fn checksum(record: &[u8]) -> u32 {
 }
 
 /// Reads a slot back. `bytes` is the whole slot, or what the file has of it.
-pub(super) fn decode(slot: u64, bytes: &[u8]) -> Slot {
+pub(crate) fn decode(slot: u64, bytes: &[u8]) -> Slot {
     if bytes.iter().all(|byte| *byte == 0) {
         return Slot::Empty;
     }

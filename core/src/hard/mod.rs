@@ -7,7 +7,7 @@
 //! after a failed sync the newest record may be readable and yet not durable; the next start must then leave
 //! both it and its predecessor alone.
 
-mod format;
+pub(crate) mod format;
 mod recovery;
 mod store;
 #[cfg(test)]

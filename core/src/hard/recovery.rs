@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::format::{FILE_BYTES, SLOT_BYTES, SLOTS, Slot, decode, place_of, slot_of};
 use super::{HardState, HardStore, Phase};
 use crate::disk::{Pending, Tokens};
-use crate::io::{DiskError, DiskOp, DiskReply, FileName, HaltReason, Outbox, Owner, Token};
+use crate::io::{DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, HaltReason, Outbox, Owner, Token};
 use crate::types::NodeId;
 
 /// The highest generation that a directory may hold in which nothing was promised yet: its first record, and one more for
@@ -85,17 +85,14 @@ impl HardRecovery {
     ) -> Result<HardRecoveryStep, HaltReason> {
         let pending = self.pending.take_if(|pending| pending.token == token);
         let pending = pending.expect("a driver reports an operation once, and only one that was issued");
-        if self.listed {
-            self.contents.push(match result {
-                Ok(DiskReply::Data(data)) => Ok(data),
-                Ok(_) => panic!("a driver answers an operation with its own kind of reply"),
-                Err(error) => Err(error),
-            });
-        } else {
-            match pending.settle(result)? {
-                DiskReply::Listing(files) => self.listed(&files),
+        match (self.listed, result) {
+            // What can't be read is as good as rotten.
+            (true, Err(error)) if error.kind == DiskErrorKind::Io => self.contents.push(Err(error)),
+            (listed, result) => match (listed, pending.settle(result)?) {
+                (false, DiskReply::Listing(files)) => self.listed(&files),
+                (true, DiskReply::Data(data)) => self.contents.push(Ok(data)),
                 _ => panic!("a driver answers an operation with its own kind of reply"),
-            }
+            },
         }
         while self.contents.len() < SLOTS as usize {
             let (file, offset) = place_of(self.contents.len() as u64);

@@ -23,6 +23,9 @@
 //! batch by batch (`salvage.rs`), the node fetches the rest from others, and when the log is whole, it is written beside
 //! the damaged segments, which then go ([`Wal::mend`]).
 //!
+//! *Examining.* `steadfast verify` asks the same code that decides at a start, and has it stop before anything is
+//! written (`Recovery::examine`); `scan.rs` says what each segment holds by itself.
+//!
 //! *Vouching.* A segment that was cut to nothing looks like one whose preparation had not ended. The hard state
 //! therefore says up to which segment preparation *had* ended, and no batch is written into a segment before
 //! that is durable ([`crate::hard::HardStore::vouch`]).
@@ -33,6 +36,7 @@ mod rebuild;
 mod recovery;
 mod replay;
 mod salvage;
+mod scan;
 mod scrub;
 mod survey;
 #[cfg(test)]
@@ -45,3 +49,8 @@ pub use recovery::{Damage, Recovered, Recovery, RecoveryStep};
 pub use salvage::Salvaged;
 pub use scrub::{Checked, SegmentCheck};
 pub use writer::{Setup, Wal};
+
+pub(crate) use format::{HEADER_BYTES, HeaderFlaw, SegmentHeader};
+pub(crate) use rebuild::Rebuild;
+pub(crate) use scan::{Scan, scan};
+pub(crate) use survey::Refusal;

@@ -17,7 +17,7 @@ use crate::types::{Index, Term};
 
 /// The new segment on its way.
 #[derive(Clone, Debug)]
-pub(super) struct Rebuild {
+pub(crate) struct Rebuild {
     preparation: Preparation,
     /// Writes that are left, each followed by a sync: the copied tail, the header, the mark.
     writes: VecDeque<(&'static str, u64, Bytes)>,
@@ -28,7 +28,7 @@ pub(super) struct Rebuild {
 
 impl Rebuild {
     /// Continues the log at `link` in the new segment with these entries, the first of which may supersede.
-    pub(super) fn new(setup: &Setup, segment: u64, link: Link, entries: &[(Index, Term, Bytes)]) -> Self {
+    pub(crate) fn new(setup: &Setup, segment: u64, link: Link, entries: &[(Index, Term, Bytes)]) -> Self {
         let copied: usize = entries.iter().map(|(_, _, payload)| ENTRY_BYTES + payload.len()).sum();
         let len = if entries.is_empty() { 0 } else { MARK_BYTES + copied };
         let needed = HEADER_BYTES + align(len as u64) + align(MARK_BYTES as u64);
@@ -56,7 +56,7 @@ impl Rebuild {
     }
 
     /// The next operation with its purpose in words; `None` when the segment is the end of the log.
-    pub(super) fn next_op(&self) -> Option<(&'static str, DiskOp)> {
+    pub(crate) fn next_op(&self) -> Option<(&'static str, DiskOp)> {
         if let Some(op) = self.preparation.next_op() {
             return Some(op);
         }
@@ -70,7 +70,7 @@ impl Rebuild {
     }
 
     /// The operation that [`Self::next_op`] named was done.
-    pub(super) fn done(&mut self) {
+    pub(crate) fn done(&mut self) {
         if !self.preparation.is_ready() {
             let step = self.preparation.step();
             self.preparation.done(&step);
@@ -83,7 +83,7 @@ impl Rebuild {
     }
 
     /// Where the log goes on, and the size of the segment in bytes.
-    pub(super) fn end(&self) -> (Link, u64) {
+    pub(crate) fn end(&self) -> (Link, u64) {
         (self.tail, self.preparation.bytes())
     }
 }

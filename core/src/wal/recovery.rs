@@ -11,9 +11,9 @@ use bytes::Bytes;
 
 use super::format::{Flaw, HeaderFlaw, Link, Position, SECTOR, SegmentHeader, align};
 use super::rebuild::Rebuild;
-use super::replay::Replay;
+use super::replay::{Examined, Replay};
 use super::salvage::{Salvage, Salvaged};
-use super::survey::{ChainSegment, SegmentFile, Survey, damaged, survey};
+use super::survey::{ChainSegment, Refusal, SegmentFile, Survey, damaged, survey};
 use super::walk::{Claim, Found, Search, Walker};
 use super::writer::{Closed, Setup, Start, Wal};
 use crate::disk::{Pending, Tokens};
@@ -28,8 +28,12 @@ pub struct Recovery {
     covered: EntryId,
     /// Whether there are other nodes that can help with damage.
     repairable: bool,
+    /// Whether nothing is to be written: what there is to know is then in [`Recovery::examined`].
+    examines: bool,
+    /// Whether the log is that of a cluster of one.
+    alone: bool,
     /// What is wrong, once something is.
-    damage: String,
+    damage: Option<Refusal>,
     tokens: Tokens,
     pending: Option<Pending>,
     stage: Stage,
@@ -63,6 +67,8 @@ pub struct Recovered {
 pub struct Damage {
     /// In words, with the file and the place.
     pub text: String,
+    /// The same, for who looks for the place.
+    pub(crate) refusal: Refusal,
     /// What is left.
     pub log: Salvaged,
     /// Whether the log may have ended later than what is left of it shows.
@@ -88,6 +94,8 @@ enum Stage {
     /// Looks for marks behind the end of the chain.
     Searching(VecDeque<Search>),
     Rebuilding(Box<Rebuild>),
+    /// All is decided, and nothing is to be written.
+    Examined,
     /// Reads what is left of a damaged log; the read under way.
     Salvaging(Box<Salvage>, DiskOp),
     Salvaged(Box<Salvage>),
@@ -103,7 +111,9 @@ impl Recovery {
             vouched,
             covered,
             repairable,
-            damage: String::new(),
+            examines: false,
+            alone: false,
+            damage: None,
             tokens: Tokens::new(Owner::Recovery),
             pending: None,
             stage: Stage::Listing,
@@ -114,6 +124,23 @@ impl Recovery {
             end: Position::default(),
             claims: Vec::new(),
             cut: 0,
+        }
+    }
+
+    /// One that stops when all is decided and before anything is written; of a damaged log it reads what is left.
+    /// Because it decides as every start does, what it finds is what a start would.
+    pub(crate) fn examine(setup: Setup, vouched: u64, covered: EntryId, alone: bool) -> Self {
+        Self { examines: true, alone, ..Self::new(setup, vouched, covered, true) }
+    }
+
+    /// What an examination has found, once it is over.
+    pub(crate) fn examined(&mut self) -> Option<Examined> {
+        match std::mem::replace(&mut self.stage, Stage::Listing) {
+            Stage::Examined => Some(self.replay.examined(self.cut)),
+            stage => {
+                self.stage = stage;
+                None
+            }
         }
     }
 
@@ -167,30 +194,28 @@ impl Recovery {
     }
 
     /// Something is damaged: the end of this start, or the beginning of a repair.
-    fn broken(&mut self, reason: HaltReason) -> Result<(), HaltReason> {
-        match reason {
-            HaltReason::Damaged(text) if self.repairable => {
-                // A segment that nobody vouches for and that has no header holds a copy that was never made part of the
-                // log: the segments that it was to replace are still there.
-                let ours = |file: &&SegmentFile| file.segment <= self.vouched || file.header.is_ok();
-                let files = self.files.iter().filter(ours).map(|file| (file.segment, file.len)).collect();
-                let salvage = Salvage::new(self.setup.identity, self.covered, files);
-                self.damage = text;
-                self.stage = Stage::Salvaged(Box::new(salvage));
-                Ok(())
-            }
-            reason => Err(reason),
+    fn broken(&mut self, refusal: Refusal) -> Result<(), HaltReason> {
+        if !self.repairable || matches!(refusal, Refusal::Foreign(_)) {
+            return Err(refusal.into());
         }
+        // A segment that nobody vouches for and that has no header holds a copy that was never made part of the log:
+        // the segments that it was to replace are still there.
+        let ours = |file: &&SegmentFile| file.segment <= self.vouched || file.header.is_ok();
+        let files = self.files.iter().filter(ours).map(|file| (file.segment, file.len)).collect();
+        let salvage = Salvage::new(self.setup.identity, self.covered, files, self.alone);
+        self.damage = Some(refusal);
+        self.stage = Stage::Salvaged(Box::new(salvage));
+        Ok(())
     }
 
     /// Goes on, through damage too.
     fn go_on(&mut self, out: &mut Outbox) -> Result<RecoveryStep, HaltReason> {
         match self.advance(out) {
-            Err(reason) => {
-                self.broken(reason)?;
-                self.advance(out)
+            Err(refusal) => {
+                self.broken(refusal)?;
+                Ok(self.advance(out)?)
             }
-            step => step,
+            Ok(step) => Ok(step),
         }
     }
 
@@ -216,7 +241,7 @@ impl Recovery {
     }
 
     /// Goes on until an operation is under way or all is done.
-    fn advance(&mut self, out: &mut Outbox) -> Result<RecoveryStep, HaltReason> {
+    fn advance(&mut self, out: &mut Outbox) -> Result<RecoveryStep, Refusal> {
         loop {
             let op = match &mut self.stage {
                 Stage::Listing => unreachable!("the listing is the first answer"),
@@ -244,13 +269,19 @@ impl Recovery {
                     }
                     None => {
                         self.decide()?;
+                        if self.examines {
+                            // What a start would write now stays unwritten.
+                            self.stage = Stage::Examined;
+                        }
                         None
                     }
                 },
+                Stage::Examined => return Ok(RecoveryStep::Working),
                 Stage::Salvaging(..) => unreachable!("its read has ended"),
                 Stage::Salvaged(salvage) => match salvage.next_op() {
                     Some(op) => {
-                        let salvage = salvage.clone();
+                        let stage = std::mem::replace(&mut self.stage, Stage::Listing);
+                        let Stage::Salvaged(salvage) = stage else { unreachable!("it was just looked at") };
                         self.stage = Stage::Salvaging(salvage, op.clone());
                         Some(("reading", op))
                     }
@@ -269,7 +300,7 @@ impl Recovery {
     }
 
     /// Begins with the chain's segment number `at`; behind the last one, begins the search.
-    fn walk(&mut self, at: usize) -> Result<(), HaltReason> {
+    fn walk(&mut self, at: usize) -> Result<(), Refusal> {
         let Some(segment) = self.survey.chain.get(at) else {
             self.search(None);
             return Ok(());
@@ -294,7 +325,7 @@ impl Recovery {
     }
 
     /// Follows the chain until it needs more bytes, or ends.
-    fn follow(&mut self, at: usize) -> Result<Option<(&'static str, DiskOp)>, HaltReason> {
+    fn follow(&mut self, at: usize) -> Result<Option<(&'static str, DiskOp)>, Refusal> {
         let Stage::Walking(_, walker, asked) = &mut self.stage else { return Ok(None) };
         let segment = self.survey.chain[at];
         let number = segment.header.segment;
@@ -351,7 +382,7 @@ impl Recovery {
     }
 
     /// Damage, or a torn tail.
-    fn decide(&mut self) -> Result<(), HaltReason> {
+    fn decide(&mut self) -> Result<(), Refusal> {
         let (end, crc) = (self.end, self.replay.end().crc);
         for claim in &self.claims {
             let synced = claim.synced.position;
@@ -418,8 +449,10 @@ impl Recovery {
         let (log, newest) = salvage.finish();
         let files: Vec<u64> = self.files.iter().map(|file| file.segment).collect();
         let next = files.last().copied().max(Some(self.vouched)).unwrap_or(0) + 1;
+        let refusal = self.damage.take().expect("only a damaged log is salvaged");
         let damage = Damage {
-            text: std::mem::take(&mut self.damage),
+            text: HaltReason::from(refusal.clone()).to_string(),
+            refusal,
             log,
             // Where the newest segment is gone altogether, nobody knows what it held.
             doubtful: newest + 1 < self.vouched || self.vouched_is_gone(),

@@ -22,6 +22,17 @@ pub(super) struct Replay {
     tail_from: Option<Index>,
 }
 
+/// What an examination of a log without damage has found.
+#[derive(Clone, Debug)]
+pub(crate) struct Examined {
+    /// The entries behind the snapshot.
+    pub(crate) entries: Vec<(Index, Term, Bytes)>,
+    /// Whether they follow from the snapshot, by the log's own last entry before them.
+    pub(crate) follows: bool,
+    /// Bytes of torn tail that a start would cut.
+    pub(crate) cut: u64,
+}
+
 impl Replay {
     /// Behind a snapshot; all zeros if there is none.
     pub(super) fn new(covered: EntryId) -> Self {
@@ -88,7 +99,7 @@ impl Replay {
     /// do not follow from one another, the log begins anew behind the snapshot; what it holds beyond stays only if
     /// the two agree on the snapshot's last entry (Raft paper, figure 13, steps 6 and 7).
     pub(super) fn conclude(&mut self) -> (Link, &[(Index, Term, Bytes)]) {
-        let agree = self.at_covered == Some(self.covered.term);
+        let agree = self.agrees();
         if !agree {
             self.entries.clear();
         }
@@ -101,6 +112,16 @@ impl Replay {
             Some(_) => return (fresh, &self.entries),
         };
         (if follows { self.synced } else { fresh }, &self.entries[from..])
+    }
+
+    /// Whether the log holds the snapshot's last entry under that entry's term.
+    pub(super) fn agrees(&self) -> bool {
+        self.at_covered == Some(self.covered.term)
+    }
+
+    /// What there is to know, once concluded.
+    pub(super) fn examined(&mut self, cut: u64) -> Examined {
+        Examined { follows: self.agrees(), entries: std::mem::take(&mut self.entries), cut }
     }
 
     /// The last entry's identity, once concluded.

@@ -53,8 +53,9 @@ impl Salvaged {
         self.entries.truncate(index.0.saturating_sub(self.start.index.0 + 1) as usize);
     }
 
-    /// The log was here when a batch was written.
-    fn resume(&mut self, link: &Link) {
+    /// The log was here when a batch was written. In a cluster of one nobody supersedes anything, so that what was read
+    /// stays whatever was lost behind it.
+    fn resume(&mut self, link: &Link, alone: bool) {
         let last = link.last();
         self.stale = last.index == self.start.index && last.term != self.start.term;
         if self.stale {
@@ -64,7 +65,7 @@ impl Salvaged {
             return self.truncate_from(link.next);
         }
         let end = self.end();
-        let grown = last.index > end.index && last.term == end.term;
+        let grown = last.index > end.index && (alone || last.term == end.term);
         if !grown {
             self.entries.clear();
         }
@@ -100,14 +101,21 @@ pub(super) struct Salvage {
     careful: u64,
     /// The newest segment in which a mark or a header of its own was found.
     newest: u64,
+    /// Whether the cluster has no other node.
+    alone: bool,
     log: Salvaged,
 }
 
 impl Salvage {
     /// Of these segments, oldest first, behind a snapshot.
-    pub(super) fn new(identity: Identity, covered: EntryId, files: VecDeque<(u64, u64)>) -> Self {
+    pub(super) fn new(
+        identity: Identity,
+        covered: EntryId,
+        files: VecDeque<(u64, u64)>,
+        alone: bool,
+    ) -> Self {
         let log = Salvaged { start: covered, ..Salvaged::default() };
-        Self { identity, left: files, bytes: Vec::new(), careful: 0, newest: 0, log }
+        Self { identity, left: files, bytes: Vec::new(), careful: 0, newest: 0, alone, log }
     }
 
     /// The next read; `None` when all is read.
@@ -173,7 +181,7 @@ impl Salvage {
         (len, crc): (usize, u32),
         bytes: &Bytes,
     ) -> u64 {
-        self.log.resume(&mark.synced);
+        self.log.resume(&mark.synced, self.alone);
         self.newest = self.newest.max(at.segment);
         let end = (at.offset + u64::from(mark.batch)).min(bytes.len() as u64);
         let (mut offset, mut before) = (at.offset + len as u64, crc);
@@ -208,8 +216,12 @@ mod tests {
     }
 
     fn resumed(terms: &[u64], next: u64, term: u64) -> Vec<(u64, bool)> {
+        resumed_alone(terms, next, term, false)
+    }
+
+    fn resumed_alone(terms: &[u64], next: u64, term: u64, alone: bool) -> Vec<(u64, bool)> {
         let mut log = log(terms);
-        log.resume(&Link { next: Index(next), term: Term(term), ..Link::default() });
+        log.resume(&Link { next: Index(next), term: Term(term), ..Link::default() }, alone);
         log.entries.iter().map(|(term, payload)| (term.0, payload.is_some())).collect()
     }
 
@@ -231,10 +243,15 @@ mod tests {
     }
 
     #[test]
+    fn alone_nothing_is_superseded_by_what_was_lost() {
+        assert_eq!(resumed_alone(&[1, 2], 14, 3, true), [(1, true), (2, true), (3, false)]);
+    }
+
+    #[test]
     fn a_log_that_begins_beyond_all_reason_begins_there() {
         let mut log = log(&[1]);
         let link = Link { next: Index(9_000_000), term: Term(4), ..Link::default() };
-        log.resume(&link);
+        log.resume(&link, false);
         assert_eq!((log.start, log.entries.len()), (link.last(), 0));
     }
 }

@@ -7,37 +7,37 @@ use crate::types::Index;
 
 /// What was found of one segment file.
 #[derive(Clone, Debug)]
-pub(super) struct SegmentFile {
+pub(crate) struct SegmentFile {
     /// Its number, from its name.
     pub(super) segment: u64,
     /// Its length, in bytes.
-    pub(super) len: u64,
+    pub(crate) len: u64,
     /// Its first sector.
-    pub(super) header: Result<SegmentHeader, HeaderFlaw>,
+    pub(crate) header: Result<SegmentHeader, HeaderFlaw>,
 }
 
 /// One segment of the log.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ChainSegment {
+pub(crate) struct ChainSegment {
     /// Its header.
-    pub(super) header: SegmentHeader,
+    pub(crate) header: SegmentHeader,
     /// Where the next segment continues the log; `None` for the newest.
-    pub(super) end: Option<u64>,
+    pub(crate) end: Option<u64>,
     /// The index with which the next segment goes on; `None` for the newest.
     pub(super) next: Option<Index>,
     /// Length of the file, in bytes.
-    pub(super) len: u64,
+    pub(crate) len: u64,
 }
 
 /// What there is of the log.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Survey {
+pub(crate) struct Survey {
     /// The log, oldest first.
-    pub(super) chain: Vec<ChainSegment>,
+    pub(crate) chain: Vec<ChainSegment>,
     /// Newer files without a valid header: prepared, or torn in their first batch; number and length.
-    pub(super) headless: Vec<(u64, u64)>,
+    pub(crate) headless: Vec<(u64, u64)>,
     /// Older files that no segment of the log continues: left over from an earlier recovery.
-    pub(super) leftover: Vec<u64>,
+    pub(crate) leftover: Vec<u64>,
     /// The number for the next segment.
     pub(super) next: u64,
 }
@@ -45,15 +45,51 @@ pub(super) struct Survey {
 /// What an operator can do about damage.
 const WAY_OUT: &str = "Nothing was changed. If a majority of the cluster is healthy without this node, move this data \
      directory away and start the node with an empty one: it copies everything and follows under a new identity, \
-     but has no vote any more. Otherwise mend the disk, or put back an intact copy of this very state of the directory";
+     but has no vote any more. Otherwise mend the disk, or put back an intact copy of this very state of the directory. \
+     `steadfast verify` names all that is damaged; `steadfast repair`, the last resort, gives up what is lost";
+
+/// Why a log is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It lost what was durable.
+    Damaged {
+        /// In which segment.
+        segment: u64,
+        /// Where, in bytes.
+        offset: u64,
+        /// How.
+        what: String,
+    },
+    /// It begins behind all that a snapshot covers.
+    Unfounded {
+        /// With this segment.
+        segment: u64,
+        /// In words.
+        what: String,
+    },
+    /// It belongs to another node, cluster or release.
+    Foreign(String),
+}
+
+impl From<Refusal> for HaltReason {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Damaged { segment, offset, what } => Self::Damaged(format!(
+                "{} is damaged at offset {offset}, in a part that was durable: {what}. The log is not cut there, \
+                 since acknowledged writes would be lost. {WAY_OUT}",
+                FileName::Wal(segment)
+            )),
+            Refusal::Unfounded { segment, what } => {
+                Self::Damaged(format!("{} {what}. {WAY_OUT}", FileName::Wal(segment)))
+            }
+            Refusal::Foreign(text) => Self::WrongDirectory(text),
+        }
+    }
+}
 
 /// The refusal of a log that lost what was durable.
-pub(super) fn damaged(segment: u64, offset: u64, what: impl std::fmt::Display) -> HaltReason {
-    let file = FileName::Wal(segment);
-    HaltReason::Damaged(format!(
-        "{file} is damaged at offset {offset}, in a part that was durable: {what}. The log is not cut there, \
-         since acknowledged writes would be lost. {WAY_OUT}"
-    ))
+pub(super) fn damaged(segment: u64, offset: u64, what: impl std::fmt::Display) -> Refusal {
+    Refusal::Damaged { segment, offset, what: what.to_string() }
 }
 
 /// Surveys all segment files, in the order of their numbers. `vouched` is the newest segment that the hard
@@ -66,7 +102,7 @@ pub(super) fn survey(
     vouched: u64,
     covered: Index,
     files: &[SegmentFile],
-) -> Result<Survey, HaltReason> {
+) -> Result<Survey, Refusal> {
     let files = &owned(identity, files)?[..];
     let mut survey = Survey { next: next_segment(files)?, ..Survey::default() };
     let newest = files.iter().rfind(|file| file.header.is_ok());
@@ -103,21 +139,19 @@ pub(super) fn survey(
 }
 
 /// The refusal of a log whose beginning lies behind all that a snapshot covers.
-fn unfounded(segment: u64, next: Index, covered: Index) -> HaltReason {
-    let what = match covered {
+fn unfounded(segment: u64, next: Index, covered: Index) -> Refusal {
+    let newest = match covered {
         Index(0) => "there is no snapshot".to_owned(),
         covered => format!("the newest snapshot is of entry {covered}"),
     };
-    HaltReason::Damaged(format!(
-        "{} begins the log with entry {next}, and {what}: a snapshot was lost. {WAY_OUT}",
-        FileName::Wal(segment)
-    ))
+    let what = format!("begins the log with entry {next}, and {newest}: a snapshot was lost");
+    Refusal::Unfounded { segment, what }
 }
 
 /// The files, with those headers alone believed that are this directory's own, of this release, under their right
 /// name. Another directory's header is a refusal if there is none of this one's; beside them it is what an earlier owner
 /// of the disk block has left.
-fn owned(identity: &Identity, files: &[SegmentFile]) -> Result<Vec<SegmentFile>, HaltReason> {
+fn owned(identity: &Identity, files: &[SegmentFile]) -> Result<Vec<SegmentFile>, Refusal> {
     let at_home = |file: &SegmentFile| file.header.is_ok_and(|header| header.identity == *identity);
     let home = files.iter().any(at_home);
     let mut files = files.to_vec();
@@ -132,17 +166,17 @@ fn owned(identity: &Identity, files: &[SegmentFile]) -> Result<Vec<SegmentFile>,
     Ok(files)
 }
 
-fn check_owner(identity: &Identity, file: &SegmentFile, home: bool) -> Result<(), HaltReason> {
+fn check_owner(identity: &Identity, file: &SegmentFile, home: bool) -> Result<(), Refusal> {
     let name = FileName::Wal(file.segment);
     let header = match &file.header {
         Ok(header) => header,
         Err(HeaderFlaw::Version(version)) => {
-            return Err(HaltReason::WrongDirectory(format!(
+            return Err(Refusal::Foreign(format!(
                 "{name} has log format {version}, which this build does not know: start a release that does"
             )));
         }
         Err(HeaderFlaw::Sector(bytes)) => {
-            return Err(HaltReason::WrongDirectory(format!(
+            return Err(Refusal::Foreign(format!(
                 "{name} was written for sectors of {bytes} bytes, and this build knows {SECTOR}: \
                  start a release that does"
             )));
@@ -151,7 +185,7 @@ fn check_owner(identity: &Identity, file: &SegmentFile, home: bool) -> Result<()
     };
     let found = header.identity;
     if found != *identity && !home {
-        return Err(HaltReason::WrongDirectory(format!(
+        return Err(Refusal::Foreign(format!(
             "{name} belongs to node {} (directory {}) of cluster {}, but this is node {} (directory {}) of \
              cluster {}: start the node that it belongs to, or choose another data directory",
             found.node,
@@ -166,21 +200,17 @@ fn check_owner(identity: &Identity, file: &SegmentFile, home: bool) -> Result<()
 }
 
 /// The number for a new segment: higher than all there are, so that no number is ever used twice.
-fn next_segment(files: &[SegmentFile]) -> Result<u64, HaltReason> {
+fn next_segment(files: &[SegmentFile]) -> Result<u64, Refusal> {
     let newest = files.last().map_or(0, |file| file.segment);
     newest.checked_add(1).ok_or_else(|| {
         let name = FileName::Wal(newest);
-        HaltReason::WrongDirectory(format!("{name} is no file of this database: move it away"))
+        Refusal::Foreign(format!("{name} is no file of this database: move it away"))
     })
 }
 
 /// The segment that the hard state vouches for must be there, or a newer one of the log. When it was vouched for, it had
 /// its own header, as what a start has written, or it was prepared and the segment before it had.
-fn check_vouched(
-    vouched: u64,
-    newest: Option<&SegmentFile>,
-    files: &[SegmentFile],
-) -> Result<(), HaltReason> {
+fn check_vouched(vouched: u64, newest: Option<&SegmentFile>, files: &[SegmentFile]) -> Result<(), Refusal> {
     let newest = newest.map_or(0, |file| file.segment);
     if newest >= vouched {
         return Ok(());
@@ -204,7 +234,7 @@ fn chain_segment(
     continued_by: u64,
     end: Option<Link>,
     files: &[SegmentFile],
-) -> Result<ChainSegment, HaltReason> {
+) -> Result<ChainSegment, Refusal> {
     let continued_by = FileName::Wal(continued_by);
     let Some(file) = files.iter().find(|file| file.segment == segment) else {
         return Err(damaged(segment, 0, format!("the file is missing, and {continued_by} continues it")));

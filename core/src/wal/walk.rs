@@ -70,6 +70,21 @@ impl Walker {
         Self { segment, seed, end, offset, buffer, crc, batch_end: HEADER_BYTES }
     }
 
+    /// At a batch at this sector boundary, with all bytes of the file in hand; `crc` is the checksum that its mark
+    /// continues.
+    pub(super) fn at(
+        identity: &Identity,
+        segment: u64,
+        end: u64,
+        offset: u64,
+        crc: u32,
+        file: &Bytes,
+    ) -> Self {
+        let end = end.min(file.len() as u64);
+        let buffer = file.slice((offset as usize).min(file.len())..);
+        Self { offset, buffer, batch_end: offset, ..Self::new(identity, segment, end, crc) }
+    }
+
     /// The end of the last believed record.
     pub(super) fn good_end(&self) -> u64 {
         self.offset

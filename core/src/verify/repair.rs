@@ -1,0 +1,134 @@
+//! Writes a damaged log anew, up to an entry, and takes what it replaces out of the directory.
+//!
+//! Each step is durable before the next begins. First a new boot: for a member of a cluster one in doubt, since with the
+//! entries it forgets what it promised, and it must never act on a shorter log while it believes its promises. Then
+//! the new log, in a segment beside the damaged ones; its header comes last and makes it the log, as after a repair from
+//! other nodes ([`crate::wal::Wal::mend`]). Then the hard state vouches for it, and only then the old files lose
+//! their names. A crash leaves either the damaged log, still refused, or the new one. Who drives this has put the
+//! old files aside before: nothing here knows a second directory.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::{Remains, setup};
+use crate::hard::HardStore;
+use crate::io::{DiskError, DiskOp, DiskReply, FileName, HaltReason, Outbox, Output, Token};
+use crate::types::{Index, Term};
+use crate::wal::{Link, Rebuild};
+
+/// A repair under way.
+#[derive(Clone, Debug)]
+pub struct Repair {
+    hard: HardStore,
+    out: Outbox,
+    /// The hard state's operation under way.
+    pending: Option<(Token, DiskOp)>,
+    rebuild: Rebuild,
+    /// The new segment.
+    segment: u64,
+    stage: Stage,
+    cleanup: VecDeque<(&'static str, DiskOp)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Boot,
+    Log,
+    Vouch,
+    Cleanup,
+}
+
+impl Repair {
+    /// Keeps everything up to `keep`.
+    pub(super) fn new(
+        remains: Remains,
+        keep: Index,
+        aside: Vec<FileName>,
+        in_doubt: bool,
+        nonce: u64,
+    ) -> Self {
+        let Remains { identity, hard: (mut state, mut hard), covered, log, segments, .. } = remains;
+        state.boot = state.boot.next();
+        state.boot_nonce = nonce;
+        state.in_doubt |= in_doubt;
+        let setup = setup(identity, state.boot, nonce);
+        let segment = segments.last().copied().max(Some(state.log_segment)).unwrap_or(0) + 1;
+        hard.set(state);
+        let kept = log.entries.into_iter().zip(log.start.index.0 + 1..);
+        let kept: Vec<(Index, Term, Bytes)> = kept
+            .take_while(|(_, index)| *index <= keep.0)
+            .map(|((term, payload), index)| {
+                (Index(index), term, payload.expect("what is kept lies before all that is lost"))
+            })
+            .collect();
+        let rebuild = Rebuild::new(&setup, segment, Link::after(covered), &kept);
+        let remove = |file: FileName| ("removing the damaged", DiskOp::Remove { file });
+        let mut cleanup: VecDeque<_> = aside.into_iter().map(remove).collect();
+        cleanup.push_back(("syncing the data directory after removals", DiskOp::SyncDir));
+        Self { hard, out: Outbox::default(), pending: None, rebuild, segment, stage: Stage::Boot, cleanup }
+    }
+
+    /// The new segment of the log.
+    #[must_use]
+    pub fn segment(&self) -> FileName {
+        FileName::Wal(self.segment)
+    }
+
+    /// The next operation; `None` when all is done.
+    pub fn next_op(&mut self) -> Option<DiskOp> {
+        loop {
+            match self.stage {
+                Stage::Boot | Stage::Vouch => {
+                    if let Some(op) = self.hard_op() {
+                        return Some(op);
+                    }
+                    self.stage = if self.stage == Stage::Boot { Stage::Log } else { Stage::Cleanup };
+                }
+                Stage::Log => match self.rebuild.next_op() {
+                    Some((_, op)) => return Some(op),
+                    None => {
+                        let segment = self.segment;
+                        self.hard.update(|state| state.log_segment = segment);
+                        self.stage = Stage::Vouch;
+                    }
+                },
+                Stage::Cleanup => return self.cleanup.front().map(|(_, op)| op.clone()),
+            }
+        }
+    }
+
+    fn hard_op(&mut self) -> Option<DiskOp> {
+        if self.pending.is_none() {
+            self.hard.pump(&mut self.out);
+            self.pending = self.out.drain().find_map(|output| match output {
+                Output::Disk { token, op } => Some((token, op)),
+                _ => None,
+            });
+        }
+        self.pending.as_ref().map(|(_, op)| op.clone())
+    }
+
+    /// The operation that [`Self::next_op`] named has ended.
+    ///
+    /// # Errors
+    /// Any failure ends the repair; what was begun is not part of the log, or all of it is.
+    pub fn done(&mut self, result: Result<DiskReply, DiskError>) -> Result<(), HaltReason> {
+        if let Some((token, _)) = self.pending.take() {
+            return self.hard.disk_done(token, result);
+        }
+        let step = match self.stage {
+            Stage::Log => self.rebuild.next_op(),
+            _ => self.cleanup.front().cloned(),
+        };
+        let (doing, op) = step.expect("only an operation that was named ends");
+        if let Err(error) = result {
+            return Err(HaltReason::Disk { doing: doing.to_owned(), file: crate::disk::file_of(&op), error });
+        }
+        match self.stage {
+            Stage::Log => self.rebuild.done(),
+            _ => drop(self.cleanup.pop_front()),
+        }
+        Ok(())
+    }
+}

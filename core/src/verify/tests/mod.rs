@@ -1,0 +1,5 @@
+//! Examination and repair of directories on a test disk.
+
+mod damage;
+mod repair;
+mod rig;
