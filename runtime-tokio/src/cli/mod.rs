@@ -5,6 +5,9 @@
 //! | `serve.rs` | `steadfast serve`, and `steadfast` alone |
 //! | `shell.rs` | `steadfast cli` |
 //! | `status.rs` | `steadfast status` |
+//! | `verify.rs` | `steadfast verify` |
+//! | `repair.rs` | `steadfast repair` |
+//! | `offline.rs` | what those two share: a directory that no server uses |
 //! | `connect.rs` | the options by which `cli` and `status` find and enter a cluster |
 //! | `credentials.rs` | where a password comes from |
 //! | `words.rs` | a line becomes words |
@@ -12,10 +15,13 @@
 
 pub mod connect;
 pub mod credentials;
+mod offline;
 pub mod render;
+pub mod repair;
 pub mod serve;
 pub mod shell;
 pub mod status;
+pub mod verify;
 pub mod words;
 
 use std::io::{self, Write};
@@ -55,6 +61,10 @@ enum Command {
     Cli(shell::CliArgs),
     /// Shows where a cluster stands.
     Status(status::StatusArgs),
+    /// Reads everything in the data directory of a stopped node, and says what is damaged. Changes nothing.
+    Verify(verify::VerifyArgs),
+    /// Gives up the end of a damaged log that nobody else has. The last resort.
+    Repair(repair::RepairArgs),
 }
 
 /// The whole program.
@@ -70,6 +80,8 @@ pub fn main_with(change: fn(&mut ServerConfig)) -> ExitCode {
         Command::Serve(args) => serve::main(&args, change),
         Command::Cli(args) => shell::main(&args),
         Command::Status(args) => status::main(&args),
+        Command::Verify(args) => verify::main(&args),
+        Command::Repair(args) => repair::main(&args),
     };
     ExitCode::from(code)
 }

@@ -40,10 +40,59 @@ impl DataDir {
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
+    /// Locks a directory that exists, and changes nothing in it but the lock file.
+    ///
+    /// # Errors
+    /// If it is not there or can't be opened, or another process has it.
+    pub fn open_existing(path: &Path) -> Result<Self, DataDirError> {
+        let failed = |doing| move |error| DataDirError::Io { doing, path: path.to_owned(), error };
+        fs::read_dir(path).map_err(failed("open"))?;
+        Ok(Self { path: path.to_owned(), _lock: lock(path)? })
+    }
+
+    /// Keeps servers out of a directory that is to be read, and changes nothing in it at all. Without a lock file no
+    /// server has ever used it, and [`Reader::is_undisturbed`] tells whether one has begun to.
+    ///
+    /// # Errors
+    /// If it is not there or can't be opened, or a server has it.
+    pub fn read(path: &Path) -> Result<Reader, DataDirError> {
+        let failed = |doing| move |error| DataDirError::Io { doing, path: path.to_owned(), error };
+        fs::read_dir(path).map_err(failed("read"))?;
+        let mut lock = match File::open(path.join(LOCK_FILE)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Reader { path: path.to_owned(), lock: None });
+            }
+            Err(error) => return Err(failed("read")(error)),
+        };
+        match lock.try_lock() {
+            Ok(()) => Ok(Reader { path: path.to_owned(), lock: Some(lock) }),
+            Err(TryLockError::WouldBlock) => {
+                Err(DataDirError::InUse { path: path.to_owned(), process: holder(&mut lock) })
+            }
+            Err(TryLockError::Error(error)) => Err(failed("lock")(error)),
+        }
+    }
+
     /// Where it is, as the operator wrote it.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// A data directory that is read, and that no server uses meanwhile.
+#[derive(Debug)]
+pub struct Reader {
+    path: PathBuf,
+    lock: Option<File>,
+}
+
+impl Reader {
+    /// Whether no server has come meanwhile.
+    #[must_use]
+    pub fn is_undisturbed(&self) -> bool {
+        self.lock.is_some() || !self.path.join(LOCK_FILE).exists()
     }
 }
 
@@ -165,6 +214,23 @@ mod tests {
         let scratch = Scratch::new("datadir");
         drop(DataDir::open(scratch.path()).expect("nobody has it"));
         DataDir::open(scratch.path()).expect("nobody has it any more");
+    }
+
+    #[test]
+    fn a_directory_is_read_without_a_trace_and_not_while_a_server_uses_it() {
+        let scratch = Scratch::new("datadir");
+        let reader = DataDir::read(scratch.path()).expect("nobody has it");
+        assert!(
+            reader.is_undisturbed() && fs::read_dir(scratch.path()).expect("it is there").next().is_none()
+        );
+        let server = DataDir::open(scratch.path()).expect("it can be used");
+        assert!(!reader.is_undisturbed(), "a server has come");
+        assert!(matches!(DataDir::read(scratch.path()), Err(DataDirError::InUse { .. })));
+        drop(server);
+        let reader = DataDir::read(scratch.path()).expect("nobody has it");
+        assert!(matches!(DataDir::open(scratch.path()), Err(DataDirError::InUse { .. })), "it is locked");
+        assert!(reader.is_undisturbed());
+        assert!(matches!(DataDir::read(&scratch.path().join("none")), Err(DataDirError::Io { .. })));
     }
 
     #[test]

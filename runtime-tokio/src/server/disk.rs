@@ -54,6 +54,8 @@ pub struct Disk {
     dir: PathBuf,
     dir_handle: File,
     open: BTreeMap<FileName, File>,
+    /// Whether anything may be changed.
+    writable: bool,
 }
 
 impl Disk {
@@ -62,7 +64,15 @@ impl Disk {
     /// # Errors
     /// If it can't be opened.
     pub fn new(dir: &Path) -> io::Result<Self> {
-        Ok(Self { dir: dir.to_owned(), dir_handle: File::open(dir)?, open: BTreeMap::new() })
+        Ok(Self { dir: dir.to_owned(), dir_handle: File::open(dir)?, open: BTreeMap::new(), writable: true })
+    }
+
+    /// The same, for one that is only looked at: every operation that would change anything fails.
+    ///
+    /// # Errors
+    /// If it can't be opened.
+    pub fn read_only(dir: &Path) -> io::Result<Self> {
+        Ok(Self { writable: false, ..Self::new(dir)? })
     }
 
     /// Executes one operation completely.
@@ -74,6 +84,9 @@ impl Disk {
     }
 
     fn perform(&mut self, op: DiskOp) -> io::Result<DiskReply> {
+        if !self.writable && !matches!(op, DiskOp::List | DiskOp::Read { .. }) {
+            return Err(io::Error::other("the directory was opened to be read, and nothing else"));
+        }
         match op {
             DiskOp::Create { file } => self.create(file)?,
             DiskOp::WriteAt { file, offset, data } => self.file(file)?.write_all_at(&data, offset)?,
@@ -148,7 +161,7 @@ impl Disk {
     /// The open file, opened if need be; never created.
     fn file(&mut self, name: FileName) -> io::Result<&File> {
         if !self.open.contains_key(&name) {
-            let file = OpenOptions::new().read(true).write(true).open(self.path(name))?;
+            let file = OpenOptions::new().read(true).write(self.writable).open(self.path(name))?;
             self.open.insert(name, file);
         }
         self.open.get(&name).ok_or_else(|| io::Error::other("the file is not open although it was opened"))

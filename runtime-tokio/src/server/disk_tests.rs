@@ -46,6 +46,30 @@ fn what_is_written_is_read_back() {
 }
 
 #[test]
+fn a_directory_that_is_only_read_is_never_changed() {
+    let scratch = Scratch::new("disk");
+    let mut writer = disk(&scratch);
+    done(&mut writer, DiskOp::Create { file: SEGMENT });
+    done(&mut writer, write(SEGMENT, 0, b"hello"));
+    let mut reader = Disk::read_only(scratch.path()).expect("the scratch directory is there");
+    assert_eq!(read(&mut reader, 0, 5), b"hello");
+    let (file, to) = (SEGMENT, FileName::Wal(8));
+    let changes = [
+        DiskOp::Create { file: to },
+        write(SEGMENT, 0, b"x"),
+        DiskOp::Sync { file },
+        DiskOp::Truncate { file, len: 0 },
+        DiskOp::Rename { from: file, to },
+        DiskOp::Remove { file },
+        DiskOp::SyncDir,
+    ];
+    for op in changes {
+        assert_eq!(failure(&mut reader, op), DiskErrorKind::Io);
+    }
+    assert_eq!(read(&mut writer, 0, 100), b"hello");
+}
+
+#[test]
 fn a_read_beyond_the_end_is_short_and_allocates_no_more_than_the_file() {
     let scratch = Scratch::new("disk");
     let mut disk = disk(&scratch);
