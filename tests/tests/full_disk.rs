@@ -4,6 +4,7 @@
 #![cfg(target_os = "linux")]
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -90,6 +91,35 @@ fn a_node_on_a_full_disk_still_reads_and_deletes() {
 }
 
 #[test]
+fn a_node_starts_on_a_full_disk() {
+    if !filesystem::available("whether a node starts on a full disk") {
+        return;
+    }
+    let scratch = Scratch::new("full-disk");
+    let disk = Filesystem::new(scratch.path(), MIB);
+    let ballast = ballast(disk.path(), BALLAST);
+    let options =
+        Options::single(&scratch.join("node")).data_at(&disk.path().join("data")).files(1 << 20, 64 << 20);
+    let mut server = options.start();
+    let mut ledger = Ledger::default();
+    fill(&mut server, &mut ledger);
+    for round in 0..4 {
+        server.kill();
+        take_what_is_left(disk.path());
+        server = match options.try_start() {
+            Ok(server) => server,
+            Err((code, said)) => panic!("start {round} on a full disk ends with {code}: {said}"),
+        };
+        let mut client = server.raw();
+        assert_eq!(ledger.wrong(&mut client), [] as [&str; 0], "nothing is lost");
+        let told = ledger.delete(&mut client);
+        assert!(told.is_ok(), "deletes go on: {told:?}");
+    }
+    fs::remove_file(ballast).expect("somebody makes space");
+    goes_on(&server, &mut ledger);
+}
+
+#[test]
 fn a_cluster_whose_leader_has_a_full_disk_loses_nothing_and_goes_on_once_there_is_space() {
     if !filesystem::available("what a full disk does to a cluster") {
         return;
@@ -111,7 +141,6 @@ fn a_cluster_whose_leader_has_a_full_disk_loses_nothing_and_goes_on_once_there_i
 }
 
 #[test]
-#[ignore = "a leader whose disk is full refuses, and does not hand over to a node that has space"]
 fn a_cluster_goes_on_without_the_leader_whose_disk_is_full() {
     if !filesystem::available("whether a cluster goes on when its leader's disk is full") {
         return;
@@ -196,6 +225,18 @@ fn names_the_cause(code: Option<i32>, said: &str) {
         assert!(said.contains(part), "{part:?} is not in:\n{said}");
     }
     assert!(!said.contains("panicked"), "{said}");
+}
+
+/// Every byte that is free is used by somebody else.
+fn take_what_is_left(directory: &Path) {
+    let mut file = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(directory.join("neighbour"))
+        .expect("a name needs no space");
+    for len in [1 << 20, 4096, 512] {
+        while file.write_all(&vec![1; len]).and_then(|()| file.sync_all()).is_ok() {}
+    }
 }
 
 /// A file that takes space.

@@ -93,6 +93,11 @@ impl Preparation {
         self.bytes
     }
 
+    /// How many bytes of it are zeros already.
+    pub(super) fn filled(&self) -> u64 {
+        self.filled
+    }
+
     /// Makes it larger; one that was ready then has more to do.
     pub(super) fn extend(&mut self, bytes: u64) {
         self.bytes = self.bytes.max(align(bytes));

@@ -4,82 +4,171 @@
 //! Each step is durable before the next begins. The copy is not part of the log until the header is written,
 //! and the old tail is until then; the mark after it proves that the header was durable. A crash anywhere
 //! leaves one of the two to be recovered again. No byte of an older segment changes here.
+//!
+//! Where the disk is full, what an earlier life prepared and never used goes first, and the segment is as large as
+//! there is space: a node must be able to start there, so that something can be deleted.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::format::{BatchBuilder, ENTRY_BYTES, HEADER_BYTES, Link, MARK_BYTES, Position, align};
+use super::format::{
+    BatchBuilder, ENTRY_BYTES, HEADER_BYTES, Link, MARK_BYTES, Position, SegmentHeader, align,
+};
 use super::prepare::{Preparation, segment_bytes};
+use super::survey::Survey;
 use super::writer::Setup;
 use crate::io::{DiskOp, FileName};
 use crate::types::{Index, Term};
 
+/// Most bytes in one batch of the copy, unless a single entry is longer.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// Room for a few more commands in a segment that is as small as it can be, in bytes.
+const SOME_ROOM: u64 = 64 << 10;
+
 /// The new segment on its way.
 #[derive(Clone, Debug)]
 pub(crate) struct Rebuild {
+    /// What makes space for it.
+    removals: VecDeque<(&'static str, DiskOp)>,
     preparation: Preparation,
-    /// Writes that are left, each followed by a sync: the copied tail, the header, the mark.
-    writes: VecDeque<(&'static str, u64, Bytes)>,
-    /// Whether a write is done and its sync is not.
-    written: bool,
+    /// Its header but for the size.
+    header: SegmentHeader,
+    /// The smallest size in which everything finds room, in bytes.
+    needed: u64,
+    /// Writes that are left, each followed by a sync: the copied tail, the header, the mark. The header is written last
+    /// but one, and the copy is one write for each batch.
+    copy: VecDeque<(u64, Bytes)>,
+    mark: Option<(u64, Bytes)>,
+    stage: Stage,
     tail: Link,
+}
+
+/// What is written next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Copy,
+    CopySync,
+    Header,
+    HeaderSync,
+    Mark,
+    MarkSync,
+    Done,
 }
 
 impl Rebuild {
     /// Continues the log at `link` in the new segment with these entries, the first of which may supersede.
     pub(crate) fn new(setup: &Setup, segment: u64, link: Link, entries: &[(Index, Term, Bytes)]) -> Self {
-        let copied: usize = entries.iter().map(|(_, _, payload)| ENTRY_BYTES + payload.len()).sum();
-        let len = if entries.is_empty() { 0 } else { MARK_BYTES + copied };
-        let needed = HEADER_BYTES + align(len as u64) + align(MARK_BYTES as u64);
-        let bytes = segment_bytes(&setup.log).max(needed);
-        let header = setup.header(segment, bytes, false, link).encode();
-        let header = ("writing the header of", 0, Bytes::copy_from_slice(&header));
         let mut tail = Link { position: Position { segment, offset: HEADER_BYTES }, ..link };
-        let mut writes = VecDeque::new();
-        if entries.is_empty() {
-            writes.push_back(header);
-        } else {
-            let mut batch = BatchBuilder::new(&setup.identity, tail.position, tail.crc, len);
-            batch.mark(&setup.mark(link, len));
-            for (index, term, payload) in entries {
-                batch.entry(*index, *term, payload);
+        let mut copy = VecDeque::new();
+        let mut left = entries;
+        while !left.is_empty() {
+            let (batch, rest) = left.split_at(batch_len(left));
+            let copied: usize = batch.iter().map(|(_, _, payload)| ENTRY_BYTES + payload.len()).sum();
+            let len = MARK_BYTES + copied;
+            let mut builder = BatchBuilder::new(&setup.identity, tail.position, tail.crc, len);
+            builder.mark(&setup.mark(link, len));
+            for (index, term, payload) in batch {
+                builder.entry(*index, *term, payload);
                 (tail.next, tail.term) = (index.next(), *term);
             }
-            tail = push_batch("copying the end of the log to", tail, batch, &mut writes);
-            writes.push_back(header);
-            let mut batch = BatchBuilder::new(&setup.identity, tail.position, tail.crc, MARK_BYTES);
-            batch.mark(&setup.mark(tail, MARK_BYTES));
-            tail = push_batch("writing the first mark of", tail, batch, &mut writes);
+            (tail, copy) = push_batch(tail, builder, copy);
+            left = rest;
         }
-        Self { preparation: Preparation::new(segment, bytes), writes, written: false, tail }
+        let mut mark = VecDeque::new();
+        if !entries.is_empty() {
+            let mut builder = BatchBuilder::new(&setup.identity, tail.position, tail.crc, MARK_BYTES);
+            builder.mark(&setup.mark(tail, MARK_BYTES));
+            (tail, mark) = push_batch(tail, builder, mark);
+        }
+        let needed = tail.position.offset + align(MARK_BYTES as u64);
+        let bytes = segment_bytes(&setup.log).max(needed);
+        Self {
+            removals: VecDeque::new(),
+            preparation: Preparation::new(segment, bytes),
+            header: setup.header(segment, bytes, false, link),
+            needed,
+            stage: if copy.is_empty() { Stage::Header } else { Stage::Copy },
+            copy,
+            mark: mark.pop_front(),
+            tail,
+        }
+    }
+
+    /// There was no space for it. It begins anew: first without these segments, which nothing was ever written to, then
+    /// smaller. Whether there is anything left to try; not once anything but zeros was written.
+    pub(crate) fn no_space(&mut self, unused: &[u64]) -> bool {
+        if self.preparation.is_ready() {
+            return false;
+        }
+        let (segment, bytes) = (self.preparation.segment(), self.preparation.bytes());
+        let filled = self.preparation.filled();
+        let fits = [filled, self.needed + SOME_ROOM, self.needed];
+        let smaller = || fits.into_iter().find(|fit| (self.needed..bytes).contains(fit));
+        let next = if unused.is_empty() { smaller() } else { Some(bytes) };
+        let Some(bytes) = next else { return false };
+        let remove =
+            |segment: &u64| ("removing the unused", DiskOp::Remove { file: FileName::Wal(*segment) });
+        self.removals = unused.iter().map(remove).collect();
+        if !unused.is_empty() {
+            self.removals.push_back(("syncing the data directory after removals", DiskOp::SyncDir));
+        }
+        self.preparation = Preparation::new(segment, bytes);
+        true
     }
 
     /// The next operation with its purpose in words; `None` when the segment is the end of the log.
     pub(crate) fn next_op(&self) -> Option<(&'static str, DiskOp)> {
+        if let Some(removal) = self.removals.front() {
+            return Some(removal.clone());
+        }
         if let Some(op) = self.preparation.next_op() {
             return Some(op);
         }
         let file = FileName::Wal(self.preparation.segment());
-        let (doing, offset, data) = self.writes.front()?;
-        if self.written {
-            Some(("syncing the log", DiskOp::Sync { file }))
-        } else {
-            Some((doing, DiskOp::WriteAt { file, offset: *offset, data: data.clone() }))
-        }
+        let write = |offset: u64, data: &Bytes| DiskOp::WriteAt { file, offset, data: data.clone() };
+        Some(match self.stage {
+            Stage::Copy => {
+                let (offset, data) = self.copy.front()?;
+                ("copying the end of the log to", write(*offset, data))
+            }
+            Stage::Header => {
+                let header = SegmentHeader { bytes: self.preparation.bytes(), ..self.header };
+                ("writing the header of", write(0, &Bytes::copy_from_slice(&header.encode())))
+            }
+            Stage::Mark => {
+                let (offset, data) = self.mark.as_ref()?;
+                ("writing the first mark of", write(*offset, data))
+            }
+            Stage::CopySync | Stage::HeaderSync | Stage::MarkSync => {
+                ("syncing the log", DiskOp::Sync { file })
+            }
+            Stage::Done => return None,
+        })
     }
 
     /// The operation that [`Self::next_op`] named was done.
     pub(crate) fn done(&mut self) {
+        if self.removals.pop_front().is_some() {
+            return;
+        }
         if !self.preparation.is_ready() {
             let step = self.preparation.step();
-            self.preparation.done(&step);
-        } else if self.written {
-            self.writes.pop_front();
-            self.written = false;
-        } else {
-            self.written = true;
+            return self.preparation.done(&step);
         }
+        self.stage = match self.stage {
+            Stage::Copy => {
+                self.copy.pop_front();
+                if self.copy.is_empty() { Stage::CopySync } else { Stage::Copy }
+            }
+            Stage::CopySync => Stage::Header,
+            Stage::Header => Stage::HeaderSync,
+            Stage::HeaderSync if self.mark.is_some() => Stage::Mark,
+            Stage::Mark => Stage::MarkSync,
+            Stage::HeaderSync | Stage::MarkSync => Stage::Done,
+            Stage::Done => unreachable!("nothing follows the end"),
+        };
     }
 
     /// Where the log goes on, and the size of the segment in bytes.
@@ -88,15 +177,43 @@ impl Rebuild {
     }
 }
 
-/// Queues a batch, and returns where the next one goes.
+/// How many of these entries make the next batch; at least one.
+fn batch_len(entries: &[(Index, Term, Bytes)]) -> usize {
+    let mut bytes = 0;
+    let fits = entries.iter().take_while(|(_, _, payload)| {
+        bytes += ENTRY_BYTES + payload.len();
+        bytes <= BATCH_BYTES
+    });
+    fits.count().max(1)
+}
+
+/// Queues a batch behind others, and says where the next one goes.
 fn push_batch(
-    doing: &'static str,
     tail: Link,
     batch: BatchBuilder,
-    writes: &mut VecDeque<(&'static str, u64, Bytes)>,
-) -> Link {
+    mut writes: VecDeque<(u64, Bytes)>,
+) -> (Link, VecDeque<(u64, Bytes)>) {
     let (data, offset, crc) = batch.finish();
     let position = Position { segment: tail.position.segment, offset: offset + data.len() as u64 };
-    writes.push_back((doing, offset, data));
-    Link { position, crc, ..tail }
+    writes.push_back((offset, data));
+    (Link { position, crc, ..tail }, writes)
+}
+
+/// What is no longer part of the log, once it is continued at `end` in a newer segment.
+pub(super) fn cleanup(survey: &Survey, end: Position) -> VecDeque<(&'static str, DiskOp)> {
+    let dead = survey.chain.iter().map(|segment| segment.header.segment).filter(|it| *it > end.segment);
+    let headless = survey.headless.iter().map(|(segment, _)| *segment);
+    let mut ops: VecDeque<_> = dead
+        .chain(headless)
+        .chain(survey.leftover.iter().copied())
+        .map(|segment| ("removing the unused", DiskOp::Remove { file: FileName::Wal(segment) }))
+        .collect();
+    if !ops.is_empty() {
+        ops.push_back(("syncing the data directory after removals", DiskOp::SyncDir));
+    }
+    if survey.chain.iter().any(|it| it.header.segment == end.segment && it.len > end.offset) {
+        let file = FileName::Wal(end.segment);
+        ops.push_back(("cutting the unused end of", DiskOp::Truncate { file, len: end.offset }));
+    }
+    ops
 }

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::format::{Flaw, HeaderFlaw, Link, Position, SECTOR, SegmentHeader, align};
-use super::rebuild::Rebuild;
+use super::rebuild::{Rebuild, cleanup};
 use super::replay::{Examined, Replay};
 use super::salvage::{Salvage, Salvaged};
 use super::survey::{ChainSegment, Refusal, SegmentFile, Survey, damaged, survey};
@@ -175,9 +175,19 @@ impl Recovery {
             (Err(error), Some((segment, offset))) if error.kind == DiskErrorKind::Io => {
                 self.broken(damaged(segment, offset, format!("it can't be read: {error}")))?;
             }
+            (Err(error), _) if error.kind == DiskErrorKind::NoSpace && self.makes_space() => {}
             (result, _) => self.accept(pending.settle(result)?),
         }
         self.go_on(out)
+    }
+
+    /// The end of the log finds no space: whether it can do with less. What an earlier life prepared and never came to
+    /// use may go: nothing of the log was ever in it, and no hard state vouches for it.
+    fn makes_space(&mut self) -> bool {
+        let Stage::Rebuilding(rebuild) = &mut self.stage else { return false };
+        let unused = self.survey.headless.extract_if(.., |(segment, _)| *segment > self.vouched);
+        let unused: Vec<u64> = unused.map(|(segment, _)| segment).collect();
+        rebuild.no_space(&unused)
     }
 
     /// Where the read under way begins, if it is one of a segment.
@@ -464,25 +474,6 @@ impl Recovery {
             damage: Some(damage),
         }))
     }
-}
-
-/// What is no longer part of the log, once it is continued at `end` in a newer segment.
-fn cleanup(survey: &Survey, end: Position) -> VecDeque<(&'static str, DiskOp)> {
-    let dead = survey.chain.iter().map(|segment| segment.header.segment).filter(|it| *it > end.segment);
-    let headless = survey.headless.iter().map(|(segment, _)| *segment);
-    let mut ops: VecDeque<_> = dead
-        .chain(headless)
-        .chain(survey.leftover.iter().copied())
-        .map(|segment| ("removing the unused", DiskOp::Remove { file: FileName::Wal(segment) }))
-        .collect();
-    if !ops.is_empty() {
-        ops.push_back(("syncing the data directory after removals", DiskOp::SyncDir));
-    }
-    if survey.chain.iter().any(|it| it.header.segment == end.segment && it.len > end.offset) {
-        let file = FileName::Wal(end.segment);
-        ops.push_back(("cutting the unused end of", DiskOp::Truncate { file, len: end.offset }));
-    }
-    ops
 }
 
 fn segment_file((name, len): (FileName, u64)) -> Option<SegmentFile> {

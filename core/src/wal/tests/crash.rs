@@ -51,7 +51,8 @@ fn life(machine: &mut Machine, rng: &mut Rng) {
     let steps = rng.below(40);
     let ended = machine.start().and_then(|mut rig| work(&mut rig, rng, steps));
     if let Err(Stop::Halted(reason)) = &ended {
-        let unread = reason.to_string().contains("it can't be read: injected");
+        let text = reason.to_string();
+        let unread = text.contains("can't be read") && text.contains(": injected");
         let failed = matches!(reason, crate::io::HaltReason::Disk { .. });
         assert!(failed || unread, "no crash is damage: {reason}");
     }
@@ -115,6 +116,46 @@ fn a_kill_at_every_operation_of_a_recovery_is_recovered_again() {
             machine.recover().unwrap_or_else(|reason| panic!("kill at {kill}, seed {seed}: {reason}"));
         }
     }
+}
+
+#[test]
+fn a_start_without_space_makes_do_with_less() {
+    let mut stopped = Machine::new(1 << 20, 1024);
+    stopped
+        .start()
+        .and_then(|mut rig| {
+            (0..6).for_each(|at| rig.append_next(at * 37));
+            rig.settle()?;
+            rig.append_next(900);
+            rig.step(0)
+        })
+        .expect("runs, and the last write is not synced");
+    let (mut small, mut refused) = (0, 0);
+    for at in 1..40 {
+        let mut machine = stopped.clone();
+        machine.disk.fail_at = Some((machine.disk.executed + at, DiskErrorKind::NoSpace));
+        let ended = machine.start().and_then(|mut rig| {
+            rig.machine.disk.fail_at = None;
+            rig.append_next(77);
+            rig.settle_marked()
+        });
+        match ended {
+            Ok(()) => {
+                let lens = machine.disk.list().into_iter().map(|(_, len)| len);
+                small += u32::from(lens.filter(|len| *len < 1 << 20).count() > 1);
+            }
+            Err(Stop::Halted(reason)) => {
+                let text = reason.to_string();
+                assert!(text.contains("space") || text.contains("injected"), "{text}");
+                refused += 1;
+            }
+            Err(Stop::Killed) => unreachable!("nobody kills it"),
+        }
+        machine.disk.fail_at = None;
+        machine.crash(&mut Rng(at));
+        machine.recover().unwrap_or_else(|reason| panic!("no space at {at}: {reason}"));
+    }
+    assert!(small > 2 && refused > 2, "{small} starts with a smaller segment, {refused} refused");
 }
 
 proptest! {
