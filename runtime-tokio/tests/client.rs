@@ -5,7 +5,7 @@ mod common;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{Scratch, Server, free_addresses};
+use common::{Scratch, Server, address_of_nobody};
 use steadfast::client::{Blob, Condition, ErrorCode, Index, Observed, OpOutcome, SetOptions};
 use steadfast::{Client, Config};
 use tokio::io::AsyncReadExt;
@@ -106,8 +106,8 @@ async fn an_observer_sees_every_fact_that_a_history_needs() {
 
 #[tokio::test]
 async fn a_deadline_without_an_answer_is_definite_only_if_nothing_was_sent() {
-    let nobody = free_addresses(1);
-    let config = Config::new(nobody).deadline(Duration::from_millis(200));
+    let (_nobody, address) = address_of_nobody();
+    let config = Config::new(vec![address]).deadline(Duration::from_millis(200));
     let error = Client::start(config).expect("it starts").set("a", "b").await.expect_err("nobody answers");
     assert_eq!((error.code(), error.is_definite()), (ErrorCode::DeadlineExceeded, true));
 }

@@ -201,7 +201,7 @@ fn exit_codes_tell_what_is_known() {
     assert_eq!(failed.status.code(), Some(1));
     assert!(text(&failed.stderr).starts_with("(error, definite) NOT_AN_INTEGER"), "{}", text(&failed.stderr));
     assert_eq!(server.cli(&[], "GET 'open\n").status.code(), Some(2));
-    let nobody = common::free_addresses(1).remove(0);
+    let (_nobody, nobody) = common::address_of_nobody();
     let unreachable =
         binary().args(["cli", "--addr", &nobody, "PING"]).output().expect("the binary is there");
     assert_eq!(unreachable.status.code(), Some(4));

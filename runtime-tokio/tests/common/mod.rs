@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use steadfast::{Client, Config};
+use tokio::net::TcpSocket;
 
 /// The binary under test.
 pub fn binary() -> Command {
@@ -185,6 +186,15 @@ pub fn credentials(data: &Path) -> (String, String) {
     let mut field =
         |name| lines.next().and_then(|line| line.strip_prefix(name)).expect("two lines").to_owned();
     (field("user "), field("password "))
+}
+
+/// An address at which nobody listens, and nobody will while the socket is held.
+#[must_use]
+pub fn address_of_nobody() -> (TcpSocket, String) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+    let address = socket.local_addr().expect("an address").to_string();
+    (socket, address)
 }
 
 /// Addresses on which nobody listens, as far as that can be known.
