@@ -51,6 +51,8 @@ pub struct Inspection {
     pub term: Term,
     /// Whom it voted for in that term.
     pub vote: Option<NodeId>,
+    /// Whether both may be older than what it once told others, so that it does not vote.
+    pub doubtful: bool,
     /// Whom it believes to lead.
     pub leader: Option<NodeId>,
     /// The last index that is known to be committed and is applied.

@@ -123,6 +123,8 @@ pub enum Probe {
     LostEntryFetched,
     /// A damaged log was whole and durable again.
     LogRepaired,
+    /// A damaged snapshot is whole again, by its own intact blocks and another node's.
+    SnapshotMended,
 }
 
 impl Probe {
@@ -148,5 +150,6 @@ impl Probe {
         Self::LogDamaged,
         Self::LostEntryFetched,
         Self::LogRepaired,
+        Self::SnapshotMended,
     ];
 }

@@ -56,6 +56,17 @@ pub struct HardState {
     pub peers: Vec<PeerBoot>,
 }
 
+impl HardState {
+    /// Whether the cluster has no other node that could know what this one forgets.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        match &self.phase {
+            Phase::Founded(founding) | Phase::Prepared(founding) => founding.members.len() == 1,
+            Phase::Fresh => false,
+        }
+    }
+}
+
 /// How far the founding of the cluster has come, as this node knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Phase {

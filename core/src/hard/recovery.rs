@@ -40,6 +40,8 @@ pub struct HardRecovered {
     pub state: Option<HardState>,
     /// The store for further changes.
     pub store: HardStore,
+    /// Slots that can't be read, in words; nothing is lost with them that is not doubted.
+    pub unreadable: Vec<String>,
 }
 
 /// How far the recovery has come.
@@ -141,7 +143,11 @@ impl HardRecovery {
                 self.check_files()?;
                 self.check_owner(state)?;
                 let mut state = state.clone();
-                state.in_doubt |= successors_broken(generation, &slots);
+                let successors = successors(generation, &slots);
+                if state.is_alone() {
+                    check_readable(&successors)?;
+                }
+                state.in_doubt |= are_broken(&successors);
                 Some((generation, state))
             }
             _ => {
@@ -149,8 +155,20 @@ impl HardRecovery {
                 None
             }
         };
-        let state = found.as_ref().map(|(_, state)| state.clone());
-        Ok(HardRecovered { state, store: HardStore::new(self.tokens.clone(), found) })
+        let unreadable = slots.iter().zip(0..).filter_map(|(slot, at)| match slot {
+            Slot::Unreadable(error) => {
+                let (file, offset) = place_of(at);
+                Some(format!(
+                    "{file} can't be read at offset {offset} ({error}); its other records are enough"
+                ))
+            }
+            _ => None,
+        });
+        Ok(HardRecovered {
+            state: found.as_ref().map(|(_, state)| state.clone()),
+            unreadable: unreadable.collect(),
+            store: HardStore::new(self.tokens.clone(), found),
+        })
     }
 
     fn len_of(&self, file: FileName) -> Option<u64> {
@@ -200,6 +218,14 @@ impl HardRecovery {
     /// may have got back the sectors of an earlier attempt. If it was used after all, it comes back under another
     /// incarnation, as a wiped disk does.
     fn check_unused(&self, slots: &[Slot]) -> Result<(), HaltReason> {
+        for (slot, at) in slots.iter().zip(0..) {
+            if let Slot::Unreadable(error) = slot {
+                let (file, offset) = place_of(at);
+                let what =
+                    format!("no record is whole, and {file} can't be read at offset {offset}: {error}");
+                return Err(damaged(what));
+            }
+        }
         if let Some(file) = self.log {
             let found = match self.lengths {
                 [None, None] => "hard-0 and hard-1 are missing",
@@ -207,33 +233,45 @@ impl HardRecovery {
             };
             return Err(damaged(format!("{found}, but there is a log ({file})")));
         }
-        for (slot, at) in slots.iter().zip(0..) {
-            let (file, offset) = place_of(at);
-            match slot {
-                Slot::Broken(generation) if *generation > FIRST_GENERATIONS => {
-                    let what = format!("no record is whole; one of them is in {file} at offset {offset}");
-                    return Err(damaged(what));
-                }
-                Slot::Unreadable(error) => {
-                    let what =
-                        format!("no record is whole, and {file} can't be read at offset {offset} ({error})");
-                    return Err(damaged(what));
-                }
-                _ => {}
+        let used = |slot: &Slot| matches!(slot, Slot::Broken(generation) if *generation > FIRST_GENERATIONS);
+        match slots.iter().zip(0..).find(|(slot, _)| used(slot)) {
+            None => Ok(()),
+            Some((_, at)) => {
+                let (file, offset) = place_of(at);
+                Err(damaged(format!("no record is whole; one of them is in {file} at offset {offset}")))
             }
         }
-        Ok(())
     }
+}
+
+/// The two slots that would hold what follows the newest whole record, each with its number.
+fn successors(generation: u64, slots: &[Slot]) -> [(u64, &Slot); 2] {
+    [1, 2].map(|successor| {
+        let slot = slot_of(generation.wrapping_add(successor));
+        (slot, &slots[slot as usize])
+    })
 }
 
 /// Whether both records that would follow the newest whole one are broken. One is what a crash leaves: every start syncs
 /// what it found before it writes the next. A second one was most likely durable and rotted, and its copy with it; a
 /// failed sync followed by a power loss, over a slot that an earlier crash broke, can leave the same. No crash leaves a
 /// slot that can't be read: one is enough.
-fn successors_broken(generation: u64, slots: &[Slot]) -> bool {
-    let successors = [1, 2].map(|successor| &slots[slot_of(generation.wrapping_add(successor)) as usize]);
-    successors.iter().any(|slot| matches!(slot, Slot::Unreadable(_)))
-        || successors.iter().all(|slot| matches!(slot, Slot::Broken(_) | Slot::Noise))
+fn are_broken(successors: &[(u64, &Slot)]) -> bool {
+    successors.iter().any(|(_, slot)| matches!(slot, Slot::Unreadable(_)))
+        || successors.iter().all(|(_, slot)| matches!(slot, Slot::Broken(_) | Slot::Noise))
+}
+
+/// A cluster of one has nobody to tell it what it forgot.
+fn check_readable(successors: &[(u64, &Slot)]) -> Result<(), HaltReason> {
+    for (at, slot) in successors {
+        if let Slot::Unreadable(error) = slot {
+            let (file, offset) = place_of(*at);
+            return Err(damaged(format!(
+                "{file} can't be read at offset {offset}, where the newest record may be: {error}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The refusal of a directory whose boot, term and vote are lost.

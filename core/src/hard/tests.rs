@@ -202,6 +202,35 @@ fn a_slot_that_cannot_be_read_loses_nothing_but_maybe_certainty() {
 }
 
 #[test]
+fn alone_a_slot_that_may_be_the_newest_must_be_readable() {
+    let alone = |term| {
+        let mut state = state(term);
+        if let Phase::Prepared(founding) = &mut state.phase {
+            founding.members.truncate(1);
+        }
+        state
+    };
+    let mut disk = MemDisk::default();
+    let (_, mut store) = recover(&mut disk).expect("an empty directory");
+    for term in 1..=9 {
+        store.set(alone(term));
+        settle(&mut disk, &mut store);
+    }
+    for at in 0..SLOTS {
+        let mut disk = disk.clone();
+        disk.fail_at = Some((disk.executed + 2 + at, DiskErrorKind::Io));
+        let may_be_newest = [18, 19, 20].map(slot_of).contains(&at);
+        match recover(&mut disk) {
+            Ok((found, _)) => assert!(!may_be_newest && found == Some(alone(9)), "slot {at}"),
+            Err(reason) => {
+                let text = reason.to_string();
+                assert!(may_be_newest && text.contains("can't be read at offset"), "slot {at}: {text}");
+            }
+        }
+    }
+}
+
+#[test]
 fn an_empty_directory_whose_slots_cannot_be_read_is_refused() {
     let mut disk = MemDisk::default();
     for copy in [0, 1] {

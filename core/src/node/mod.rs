@@ -362,6 +362,7 @@ fn nowhere(role: RoleName) -> Inspection {
         role,
         term: Term(0),
         vote: None,
+        doubtful: false,
         leader: None,
         commit: Index(0),
         last: Index(0),

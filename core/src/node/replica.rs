@@ -441,6 +441,7 @@ impl Replica {
             role: self.raft.role(),
             term: self.raft.term(),
             vote: self.raft.vote(),
+            doubtful: self.raft.is_doubtful(),
             leader: self.raft.leader(),
             commit: self.state.committed(),
             start: self.raft.log().start().index,

@@ -13,7 +13,7 @@ use crate::io::{DiskError, DiskOp, DiskReply, FileName, Outbox, Output, Token};
 use crate::protocol::peer::{self, PeerHeader};
 use crate::snapshot::format::Seal;
 use crate::snapshot::transfer::{Receiving, Sending, SnapshotMessage};
-use crate::snapshot::{Encoded, LoadError, LoadStep, Loading, Meta, Writer, Written};
+use crate::snapshot::{Damaged, Encoded, LoadError, LoadStep, Loading, Meta, Writer, Written};
 use crate::state::State;
 use crate::time::Micros;
 use crate::trace::{Event, Probe};
@@ -33,6 +33,8 @@ pub(super) struct Snapshots {
     /// A received one that is durable and becomes the state.
     loading: Option<Loading>,
     sending: BTreeMap<NodeId, Sending>,
+    /// What a start has found damaged. The blocks that are intact need not be sent.
+    damaged: Vec<Damaged>,
     /// Files that nothing needs, but for those that are being sent.
     unused: Vec<FileName>,
     removing: Option<(Pending, FileName)>,
@@ -40,12 +42,27 @@ pub(super) struct Snapshots {
     not_before: Micros,
 }
 
+/// What a start has found of snapshots.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    /// For all further operations.
+    pub tokens: Tokens,
+    /// The one whose state was read.
+    pub current: Option<Meta>,
+    /// Files that nothing needs.
+    pub unused: Vec<FileName>,
+    /// Newer ones that are damaged.
+    pub damaged: Vec<Damaged>,
+}
+
 impl Snapshots {
     /// As a start has found them.
-    pub fn new(tokens: Tokens, current: Option<Meta>, unused: Vec<FileName>) -> Self {
+    pub fn new(found: Found) -> Self {
+        let Found { tokens, current, unused, damaged } = found;
         Self {
             tokens,
             current,
+            damaged,
             writer: None,
             receiving: None,
             loading: None,
@@ -242,6 +259,8 @@ impl Replica {
         if let Some(old) = self.snapshots.current.replace(meta).filter(|old| old.seal.at.index != index) {
             self.snapshots.unused.push(FileName::Snapshot(old.seal.at.index.0));
         }
+        let damaged = self.snapshots.damaged.drain(..).map(|damaged| damaged.file);
+        self.snapshots.unused.extend(damaged.filter(|file| *file != FileName::Snapshot(index.0)));
         out.push(Output::Trace(Event::SnapshotTaken { index, bytes: meta.file_bytes() }));
         probe(out, Probe::SnapshotTaken);
         if self.repair.is_some() {
@@ -314,7 +333,9 @@ impl Replica {
         let other = |it: &Receiving| it.meta() != &meta && it.meta().seal.at.index < meta.seal.at.index;
         if self.snapshots.receiving.as_ref().is_none_or(other) {
             self.give_up_writing();
-            if let Some(old) = self.snapshots.receiving.replace(Receiving::new(meta)) {
+            let has_damaged = self.snapshots.damaged.iter().any(|damaged| damaged.meta == Some(meta));
+            let receiving = Receiving::new(meta, has_damaged);
+            if let Some(old) = self.snapshots.receiving.replace(receiving) {
                 self.snapshots.unused.push(old.file());
             }
             out.push(Output::Trace(Event::SnapshotBegun { index: meta.seal.at.index }));
@@ -324,8 +345,7 @@ impl Replica {
         };
         let known = number < receiving.written();
         receiving.block(number, data);
-        if known {
-            let next = receiving.written();
+        if let Some(next) = receiving.asks_for().filter(|_| known) {
             self.want_block(from, &meta, next, out);
         }
     }
@@ -333,7 +353,7 @@ impl Replica {
     /// A snapshot from the leader has got further.
     fn snapshot_received(&mut self, written: Written, out: &mut Outbox) {
         let Some(receiving) = &self.snapshots.receiving else { return };
-        let (meta, next, file) = (*receiving.meta(), receiving.written(), receiving.file());
+        let (meta, next, file) = (*receiving.meta(), receiving.asks_for(), receiving.file());
         if !receiving.is_consistent() {
             notice(
                 out,
@@ -345,7 +365,7 @@ impl Replica {
         }
         match written {
             Written::Working => {
-                if let Some(leader) = self.raft.leader() {
+                if let (Some(leader), Some(next)) = (self.raft.leader(), next) {
                     self.want_block(leader, &meta, next, out);
                 }
             }
@@ -354,6 +374,17 @@ impl Replica {
                 self.snapshots.unused.push(FileName::Snapshot(meta.seal.at.index.0));
             }
             Written::Done(_) => {
+                let taken = receiving.taken_from_own();
+                if taken > 0 {
+                    notice(
+                        out,
+                        format!(
+                            "of the snapshot of entry {}, {taken} of {} blocks were intact here",
+                            meta.seal.at, meta.blocks
+                        ),
+                    );
+                    probe(out, Probe::SnapshotMended);
+                }
                 self.snapshots.receiving = None;
                 if self.wants(&meta) {
                     let seed = self.hard.get().hash_seed;

@@ -10,7 +10,7 @@ use rand_core::Rng;
 
 use super::peers::{Boot, Check, Kind, PeerBook, Quarantine};
 use super::replica::{Replica, Stepped, notice};
-use super::snapshots::Snapshots;
+use super::snapshots::{Found, Snapshots};
 use super::streams::Streams;
 use crate::config::NodeConfig;
 use crate::founding::{FoundingMessage, FoundingRun, Step};
@@ -18,7 +18,7 @@ use crate::hard::{self, HardRecovered, HardRecovery, HardRecoveryStep, HardState
 use crate::io::{DiskError, DiskReply, HaltReason, Outbox, Output, Owner, Token};
 use crate::protocol::peer::{self, PeerHeader};
 use crate::raft::{Log, LogEntry, Raft, Start};
-use crate::snapshot::{SnapshotRecovered, SnapshotRecovery};
+use crate::snapshot::{Damaged, SnapshotRecovered, SnapshotRecovery};
 use crate::time::{Micros, Stamp};
 use crate::trace::{Event, Probe};
 use crate::types::{BootNumber, EntryId, Incarnation, NodeId, Term, listed};
@@ -205,7 +205,8 @@ impl Startup {
 
     /// The hard state is read: begin a new boot, under a new identity if the directory is empty.
     fn begin_boot(&mut self, now: Stamp, recovered: HardRecovered, out: &mut Outbox) -> Stepped {
-        let HardRecovered { state, store: mut hard } = recovered;
+        let HardRecovered { state, store: mut hard, unreadable } = recovered;
+        unreadable.into_iter().for_each(|text| notice(out, text));
         let rng = &mut self.streams.identity;
         let mut state = state.unwrap_or_else(|| fresh(&self.config, rng));
         check_members(&self.config, &state)?;
@@ -291,7 +292,7 @@ impl Startup {
             unreachable!("the log is read after the snapshot")
         };
         for damage in &snapshot.damage {
-            notice(out, damage.clone());
+            notice(out, damage.what.clone());
         }
         let state = hard.get();
         let hard::Phase::Founded(set) = &state.phase else { unreachable!("the founding is durable") };
@@ -320,7 +321,7 @@ impl Startup {
             unreachable!("a log is recovered in its stage")
         };
         let Recovered { wal, entries, cut, damage } = recovered;
-        let SnapshotRecovered { state: replicated, meta, unused, tokens, .. } = *snapshot;
+        let SnapshotRecovered { state: replicated, meta, unused, tokens, damage: spoilt } = *snapshot;
         let covered = meta.map_or_else(EntryId::default, |meta| meta.seal.at);
         let state = hard.get();
         let entries = entries.into_iter().map(|(_, term, payload)| LogEntry { term, payload }).collect();
@@ -359,17 +360,19 @@ impl Startup {
         };
         let (timing, limits) = (self.config.timing.clone(), self.config.limits.clone());
         let raft = Raft::new(start, timing, limits, self.streams.raft.clone(), now.mono);
-        let snapshots = Snapshots::new(tokens, meta, unused);
+        let found = Found { tokens, current: meta, unused, damaged: spoilt };
+        let snapshots = Snapshots::new(found);
         let rng = self.streams.root.clone();
         Ok(Replica::new(self.config.clone(), now, *peers, *hard, raft, wal, snapshots, replicated, rng))
     }
 }
 
 /// A log that can't be read without a snapshot that is damaged: both are to be told.
-fn with_damage(reason: HaltReason, damage: &[String]) -> HaltReason {
+fn with_damage(reason: HaltReason, damage: &[Damaged]) -> HaltReason {
     match reason {
         HaltReason::Damaged(text) if !damage.is_empty() => {
-            HaltReason::Damaged(format!("{}. {text}", damage.join(". ")))
+            let places: Vec<&str> = damage.iter().map(|damaged| damaged.what.as_str()).collect();
+            HaltReason::Damaged(format!("{}. {text}", places.join(". ")))
         }
         reason => reason,
     }

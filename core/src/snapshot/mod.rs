@@ -9,7 +9,8 @@
 //! anything that it replaces go (`writer.rs`).
 //!
 //! *Read back, or sent.* `reader.rs` makes a state of a file and believes no block whose checksum, place or owner is
-//! wrong. `transfer.rs` brings a file to a follower whose log ends before the leader's begins.
+//! wrong. `transfer.rs` brings a file to a follower whose log ends before the leader's begins; of a damaged file only the
+//! blocks that are lost.
 
 pub mod format;
 mod reader;
@@ -27,7 +28,7 @@ use crate::state::row::{Head, Row};
 pub use format::Meta;
 use format::Seal;
 pub use reader::{LoadError, LoadStep, Loading};
-pub use recovery::{SnapshotRecovered, SnapshotRecovery};
+pub use recovery::{Damaged, SnapshotRecovered, SnapshotRecovery};
 pub use writer::{Writer, Written};
 
 /// Most unsynced bytes of a snapshot, so that no sync of the log waits long behind them.

@@ -20,7 +20,18 @@ pub struct SnapshotRecovery {
     loading: Option<Loading>,
     /// What was left behind, and what is damaged.
     unused: Vec<FileName>,
-    damage: Vec<String>,
+    damage: Vec<Damaged>,
+}
+
+/// A snapshot that is damaged.
+#[derive(Clone, Debug)]
+pub struct Damaged {
+    /// Its file, which stays until another one takes its place.
+    pub file: FileName,
+    /// What a header of it says, if one can be believed: its other blocks may be intact.
+    pub meta: Option<Meta>,
+    /// Where and how, in words.
+    pub what: String,
 }
 
 /// What a finished recovery hands over.
@@ -32,8 +43,8 @@ pub struct SnapshotRecovered {
     pub meta: Option<Meta>,
     /// Files that nothing needs.
     pub unused: Vec<FileName>,
-    /// Newer snapshots that are damaged, in words.
-    pub damage: Vec<String>,
+    /// Newer snapshots that are damaged, newest first.
+    pub damage: Vec<Damaged>,
     /// For all further operations on snapshots.
     pub(crate) tokens: Tokens,
 }
@@ -89,7 +100,9 @@ impl SnapshotRecovery {
             }
             Err(LoadError::Foreign(text)) => Err(HaltReason::WrongDirectory(text)),
             Err(error @ LoadError::Damaged { .. }) => {
-                self.damage.push(error.to_string());
+                let loading = self.loading.take().expect("it has just failed");
+                let (file, meta) = (FileName::Snapshot(loading.index().0), loading.meta());
+                self.damage.push(Damaged { file, meta, what: error.to_string() });
                 Ok(self.next(out))
             }
         }

@@ -1,12 +1,12 @@
 //! Tests of snapshots: their bytes, their walk beside a state that goes on, damage, and a transfer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::format::{Meta, SECTOR, Seal};
 use super::transfer::{Receiving, Sending};
 use super::{LoadError, LoadStep, Loading, SnapshotRecovery, Writer, Written};
 use crate::disk::Tokens;
-use crate::io::{DiskErrorKind, DiskOp, FileName, Outbox, Output, Owner, Token};
+use crate::io::{DiskErrorKind, DiskOp, DiskReply, FileName, Outbox, Output, Owner, Token};
 use crate::job::JobResult;
 use crate::reply::Value;
 use crate::state::State;
@@ -302,7 +302,7 @@ fn a_transfer_survives_lost_doubled_and_late_blocks_and_goes_on_where_it_was() {
         let (subject, mut leader, meta) = taken(seed);
         let mut rng = Rng(seed);
         let mut follower = MemDisk::default();
-        let (mut sending, mut receiving) = (Sending::new(meta, Micros(0)), Receiving::new(meta));
+        let (mut sending, mut receiving) = (Sending::new(meta, Micros(0)), Receiving::new(meta, false));
         let (mut there, mut here) = (Tokens::new(Owner::Snapshot), Tokens::new(Owner::Snapshot));
         let mut out = Outbox::default();
         let mut flying = Vec::new();
@@ -336,6 +336,45 @@ fn a_transfer_survives_lost_doubled_and_late_blocks_and_goes_on_where_it_was() {
         assert!(receiving.is_consistent() && sent >= meta.blocks);
         let read = load(&mut follower, meta.seal.at.index).expect("it has all come");
         assert_eq!(read.digest(), subject.state.digest());
+    }
+}
+
+#[test]
+fn of_a_damaged_snapshot_only_the_lost_blocks_are_asked_for() {
+    for seed in 0..60 {
+        let (subject, mut leader, meta) = taken(seed);
+        let mut rng = Rng(seed);
+        let file = FileName::Snapshot(meta.seal.at.index.0);
+        let mut disk = leader.clone();
+        let lost: BTreeSet<u32> = (0..=seed % 4).map(|_| rng.below(u64::from(meta.blocks)) as u32).collect();
+        for number in &lost {
+            let at = (meta.offset(*number) + rng.below(13)) as usize;
+            disk.tamper(file, |bytes| bytes[at] ^= 1);
+        }
+        if seed % 5 == 0 {
+            disk.fail_at = Some((disk.executed + 4, DiskErrorKind::Io));
+        }
+        let mut receiving = Receiving::new(meta, true);
+        let (mut tokens, mut out) = (Tokens::new(Owner::Snapshot), Outbox::default());
+        let mut asked = BTreeSet::new();
+        loop {
+            receiving.pump(&mut tokens, &mut out);
+            if let Some((_, op)) = only_op(&mut out) {
+                if let Written::Done(_) = receiving.disk_done(disk.execute(&op)).expect("no failure") {
+                    break;
+                }
+                continue;
+            }
+            let number = receiving.asks_for().expect("nothing is under way, so that a block is missing");
+            asked.insert(number);
+            let op = DiskOp::Read { file, offset: meta.offset(number), len: meta.block_len(number) };
+            let Ok(DiskReply::Data(data)) = leader.execute(&op) else { panic!("an intact file") };
+            receiving.block(number, data);
+        }
+        assert!(asked.is_superset(&lost) && asked.len() <= lost.len() + 1, "{asked:?} for {lost:?}");
+        assert_eq!(receiving.taken_from_own() + asked.len() as u32, meta.blocks);
+        assert!(receiving.is_consistent());
+        assert_eq!(load(&mut disk, meta.seal.at.index).expect("whole").digest(), subject.state.digest());
     }
 }
 

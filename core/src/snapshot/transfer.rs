@@ -2,7 +2,8 @@
 //! follower has written; the follower asks for the next one it wants.
 //!
 //! What is on its way is bounded on both sides, so that a follower that is slow or gone costs nobody anything. Since
-//! equal snapshots have equal bytes, a transfer goes on where it was after a lost frame or under another leader. Nothing
+//! equal snapshots have equal bytes, a transfer goes on where it was after a lost frame or under another leader, and a
+//! follower whose own file of the same snapshot is damaged takes from there what is intact and asks for the rest. Nothing
 //! here knows Raft: what a finished snapshot means is for the node to decide.
 
 use std::collections::VecDeque;
@@ -157,12 +158,24 @@ pub struct Receiving {
     created: bool,
     ending: Option<VecDeque<(&'static str, DiskOp)>>,
     pending: Option<Pending>,
+    own: Option<Own>,
+}
+
+/// A damaged file of the snapshot that is received, whose blocks are tried before they are asked for.
+#[derive(Clone, Debug, Default)]
+struct Own {
+    /// This block of it is being read.
+    reading: Option<u32>,
+    /// This one, the next that is wanted, is lost.
+    lost: Option<u32>,
+    /// How many were intact.
+    taken: u32,
 }
 
 impl Receiving {
-    /// Of a snapshot of which nothing is here yet.
+    /// Of a snapshot of which nothing is here yet, or only a damaged file.
     #[must_use]
-    pub fn new(meta: Meta) -> Self {
+    pub fn new(meta: Meta, has_damaged: bool) -> Self {
         Self {
             meta,
             blocks: VecDeque::new(),
@@ -172,6 +185,7 @@ impl Receiving {
             created: false,
             ending: None,
             pending: None,
+            own: has_damaged.then(Own::default),
         }
     }
 
@@ -191,6 +205,19 @@ impl Receiving {
     #[must_use]
     pub fn written(&self) -> u32 {
         self.written
+    }
+
+    /// What the leader is to send next: the first block that is not written, unless this node tries its own.
+    #[must_use]
+    pub fn asks_for(&self) -> Option<u32> {
+        let sent = |own: &Own| own.lost == Some(self.written) || self.written == self.meta.blocks;
+        self.own.as_ref().is_none_or(sent).then_some(self.written)
+    }
+
+    /// How many blocks of a damaged file did not have to be sent.
+    #[must_use]
+    pub fn taken_from_own(&self) -> u32 {
+        self.own.as_ref().map_or(0, |own| own.taken)
     }
 
     /// A block has come. One that is not the next, or not believed, is not taken.
@@ -231,7 +258,14 @@ impl Receiving {
             return Some(("writing", DiskOp::WriteAt { file, offset, data: data.clone() }));
         }
         if self.written < self.meta.blocks {
-            return None;
+            let (number, meta) = (self.written, &self.meta);
+            let own = self.own.as_mut().filter(|own| own.lost != Some(number))?;
+            own.reading = Some(number);
+            let (offset, len) = (meta.offset(number), meta.block_len(number));
+            return Some((
+                "reading",
+                DiskOp::Read { file: FileName::Snapshot(meta.seal.at.index.0), offset, len },
+            ));
         }
         let meta = self.meta;
         self.ending.get_or_insert_with(|| ending(file, &meta)).front().cloned()
@@ -245,6 +279,10 @@ impl Receiving {
     /// An operation has ended.
     pub(crate) fn disk_done(&mut self, result: Result<DiskReply, DiskError>) -> Result<Written, HaltReason> {
         let pending = self.pending.take().expect("an operation that ends was under way");
+        if let Some(number) = self.own.as_mut().and_then(|own| own.reading.take()) {
+            self.tried(number, result);
+            return Ok(Written::Working);
+        }
         let is_sync = match &self.ending {
             Some(ending) => matches!(ending.front(), Some((_, DiskOp::Sync { .. } | DiskOp::SyncDir))),
             None => self.created && self.unsynced >= UNSYNCED_BYTES,
@@ -267,6 +305,23 @@ impl Receiving {
             self.written += 1;
         }
         Ok(Written::Working)
+    }
+
+    /// A block of the damaged file was read, or not.
+    fn tried(&mut self, number: u32, result: Result<DiskReply, DiskError>) {
+        let next = self.crcs.len() as u32;
+        if number == next
+            && let Ok(DiskReply::Data(data)) = result
+        {
+            self.block(number, data);
+        }
+        let came = self.crcs.len() as u32 > number;
+        let Some(own) = &mut self.own else { return };
+        match came {
+            // Unless the leader's was quicker.
+            true => own.taken += u32::from(number == next),
+            false => own.lost = Some(number),
+        }
     }
 
     /// Whether the blocks that came are those of the snapshot that was announced, as far as all have come.

@@ -118,12 +118,26 @@ impl Judged {
                 self.state = Some((state, store));
             }
             Ok((None, _)) => {}
-            Err(reason) => self.refused(&reason, &found.contents),
+            Err(reason) => {
+                let newer = [1, 2].map(|next| slot_of(generation + next));
+                let unread = newer.into_iter().find(|at| matches!(slots[*at as usize], Slot::Unreadable(_)));
+                match unread {
+                    Some(slot) => self.retell(slot, reason.to_string(), Consequence::Refuses),
+                    None => self.refused(&reason, &found.contents),
+                }
+            }
         }
     }
 
-    /// Of the two records behind the newest whole one, both are broken, or one can't be read: the slots have said so
-    /// already, as harmless ones.
+    /// Something was said of this slot as harmless, and is not.
+    fn retell(&mut self, slot: u64, what: String, consequence: Consequence) {
+        let (file, offset) = place_of(slot);
+        self.notes.retain(|note| (note.file, note.offset) != (file, offset));
+        self.damage.retain(|damage| (damage.file, damage.offset) != (file, offset));
+        self.damage.push(Damage::new(file, offset, what, consequence));
+    }
+
+    /// Of the two records behind the newest whole one, both are broken, or one can't be read.
     fn in_doubt(&mut self, newest: u64, slots: &[Slot]) {
         for slot in [1, 2].map(|next| slot_of(newest + next)) {
             let what = match &slots[slot as usize] {
@@ -136,10 +150,7 @@ impl Judged {
                 }
                 _ => continue,
             };
-            let (file, offset) = place_of(slot);
-            self.notes.retain(|note| (note.file, note.offset) != (file, offset));
-            self.damage.retain(|damage| (damage.file, damage.offset) != (file, offset));
-            self.damage.push(Damage::new(file, offset, what, Consequence::Doubts));
+            self.retell(slot, what, Consequence::Doubts);
         }
     }
 

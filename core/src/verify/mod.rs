@@ -289,7 +289,7 @@ impl Verify {
             return Stage::Segments(left, Some(Reading::new(file, self.len(file).unwrap_or(0))));
         }
         let newest = self.hard.newest.as_ref();
-        let (alone, vouched) = newest.map_or((false, 0), |state| (is_alone(state), state.log_segment));
+        let (alone, vouched) = newest.map_or((false, 0), |state| (state.is_alone(), state.log_segment));
         let question = Question::new(setup(identity, BootNumber(0), 0), vouched, self.covered(), alone);
         Stage::Question(Box::new(question))
     }
@@ -425,7 +425,7 @@ impl Verify {
             let what = format!(
                 "the log does not hold entry {covered}, its last: a start begins the log anew behind it"
             );
-            if self.hard.newest.as_ref().is_some_and(is_alone) {
+            if self.hard.newest.as_ref().is_some_and(HardState::is_alone) {
                 // Alone, nobody else can have sent it.
                 report.damage.push(Damage { file, offset: 0, what, consequence: Consequence::Unnoticed });
             } else {
@@ -462,11 +462,6 @@ impl Verify {
             snapshots: self.snapshots.iter().filter(newer).map(Found::file).collect(),
         })
     }
-}
-
-/// Whether nobody else can help.
-pub(crate) fn is_alone(state: &HardState) -> bool {
-    matches!(&state.phase, Phase::Founded(founding) if founding.members.len() == 1)
 }
 
 /// Whose log a directory with this hard state has; none before the founding.

@@ -8,7 +8,7 @@ use std::hash::Hasher as _;
 use siphasher::sip::SipHasher13;
 
 use super::repair::Repair;
-use super::{Remains, Verified, is_alone};
+use super::{Remains, Verified};
 use crate::io::FileName;
 use crate::state::effect::{Cause, Effect, Entry};
 use crate::time::Millis;
@@ -142,7 +142,7 @@ impl Verified {
         if self.report.starts_alone() {
             return Err(Unrepairable::Intact);
         }
-        let in_doubt = !is_alone(&remains.hard.0);
+        let in_doubt = !remains.hard.0.is_alone();
         match (in_doubt, member) {
             (true, false) => return Err(Unrepairable::ClusterMember),
             (false, true) => return Err(Unrepairable::NoClusterMember),

@@ -79,7 +79,7 @@ struct Watched {
     start: Index,
     /// The highest term that others heard from it, and its vote there.
     promised: (Term, Option<NodeId>),
-    /// The same, from before its disk went back in time. It can't know that it was in this term, and yet must not
+    /// The same, from before its disk went back in time or it began to doubt what it reads there. It can't know that it was in this term, and yet must not
     /// vote for another in it.
     forgotten: (Term, Option<NodeId>),
 }
@@ -92,6 +92,16 @@ struct Shown {
     vote: Option<NodeId>,
     commit: Index,
     leads: bool,
+}
+
+impl Watched {
+    /// It may no longer know what it promised, and says so.
+    fn forget(&mut self) {
+        let promised = std::mem::take(&mut self.promised);
+        if promised.0 > self.forgotten.0 {
+            self.forgotten = promised;
+        }
+    }
 }
 
 impl RaftJudge {
@@ -128,9 +138,9 @@ impl RaftJudge {
         watched.shown = None;
         let mut held = watched.log.clone();
         held.truncate(watched.durable.0 as usize);
-        let promised = std::mem::take(&mut watched.promised);
-        if noticed && promised.0 > watched.forgotten.0 {
-            watched.forgotten = promised;
+        match noticed {
+            true => watched.forget(),
+            false => watched.promised = Default::default(),
         }
         self.rolled_back.push((node, held));
     }
@@ -193,6 +203,10 @@ impl RaftJudge {
         let before = self.nodes.get(&node).and_then(|watched| watched.shown);
         // A start forgets what only memory held.
         let before = before.filter(|shown| shown.boot == seen.boot);
+        if figures.doubtful && before.is_none() {
+            // It has found that something is missing.
+            self.nodes.entry(node).or_default().forget();
+        }
         if let Some(vote) = figures.vote.filter(|_| !self.emptied.contains_key(&node)) {
             self.votes.insert((figures.term, node, vote));
         }

@@ -19,6 +19,7 @@ struct Node {
     role: RoleName,
     term: u64,
     vote: Option<u16>,
+    doubtful: bool,
     commit: u64,
     durable: u64,
     digest: u64,
@@ -40,6 +41,7 @@ impl Cluster {
             role: RoleName::Follower,
             term: 1,
             vote: Some(1),
+            doubtful: false,
             commit: 0,
             durable: 0,
             digest: 0,
@@ -67,6 +69,7 @@ impl Cluster {
             role: node.role,
             term: Term(node.term),
             vote: node.vote.map(NodeId),
+            doubtful: node.doubtful,
             leader: None,
             commit: Index(node.commit),
             start: Index(0),
@@ -229,6 +232,15 @@ fn a_vote_that_changes_is_found_across_boots_if_others_heard_it() {
     assert!(c.judge.promised(NodeId(2), Term(1), Some(NodeId(1))).passed());
     c.judge.crashed(NodeId(2));
     c.fails(2, |n| (n.boot, n.vote) = (2, None), "changed its vote");
+    assert!(c.judge.promised(NodeId(2), Term(1), Some(NodeId(3))).failed());
+}
+
+#[test]
+fn a_node_that_doubts_itself_may_forget_a_vote_and_may_not_give_another() {
+    let mut c = Cluster::new();
+    assert!(c.judge.promised(NodeId(2), Term(1), Some(NodeId(1))).passed());
+    c.judge.crashed(NodeId(2));
+    c.passes(2, |n| (n.boot, n.vote, n.doubtful) = (2, None, true));
     assert!(c.judge.promised(NodeId(2), Term(1), Some(NodeId(3))).failed());
 }
 
