@@ -62,3 +62,32 @@ fn the_page_of_commands_is_what_the_catalogue_prints() {
         "docs/commands.md is out of date: STEADFAST_WRITE_DOCS=1 cargo test -p steadfast-core --test docs"
     );
 }
+
+/// Every golden file is read by some test of this crate, and those of all releases are there.
+#[test]
+fn every_golden_file_is_pinned_by_a_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut sources = Vec::new();
+    let mut left = vec![root.join("core/src")];
+    while let Some(directory) = left.pop() {
+        for entry in std::fs::read_dir(directory).expect("it is there") {
+            let path = entry.expect("it is there").path();
+            match path.is_dir() {
+                true => left.push(path),
+                false => sources.push(std::fs::read_to_string(path).expect("source is text")),
+            }
+        }
+    }
+    let names = std::fs::read_dir(root.join("corpus/formats")).expect("the corpus is there");
+    let names: Vec<String> =
+        names.map(|it| it.expect("it is there").file_name().to_string_lossy().into_owned()).collect();
+    let is_pinned =
+        |name: &str| sources.iter().any(|text| text.contains(&format!("corpus/formats/{name}\")")));
+    let unpinned: Vec<_> = names.iter().filter(|name| !is_pinned(name)).collect();
+    assert!(unpinned.is_empty(), "no test reads {unpinned:?}");
+    assert!(!is_pinned("wal-segment-v0.bin"), "the search finds what is there");
+    // What a release has written stays readable: a name goes into this list with the release, and never out of it.
+    for name in ["entries.txt", "hard-state-v1.bin", "snapshot-v1.bin", "wal-segment-v2.bin"] {
+        assert!(names.iter().any(|it| it == name), "{name} is gone");
+    }
+}
