@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use steadfast::server::config::ServerConfig;
+
 /// The environment variable with the size of a segment of the log, for the binary under test alone.
 pub const SEGMENT_BYTES: &str = "STEADFAST_TEST_SEGMENT_BYTES";
 /// The one with how much is logged between two snapshots.
@@ -47,6 +49,13 @@ pub fn clean(command: &mut Command) {
     for name in ["STEADFAST_ADDR", "STEADFAST_USER", "STEADFAST_PASSWORD", "STEADFAST_PASSWORD_FILE"] {
         command.env_remove(name);
     }
+}
+
+/// What the binary under test does to its configuration: it takes the sizes of files from those variables.
+pub fn with_small_files(config: &mut ServerConfig) {
+    let bytes = |name| std::env::var(name).ok()?.parse().ok();
+    config.log.segment_bytes = bytes(SEGMENT_BYTES).unwrap_or(config.log.segment_bytes);
+    config.snapshot.interval_bytes = bytes(SNAPSHOT_BYTES).unwrap_or(config.snapshot.interval_bytes);
 }
 
 /// The repository's root.

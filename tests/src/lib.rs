@@ -16,6 +16,7 @@
 //! | `damage.rs` | bytes of a stopped node are changed, and put back |
 //! | `durability.rs` | was each reply preceded by the syncs that it needs? |
 //! | `interpose.rs` | a server whose disk lies or fails |
+//! | `figures/` | what is measured, for `docs/benchmarks.md` |
 //!
 //! Nothing here judges histories: that is the simulator's.
 
@@ -23,6 +24,7 @@ pub mod binary;
 pub mod cluster;
 pub mod damage;
 pub mod durability;
+pub mod figures;
 pub mod filesystem;
 pub mod final_log;
 pub mod interpose;

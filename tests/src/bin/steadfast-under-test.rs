@@ -5,15 +5,6 @@
 
 use std::process::ExitCode;
 
-use steadfast::server::config::ServerConfig;
-use steadfast_tests::binary::{SEGMENT_BYTES, SNAPSHOT_BYTES};
-
 fn main() -> ExitCode {
-    steadfast::cli::main_with(with_small_files)
-}
-
-fn with_small_files(config: &mut ServerConfig) {
-    let bytes = |name| std::env::var(name).ok()?.parse().ok();
-    config.log.segment_bytes = bytes(SEGMENT_BYTES).unwrap_or(config.log.segment_bytes);
-    config.snapshot.interval_bytes = bytes(SNAPSHOT_BYTES).unwrap_or(config.snapshot.interval_bytes);
+    steadfast::cli::main_with(steadfast_tests::binary::with_small_files)
 }

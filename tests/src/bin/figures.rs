@@ -1,0 +1,36 @@
+//! Prints the figures of `docs/benchmarks.md`. Called as `figures serve …` it is the server that it measures.
+
+use std::process::ExitCode;
+
+use steadfast_tests::figures::options::{Options, USAGE};
+use steadfast_tests::figures::{bytes, latency, restart};
+
+fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some("serve") {
+        return steadfast::cli::main_with(steadfast_tests::binary::with_small_files);
+    }
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("figures: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), String> {
+    let options = Options::parse(std::env::args().skip(1))?;
+    let report = match options.figure.as_str() {
+        "restart" => restart::run(&options),
+        "snapshot-latency" => latency::run(&options),
+        "bytes-per-write" => bytes::run(&options),
+        other => return Err(format!("there is no figure {other}\n{USAGE}")),
+    };
+    let report = report.map_err(|error| error.to_string())?;
+    if options.json {
+        println!("{:#}", report.json());
+    } else {
+        print!("{report}");
+    }
+    Ok(())
+}

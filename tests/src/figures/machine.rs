@@ -1,0 +1,76 @@
+//! What the kernel counts of a process, and how busy the machine is. It only reads `/proc`.
+
+use std::fs;
+use std::io;
+
+/// Resident memory of a process, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Memory {
+    /// Now: VmRSS.
+    pub now: u64,
+    /// At most since it was started: VmHWM.
+    pub most: u64,
+}
+
+/// Resident memory of a process.
+///
+/// # Errors
+/// If it is gone.
+pub fn memory(process: u32) -> io::Result<Memory> {
+    let text = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let field = |name| number(&text, name).map(|kib| kib * 1024);
+    Ok(Memory { now: field("VmRSS:")?, most: field("VmHWM:")? })
+}
+
+/// What a process has written since it was started, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Written {
+    /// Given to the block device, or sure to be: `write_bytes`, whole pages.
+    pub disk: u64,
+    /// Passed to write calls of any kind: `wchar`.
+    pub calls: u64,
+}
+
+/// What a process has written.
+///
+/// # Errors
+/// If it is gone, or belongs to somebody else.
+pub fn written(process: u32) -> io::Result<Written> {
+    let text = fs::read_to_string(format!("/proc/{process}/io"))?;
+    // What was truncated before it was written back never went to the disk.
+    let cancelled = number(&text, "cancelled_write_bytes:")?;
+    let disk = number(&text, "\nwrite_bytes:")?;
+    Ok(Written { disk: disk.saturating_sub(cancelled), calls: number(&text, "wchar:")? })
+}
+
+/// The machine in a line: processors and the load averages.
+#[must_use]
+pub fn describe() -> String {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load: Vec<_> = load.split_whitespace().take(3).collect();
+    let cpus = std::thread::available_parallelism().map_or(0, usize::from);
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    format!("{cpus} x {}, load average {}", model.map_or("?", |(_, model)| model), load.join(" "))
+}
+
+fn number(text: &str, name: &str) -> io::Result<u64> {
+    let rest = text.split_once(name).map(|(_, rest)| rest);
+    let word = rest.and_then(|rest| rest.split_whitespace().next());
+    let missing = || io::Error::other(format!("the kernel does not say {}", name.trim()));
+    word.and_then(|word| word.parse().ok()).ok_or_else(missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_memory_and_writes() {
+        let me = std::process::id();
+        let memory = memory(me).expect("it is there");
+        assert!(memory.now > 0 && memory.most >= memory.now);
+        assert!(written(me).is_ok());
+        assert!(describe().contains("load average"));
+    }
+}
