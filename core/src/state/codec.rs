@@ -21,6 +21,14 @@ const VERSION: u8 = 1;
 /// The fewest bytes that an effect takes: its kind and its body's length.
 const EFFECT_MIN: u64 = 2;
 
+/// For so many effects there is room at once, whatever is announced.
+const EFFECTS_AT_ONCE: u64 = 8;
+
+/// Bytes of an entry's head, about: version, time, cause, number of effects.
+const HEAD_ROOM: usize = 10;
+/// Bytes of an effect beside its keys, values and answers, about: kind, lengths, numbers.
+const EFFECT_ROOM: usize = 20;
+
 /// Why bytes are no entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntryError {
@@ -105,13 +113,16 @@ impl Entry {
     /// The entry's bytes.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let mut out = vec![VERSION];
+        // The log in memory holds these bytes until a snapshot covers them: they take no more room than they need.
+        let mut out = Vec::with_capacity(self.bytes() + HEAD_ROOM + EFFECT_ROOM * self.effects.len());
+        out.push(VERSION);
         write(&mut out, &self.time.0);
         out.push(self.cause as u8);
         write(&mut out, &self.effects.len());
         for effect in &self.effects {
             encode_effect(&mut out, effect);
         }
+        out.shrink_to_fit();
         Bytes::from(out)
     }
 
@@ -128,7 +139,7 @@ impl Entry {
         if count > rest.len() as u64 / EFFECT_MIN {
             return Err(EntryError::TooManyEffects { count });
         }
-        let mut effects = Vec::new();
+        let mut effects = Vec::with_capacity(count.min(EFFECTS_AT_ONCE) as usize);
         for _ in 0..count {
             let effect;
             (effect, rest) = take_effect(rest)?;

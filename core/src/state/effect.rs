@@ -33,13 +33,18 @@ impl Entry {
     /// that every node counts the same.
     #[must_use]
     pub fn weight(&self) -> u64 {
+        REPLAY_WEIGHT + self.bytes() as u64
+    }
+
+    /// Bytes of keys, values and answers in it, about.
+    pub(super) fn bytes(&self) -> usize {
         let bytes = self.effects.iter().map(|effect| match effect {
             Effect::Put { key, value, .. } => key.len() + value.len(),
             Effect::Delete { key, .. } | Effect::Redate { key, .. } => key.len(),
             Effect::SessionStepped { reply, .. } | Effect::Forwarded { reply, .. } => reply.size(),
             _ => 0,
         });
-        REPLAY_WEIGHT + bytes.map(|bytes| bytes as u64).sum::<u64>()
+        bytes.sum()
     }
 }
 
