@@ -31,7 +31,13 @@ pub struct Log {
     /// Entries from this index on were not yet handed to the disk.
     unwritten: Index,
     bytes: u64,
+    /// What a snapshot has replaced and is not freed yet.
+    gone: VecDeque<LogEntry>,
 }
+
+/// How many entries that a snapshot has replaced are freed with a step, at least: all of them at once would take tens
+/// of milliseconds.
+const FREED_AT_ONCE: usize = 256;
 
 impl Log {
     /// A recovered log behind `start`, all of it on disk.
@@ -39,7 +45,8 @@ impl Log {
     pub fn recovered(start: EntryId, entries: Vec<LogEntry>) -> Self {
         let unwritten = Index(start.index.0 + entries.len() as u64 + 1);
         let bytes = entries.iter().map(|entry| entry.payload.len() as u64).sum();
-        Self { start, entries: entries.into(), lost: BTreeSet::new(), unwritten, bytes }
+        let (lost, gone) = (BTreeSet::new(), VecDeque::new());
+        Self { start, entries: entries.into(), lost, unwritten, bytes, gone }
     }
 
     /// The entry before the first one that is here; all zeros if none ever went.
@@ -126,7 +133,8 @@ impl Log {
         assert!(to < self.unwritten, "what the disk was not given yet is still needed");
         let gone = (to.0 - self.start.index.0) as usize;
         self.bytes -= size(self.entries.range(..gone));
-        self.entries.drain(..gone);
+        let kept = self.entries.split_off(gone);
+        self.gone.append(&mut std::mem::replace(&mut self.entries, kept));
         self.start = EntryId { index: to, term };
     }
 
@@ -163,10 +171,18 @@ impl Log {
     }
 
     /// Entries that the disk has not been given yet, with their indexes. Each is yielded once.
+    ///
+    /// This is asked for with every step, so it also frees some of what a snapshot has replaced.
     pub fn take_unwritten(&mut self) -> impl Iterator<Item = (Index, &LogEntry)> {
         let from = self.unwritten.max(self.start.index.next());
         self.unwritten = self.last().next();
         let start = self.place(from).unwrap_or(0).min(self.entries.len());
+        // More than come, so that what is to be freed never piles up.
+        let freed = FREED_AT_ONCE + 2 * (self.entries.len() - start);
+        self.gone.drain(..freed.min(self.gone.len()));
+        if self.gone.is_empty() {
+            self.gone = VecDeque::new();
+        }
         self.entries.range(start..).enumerate().map(move |(at, entry)| (Index(from.0 + at as u64), entry))
     }
 
@@ -286,6 +302,20 @@ mod tests {
         assert_eq!(log.end(), EntryId { index: Index(12), term: Term(3) });
         let terms = [9, 10, 11, 12, 13].map(|at| log.term_at(Index(at)).map(|term| term.0));
         assert_eq!(terms, [None, Some(2), Some(2), Some(3), None]);
+    }
+
+    #[test]
+    fn what_a_snapshot_covers_is_freed_in_portions() {
+        let mut log = log((0, 0), &[1; 800]);
+        log.compact(Index(400));
+        assert_eq!((log.len(), log.gone.len(), log.bytes()), (400, 400, 1600));
+        log.compact(Index(700));
+        assert_eq!((log.len(), log.gone.len()), (100, 700));
+        assert_eq!((log.take_unwritten().count(), log.gone.len()), (0, 444));
+        log.append(LogEntry { term: Term(1), payload: Bytes::new() });
+        assert_eq!((log.take_unwritten().count(), log.gone.len()), (1, 444 - 256 - 2));
+        assert_eq!((log.take_unwritten().count(), log.gone.capacity()), (0, 0));
+        assert_eq!(log.slice(Index(701), 200, 999).len(), 101);
     }
 
     #[test]
