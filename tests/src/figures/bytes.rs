@@ -1,7 +1,8 @@
-//! How many bytes go to the disk for a write of 100 bytes: from what the kernel counts of the process, so with all
-//! marks, padding, zeros written ahead and snapshots.
+//! How many bytes go to the disk for a write of 100 bytes: what the device took meanwhile, and what the kernel counts
+//! of the process; so with all marks, padding, zeros written ahead and snapshots, and the file system's journal.
 
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ const CLIENTS: [u64; 2] = [1, 64];
 /// How many snapshots a run of Steadfast waits for.
 const SNAPSHOTS: usize = 2;
 /// How long it waits for them.
-const PATIENCE: Duration = Duration::from_secs(75);
+const PATIENCE: Duration = Duration::from_secs(110);
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -32,6 +33,8 @@ struct Load {
     writes: u64,
     seconds: f64,
     written: Written,
+    /// What the device took, of everybody.
+    device: Option<u64>,
     /// How many snapshots were finished, and their bytes.
     snapshots: usize,
     snapshot_bytes: u64,
@@ -47,17 +50,21 @@ pub fn run(options: &Options) -> io::Result<Report> {
     let mut notes = vec![format!("before: {}", machine::describe())];
     let mut rows = Vec::new();
     if options.wants("steadfast") {
-        let server = Steadfast::new(scratch.join("steadfast"), keys, 1);
-        let seen = measure(&server, keys, lasts, Some(&server))?;
+        let server = Steadfast::new(scratch.join("steadfast"), keys, keys / 10);
+        let seen = measure(&server, keys, lasts, (scratch.path(), Some(&server)))?;
         rows.extend(seen.iter().map(|load| row(&server, load)));
     }
     if options.wants("redis") && is_there(redis::PROGRAM, &mut notes) {
         let server = Redis::new(Keeping::SyncedLog, scratch.join("redis"))?;
-        rows.extend(measure(&server, keys, lasts, None)?.iter().map(|load| row(&server, load)));
+        rows.extend(
+            measure(&server, keys, lasts, (scratch.path(), None))?.iter().map(|load| row(&server, load)),
+        );
     }
     if options.wants("etcd") && is_there(etcd::PROGRAM, &mut notes) {
         let server = Etcd::new(scratch.join("etcd"));
-        rows.extend(measure(&server, keys, lasts, None)?.iter().map(|load| row(&server, load)));
+        rows.extend(
+            measure(&server, keys, lasts, (scratch.path(), None))?.iter().map(|load| row(&server, load)),
+        );
     }
     notes.push(
         "disk: write_bytes of /proc/PID/io, whole pages; calls: wchar, answers to clients included".into(),
@@ -69,9 +76,10 @@ pub fn run(options: &Options) -> io::Result<Report> {
         "clients",
         "writes",
         "writes/s",
-        "disk, bytes/write",
+        "device, bytes/write",
         "without snapshots",
         "calls, bytes/write",
+        "write_bytes/write",
         "snapshots",
         "MiB each",
     ];
@@ -82,22 +90,20 @@ pub fn run(options: &Options) -> io::Result<Report> {
 fn row(system: &dyn System, load: &Load) -> Vec<Cell> {
     let each = |bytes: u64| Cell::Number(bytes as f64 / load.writes.max(1) as f64, 0);
     let one = load.snapshot_bytes as f64 / load.snapshots.max(1) as f64;
-    let (without, snapshots, mib) = match load.snapshots {
-        0 => (Cell::Empty, Cell::Empty, Cell::Empty),
-        count => (
-            each(load.written.disk.saturating_sub(load.snapshot_bytes)),
-            Cell::from(count as u64),
-            Cell::Number(one / f64::from(1 << 20), 1),
-        ),
+    let (snapshots, mib) = match load.snapshots {
+        0 => (Cell::Empty, Cell::Empty),
+        count => (Cell::from(count as u64), Cell::Number(one / f64::from(1 << 20), 1)),
     };
+    let or_empty = |cell: Option<Cell>| cell.unwrap_or(Cell::Empty);
     vec![
         Cell::from(system.name()),
         Cell::from(load.clients),
         Cell::from(load.writes),
         Cell::Number(load.writes as f64 / load.seconds, 0),
-        each(load.written.disk),
-        without,
+        or_empty(load.device.map(each)),
+        or_empty(load.device.map(|bytes| each(bytes.saturating_sub(load.snapshot_bytes)))),
         each(load.written.calls),
+        each(load.written.disk),
         snapshots,
         mib,
     ]
@@ -108,7 +114,7 @@ fn measure(
     system: &dyn System,
     keys: u64,
     lasts: Duration,
-    steadfast: Option<&Steadfast>,
+    (dir, steadfast): (&Path, Option<&Steadfast>),
 ) -> io::Result<Vec<Load>> {
     eprintln!("loading {}", system.name());
     let daemon = start_empty(system)?;
@@ -117,7 +123,7 @@ fn measure(
     let mut loads = Vec::new();
     for clients in CLIENTS {
         eprintln!("{} with {clients} clients", system.name());
-        loads.push(load(system, daemon.id(), keys, clients, lasts, steadfast)?);
+        loads.push(load(system, daemon.id(), keys, clients, lasts, (dir, steadfast))?);
     }
     Ok(loads)
 }
@@ -129,7 +135,7 @@ fn load(
     keys: u64,
     clients: u64,
     lasts: Duration,
-    steadfast: Option<&Steadfast>,
+    (dir, steadfast): (&Path, Option<&Steadfast>),
 ) -> io::Result<Load> {
     let (over, writes) = (AtomicBool::new(false), AtomicU64::new(0));
     let client = |number: u64| -> io::Result<()> {
@@ -141,6 +147,7 @@ fn load(
         Ok(())
     };
     let (begun, before) = (Instant::now(), machine::written(process)?);
+    let device_before = machine::device_written(dir);
     let taken = std::thread::scope(|scope| {
         let client = &client;
         let clients: Vec<_> = (0..clients).map(|number| scope.spawn(move || client(number))).collect();
@@ -153,7 +160,8 @@ fn load(
     let written = Written { disk: after.disk - before.disk, calls: after.calls - before.calls };
     let snapshot_bytes = taken.iter().map(|(_, bytes)| bytes).sum();
     let (writes, snapshots) = (writes.into_inner(), taken.len());
-    Ok(Load { clients, writes, seconds, written, snapshots, snapshot_bytes })
+    let device = machine::device_written(dir).zip(device_before).map(|(after, before)| after - before);
+    Ok(Load { clients, writes, seconds, written, device, snapshots, snapshot_bytes })
 }
 
 /// Waits until the load may end; the snapshots that were finished meanwhile.

@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 /// Resident memory of a process, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,7 +27,7 @@ pub fn memory(process: u32) -> io::Result<Memory> {
 /// What a process has written since it was started, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Written {
-    /// Given to the block device, or sure to be: `write_bytes`, whole pages.
+    /// Made dirty for the block device: `write_bytes`. Some kernels count a large folio for every sector in it.
     pub disk: u64,
     /// Passed to write calls of any kind: `wchar`.
     pub calls: u64,
@@ -41,6 +43,18 @@ pub fn written(process: u32) -> io::Result<Written> {
     let cancelled = number(&text, "cancelled_write_bytes:")?;
     let disk = number(&text, "\nwrite_bytes:")?;
     Ok(Written { disk: disk.saturating_sub(cancelled), calls: number(&text, "wchar:")? })
+}
+
+/// What was written to the device on which a directory lies since the machine started, by whomever, in bytes. None if
+/// the file system has no device of its own.
+#[must_use]
+pub fn device_written(dir: &Path) -> Option<u64> {
+    let device = fs::metadata(dir).ok()?.dev();
+    let major = (device >> 8) & 0xfff | (device >> 32) & !0xfff;
+    let minor = device & 0xff | (device >> 12) & !0xff;
+    let stat = fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")).ok()?;
+    // The seventh number is of sectors of 512 bytes, whatever the device's are.
+    stat.split_whitespace().nth(6)?.parse::<u64>().ok().map(|sectors| sectors * 512)
 }
 
 /// The machine in a line: processors and the load averages.
