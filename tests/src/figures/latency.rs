@@ -29,8 +29,8 @@ const WEIGHT: u64 = 256 + 140;
 /// How far two snapshots lie apart under the paced load, in seconds.
 const APART: u64 = 6;
 
-/// A write: when it was to begin, and when it was acknowledged.
-type Write = (Instant, Instant);
+/// Of a write: when it was to begin, and when it was acknowledged. Of a snapshot: when it began and was over.
+type Span = (Instant, Instant);
 
 /// How a load sends.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +54,8 @@ pub fn run(options: &Options) -> io::Result<Report> {
     let daemon = start_empty(&server)?;
     system::load(&server, keys, keys, 0)?;
     drop(daemon);
+    // What the load left to be written back is no part of what follows.
+    std::process::Command::new("sync").status()?;
     let mut rows = Vec::new();
     for (name, pace, interval) in [
         ("paced", Pace::Steady(options.rate()), options.rate() * APART * WEIGHT),
@@ -77,12 +79,7 @@ pub fn run(options: &Options) -> io::Result<Report> {
 }
 
 /// All writes of a load, and the times of the snapshots beside it.
-fn measure(
-    server: &Steadfast,
-    keys: u64,
-    pace: Pace,
-    lasts: Duration,
-) -> io::Result<(Vec<Write>, Vec<(Instant, Instant)>)> {
+fn measure(server: &Steadfast, keys: u64, pace: Pace, lasts: Duration) -> io::Result<(Vec<Span>, Vec<Span>)> {
     let begun = Instant::now() + WARM_UP;
     let (over, all) = (AtomicBool::new(false), Mutex::new(Vec::new()));
     let writer = |number: u64| -> io::Result<()> {
@@ -110,7 +107,7 @@ fn write(
     number: u64,
     pace: Pace,
     over: &AtomicBool,
-    writes: &mut Vec<Write>,
+    writes: &mut Vec<Span>,
 ) -> io::Result<()> {
     let (mut client, mut dice) = (server.connect()?, Dice(number));
     let step = match pace {
@@ -135,7 +132,7 @@ fn write(
 }
 
 /// Looks at the data directory until then; when snapshots were being taken.
-fn watch(server: &Steadfast, until: Instant) -> io::Result<Vec<(Instant, Instant)>> {
+fn watch(server: &Steadfast, until: Instant) -> io::Result<Vec<Span>> {
     let (mut found, mut begun, mut last) = (Vec::new(), None, Instant::now());
     while last < until {
         let now = Instant::now();
@@ -155,21 +152,14 @@ fn watch(server: &Steadfast, until: Instant) -> io::Result<Vec<(Instant, Instant
 }
 
 /// Three rows: beside snapshots, in calm, and the one over the other.
-fn compare(
-    name: &str,
-    writes: &[Write],
-    snapshots: &[(Instant, Instant)],
-    notes: &mut Vec<String>,
-) -> Vec<Vec<Cell>> {
-    let beside = |write: &&Write| snapshots.iter().any(|(from, to)| write.0 <= *to && write.1 >= *from);
-    let (busy, calm): (Vec<&Write>, Vec<&Write>) = writes.iter().partition(beside);
+fn compare(name: &str, writes: &[Span], snapshots: &[Span], notes: &mut Vec<String>) -> Vec<Vec<Cell>> {
+    let beside = |write: &&Span| snapshots.iter().any(|(from, to)| write.0 <= *to && write.1 >= *from);
+    let (busy, calm): (Vec<&Span>, Vec<&Span>) = writes.iter().partition(beside);
     let first = writes.iter().map(|write| write.0).min().unwrap_or_else(Instant::now);
     let last = writes.iter().map(|write| write.1).max().unwrap_or(first);
     let whole = last.saturating_duration_since(first).as_secs_f64();
     // What was under way when the load began, or before it counted, is cut off.
-    let inside = |(from, to): &(Instant, Instant)| {
-        to.min(&last).saturating_duration_since(*from.max(&first)).as_secs_f64()
-    };
+    let inside = |(from, to): &Span| to.min(&last).saturating_duration_since(*from.max(&first)).as_secs_f64();
     let times: Vec<f64> = snapshots.iter().map(inside).collect();
     let in_snapshots: f64 = times.iter().sum();
     // One slow moment of the disk can fall into any of them.
@@ -195,12 +185,12 @@ fn compare(
     vec![row("beside snapshots", &busy), row("calm", &calm), over]
 }
 
-fn millis((from, to): &Write) -> f64 {
+fn millis((from, to): &Span) -> f64 {
     (*to - *from).as_secs_f64() * 1e3
 }
 
 /// How many, four latencies in milliseconds, and how many per second.
-fn figures(writes: &[&Write], seconds: f64) -> [f64; 6] {
+fn figures(writes: &[&Span], seconds: f64) -> [f64; 6] {
     let took: Vec<f64> = writes.iter().map(|write| millis(write)).collect();
     let at = |percent| percentile(&took, percent);
     let count = took.len() as f64;

@@ -24,7 +24,6 @@ struct Seen {
     restarts: Vec<f64>,
     after: Vec<f64>,
     most: Vec<f64>,
-    own_after: f64,
 }
 
 /// Measures, and says what was seen.
@@ -101,7 +100,7 @@ fn loaded(system: Box<dyn System>, keys: u64, notes: &mut Vec<String>) -> io::Re
     let own = system.own_account()?.unwrap_or(0) as f64;
     drop(daemon);
     let (restarts, after, most) = (Vec::new(), Vec::new(), Vec::new());
-    Ok(Seen { system, load_seconds, loaded, own, restarts, after, most, own_after: 0.0 })
+    Ok(Seen { system, load_seconds, loaded, own, restarts, after, most })
 }
 
 /// Restarts it once and kills it again.
@@ -114,7 +113,6 @@ fn restart(seen: &mut Seen, keys: u64) -> io::Result<()> {
     let memory = machine::memory(daemon.id())?;
     seen.after.push(memory.now as f64);
     seen.most.push(memory.most as f64);
-    seen.own_after = system.own_account()?.unwrap_or(0) as f64;
     Ok(())
 }
 
@@ -125,14 +123,13 @@ fn report(keys: u64, rounds: u64, all: &[Seen], notes: Vec<String>) -> Report {
         "restart, s",
         "fastest",
         "slowest",
-        "memory loaded, MiB",
+        "MiB loaded",
         "restarted",
         "at most",
-        "own account",
-        "restarted ",
-        "steadfast's restart / its",
-        "memory loaded / its",
-        "restarted / its",
+        "used_memory",
+        "restart: ours/its",
+        "loaded: ours/its",
+        "restarted: ours/its",
     ];
     let ours = all.iter().find(|seen| seen.system.name() == "steadfast");
     let row = |seen: &Seen| {
@@ -149,7 +146,6 @@ fn report(keys: u64, rounds: u64, all: &[Seen], notes: Vec<String>) -> Report {
             mib(median(&seen.after)),
             mib(median(&seen.most)),
             mib(seen.own),
-            mib(seen.own_after),
             of(|seen| median(&seen.restarts)),
             of(|seen| seen.loaded.now as f64),
             of(|seen| median(&seen.after)),
