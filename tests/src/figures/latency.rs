@@ -24,8 +24,8 @@ const CONNECTIONS: u64 = 16;
 const LOOK: Duration = Duration::from_millis(2);
 /// What is not counted, while the load begins.
 const WARM_UP: Duration = Duration::from_secs(2);
-/// A write of the data counts so much towards the next snapshot: its entry's bytes, and 256 for its replay.
-const WEIGHT: u64 = 256 + 140;
+/// A write of the data counts so much towards the next snapshot: name and value, and 256 for its replay.
+const WEIGHT: u64 = 256 + 25 + 100;
 /// How far two snapshots lie apart under the paced load, in seconds.
 const APART: u64 = 6;
 
