@@ -21,9 +21,6 @@ use super::writer::Setup;
 use crate::io::{DiskOp, FileName};
 use crate::types::{Index, Term};
 
-/// Most bytes in one batch of the copy, unless a single entry is longer.
-const BATCH_BYTES: usize = 4 << 20;
-
 /// Room for a few more commands in a segment that is as small as it can be, in bytes.
 const SOME_ROOM: u64 = 64 << 10;
 
@@ -37,50 +34,43 @@ pub(crate) struct Rebuild {
     header: SegmentHeader,
     /// The smallest size in which everything finds room, in bytes.
     needed: u64,
-    /// Writes that are left, each followed by a sync: the copied tail, the header, the mark. The header is written last
-    /// but one, and the copy is one write for each batch.
-    copy: VecDeque<(u64, Bytes)>,
-    mark: Option<(u64, Bytes)>,
-    stage: Stage,
+    /// Writes that are left, each followed by a sync: the copied tail, the header, the mark.
+    writes: VecDeque<Write>,
+    /// Whether a write is done and its sync is not.
+    written: bool,
     tail: Link,
 }
 
-/// What is written next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Copy,
-    CopySync,
+/// A write into the new segment.
+#[derive(Clone, Debug)]
+enum Write {
+    /// A batch: what it is in words, and where it goes.
+    Batch(&'static str, u64, Bytes),
+    /// The header, which says how long the segment has become.
     Header,
-    HeaderSync,
-    Mark,
-    MarkSync,
-    Done,
 }
 
 impl Rebuild {
     /// Continues the log at `link` in the new segment with these entries, the first of which may supersede.
     pub(crate) fn new(setup: &Setup, segment: u64, link: Link, entries: &[(Index, Term, Bytes)]) -> Self {
         let mut tail = Link { position: Position { segment, offset: HEADER_BYTES }, ..link };
-        let mut copy = VecDeque::new();
-        let mut left = entries;
-        while !left.is_empty() {
-            let (batch, rest) = left.split_at(batch_len(left));
-            let copied: usize = batch.iter().map(|(_, _, payload)| ENTRY_BYTES + payload.len()).sum();
+        let mut writes = VecDeque::new();
+        if entries.is_empty() {
+            writes.push_back(Write::Header);
+        } else {
+            let copied: usize = entries.iter().map(|(_, _, payload)| ENTRY_BYTES + payload.len()).sum();
             let len = MARK_BYTES + copied;
-            let mut builder = BatchBuilder::new(&setup.identity, tail.position, tail.crc, len);
-            builder.mark(&setup.mark(link, len));
-            for (index, term, payload) in batch {
-                builder.entry(*index, *term, payload);
+            let mut batch = BatchBuilder::new(&setup.identity, tail.position, tail.crc, len);
+            batch.mark(&setup.mark(link, len));
+            for (index, term, payload) in entries {
+                batch.entry(*index, *term, payload);
                 (tail.next, tail.term) = (index.next(), *term);
             }
-            (tail, copy) = push_batch(tail, builder, copy);
-            left = rest;
-        }
-        let mut mark = VecDeque::new();
-        if !entries.is_empty() {
-            let mut builder = BatchBuilder::new(&setup.identity, tail.position, tail.crc, MARK_BYTES);
-            builder.mark(&setup.mark(tail, MARK_BYTES));
-            (tail, mark) = push_batch(tail, builder, mark);
+            tail = push_batch("copying the end of the log to", tail, batch, &mut writes);
+            writes.push_back(Write::Header);
+            let mut batch = BatchBuilder::new(&setup.identity, tail.position, tail.crc, MARK_BYTES);
+            batch.mark(&setup.mark(tail, MARK_BYTES));
+            tail = push_batch("writing the first mark of", tail, batch, &mut writes);
         }
         let needed = tail.position.offset + align(MARK_BYTES as u64);
         let bytes = segment_bytes(&setup.log).max(needed);
@@ -89,9 +79,8 @@ impl Rebuild {
             preparation: Preparation::new(segment, bytes),
             header: setup.header(segment, bytes, false, link),
             needed,
-            stage: if copy.is_empty() { Stage::Header } else { Stage::Copy },
-            copy,
-            mark: mark.pop_front(),
+            writes,
+            written: false,
             tail,
         }
     }
@@ -127,25 +116,15 @@ impl Rebuild {
             return Some(op);
         }
         let file = FileName::Wal(self.preparation.segment());
-        let write = |offset: u64, data: &Bytes| DiskOp::WriteAt { file, offset, data: data.clone() };
-        Some(match self.stage {
-            Stage::Copy => {
-                let (offset, data) = self.copy.front()?;
-                ("copying the end of the log to", write(*offset, data))
-            }
-            Stage::Header => {
+        let (doing, offset, data) = match self.writes.front()? {
+            _ if self.written => return Some(("syncing the log", DiskOp::Sync { file })),
+            Write::Batch(doing, offset, data) => (*doing, *offset, data.clone()),
+            Write::Header => {
                 let header = SegmentHeader { bytes: self.preparation.bytes(), ..self.header };
-                ("writing the header of", write(0, &Bytes::copy_from_slice(&header.encode())))
+                ("writing the header of", 0, Bytes::copy_from_slice(&header.encode()))
             }
-            Stage::Mark => {
-                let (offset, data) = self.mark.as_ref()?;
-                ("writing the first mark of", write(*offset, data))
-            }
-            Stage::CopySync | Stage::HeaderSync | Stage::MarkSync => {
-                ("syncing the log", DiskOp::Sync { file })
-            }
-            Stage::Done => return None,
-        })
+        };
+        Some((doing, DiskOp::WriteAt { file, offset, data }))
     }
 
     /// The operation that [`Self::next_op`] named was done.
@@ -157,18 +136,10 @@ impl Rebuild {
             let step = self.preparation.step();
             return self.preparation.done(&step);
         }
-        self.stage = match self.stage {
-            Stage::Copy => {
-                self.copy.pop_front();
-                if self.copy.is_empty() { Stage::CopySync } else { Stage::Copy }
-            }
-            Stage::CopySync => Stage::Header,
-            Stage::Header => Stage::HeaderSync,
-            Stage::HeaderSync if self.mark.is_some() => Stage::Mark,
-            Stage::Mark => Stage::MarkSync,
-            Stage::HeaderSync | Stage::MarkSync => Stage::Done,
-            Stage::Done => unreachable!("nothing follows the end"),
-        };
+        if self.written {
+            self.writes.pop_front();
+        }
+        self.written = !self.written;
     }
 
     /// Where the log goes on, and the size of the segment in bytes.
@@ -177,26 +148,12 @@ impl Rebuild {
     }
 }
 
-/// How many of these entries make the next batch; at least one.
-fn batch_len(entries: &[(Index, Term, Bytes)]) -> usize {
-    let mut bytes = 0;
-    let fits = entries.iter().take_while(|(_, _, payload)| {
-        bytes += ENTRY_BYTES + payload.len();
-        bytes <= BATCH_BYTES
-    });
-    fits.count().max(1)
-}
-
-/// Queues a batch behind others, and says where the next one goes.
-fn push_batch(
-    tail: Link,
-    batch: BatchBuilder,
-    mut writes: VecDeque<(u64, Bytes)>,
-) -> (Link, VecDeque<(u64, Bytes)>) {
+/// Queues a batch, and returns where the next one goes.
+fn push_batch(doing: &'static str, tail: Link, batch: BatchBuilder, writes: &mut VecDeque<Write>) -> Link {
     let (data, offset, crc) = batch.finish();
     let position = Position { segment: tail.position.segment, offset: offset + data.len() as u64 };
-    writes.push_back((offset, data));
-    (Link { position, crc, ..tail }, writes)
+    writes.push_back(Write::Batch(doing, offset, data));
+    Link { position, crc, ..tail }
 }
 
 /// What is no longer part of the log, once it is continued at `end` in a newer segment.
