@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::{env, fs};
+use std::{env, fs, io};
 
 use crate::hunt::hunt;
 use crate::options::Options;
@@ -31,7 +31,7 @@ impl Bench {
     /// Copies the workspace.
     pub fn new(root: &Path) -> Result<Self, String> {
         let home = root.join("target/mutants");
-        let words = |error: std::io::Error| format!("{}: {error}", home.display());
+        let words = |error: io::Error| format!("{}: {error}", home.display());
         fs::create_dir_all(&home).map_err(words)?;
         let lock = fs::File::create(home.join("lock")).map_err(words)?;
         lock.try_lock().map_err(|_| "another runner works in target/mutants: wait for its end")?;
@@ -42,8 +42,26 @@ impl Bench {
             unchanged: home.join("unchanged"),
             _lock: lock,
         };
+        bench.remove_others(&bench.tree).map_err(words)?;
         bench.restore()?;
         Ok(bench)
+    }
+
+    /// Removes what an earlier state of the workspace left in the copy: cargo would build it.
+    fn remove_others(&self, directory: &Path) -> io::Result<()> {
+        if !directory.exists() {
+            return Ok(());
+        }
+        for file in fs::read_dir(directory)? {
+            let path = file?.path();
+            let name = path.strip_prefix(&self.tree).unwrap_or(&path).to_string_lossy().into_owned();
+            if path.is_dir() {
+                self.remove_others(&path)?;
+            } else if !self.files.iter().any(|(known, _)| *known == name) {
+                fs::remove_file(&path)?;
+            }
+        }
+        Ok(())
     }
 
     pub fn build_unchanged(&self) -> Result<(), String> {
