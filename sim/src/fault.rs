@@ -37,6 +37,8 @@ pub enum FileClass {
     Other,
     /// Every file.
     Any,
+    /// The log where it was written last.
+    Tail,
 }
 
 /// An execution point at which a node can be killed.
@@ -67,11 +69,15 @@ pub enum Point {
     DirChanged,
     /// An operation of the recovery was handed to the disk.
     RecoveryOp,
+    /// An operation that writes a damaged log anew was handed to the disk.
+    RepairOp,
+    /// An operation of a snapshot that is written or received is complete; the node has not heard of it.
+    SnapshotOp,
 }
 
 impl Point {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::WriteIssued,
         Self::WriteDone,
         Self::SyncBegun,
@@ -84,6 +90,8 @@ impl Point {
         Self::FileGrown,
         Self::DirChanged,
         Self::RecoveryOp,
+        Self::RepairOp,
+        Self::SnapshotOp,
     ];
 }
 

@@ -50,6 +50,10 @@ pub enum WorldProbe {
     OldImageQuarantined,
     /// A write ended short for lack of room.
     ShortWrite,
+    /// A node was stopped while its damaged log was to be made whole.
+    StoppedInRepair,
+    /// A sector of what lay cold went bad, and scrubbing had it replaced.
+    ColdSectorMended,
     /// A client's connection went half-open under requests.
     HalfOpen,
     /// A client died with requests under way.
@@ -64,7 +68,7 @@ pub enum WorldProbe {
 
 impl WorldProbe {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::CrashBetweenSyncAndReply,
         Self::RestartDuringRecovery,
         Self::PowerLossOfAll,
@@ -87,6 +91,8 @@ impl WorldProbe {
         Self::LiarLostPower,
         Self::OldImageQuarantined,
         Self::ShortWrite,
+        Self::StoppedInRepair,
+        Self::ColdSectorMended,
         Self::HalfOpen,
         Self::ClientDied,
         Self::OutcomeUnknown,

@@ -1,7 +1,7 @@
 //! A node's process and machine: whether it runs, what waits for it while it is paused, and the kills that
 //! wait for their occasion. Nothing here knows the other nodes.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use steadfast_core::Node;
 use steadfast_core::inspect::Inspection;
@@ -57,6 +57,8 @@ pub struct Process {
     pub recovering: bool,
     /// What the node showed after its last step.
     pub seen: Option<Inspection>,
+    /// The segments of its log when it said that this was damaged.
+    pub damaged: BTreeSet<u32>,
     /// The highest commit index that it ever showed.
     pub ever_committed: u64,
     /// The time of the last step, and how many ticks in a row came at it.
@@ -139,6 +141,7 @@ impl Process {
             unheard_syncs: 0,
             recovering: false,
             seen: None,
+            damaged: BTreeSet::new(),
             ever_committed: 0,
             ticked: (0, 0),
             limits: schedule.node_config(number as u16 + 1).limits,

@@ -12,6 +12,9 @@ use super::overlay::Spot;
 use super::window::{self, Window};
 use crate::fault::FileClass;
 
+/// How many sectors count as those that were written last.
+const NEWEST: usize = 8;
+
 /// What damage did, for the probes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DamageCounts {
@@ -71,10 +74,12 @@ pub enum Strike {
 impl FileClass {
     fn has(self, name: FileName) -> bool {
         match (self, name) {
-            (Self::Any, _) | (Self::Hard, FileName::Hard(_)) | (Self::Log, FileName::Wal(_)) => true,
+            (Self::Any, _) | (Self::Hard, FileName::Hard(_)) | (Self::Log | Self::Tail, FileName::Wal(_)) => {
+                true
+            }
             (Self::Other, FileName::Hard(_) | FileName::Wal(_)) => false,
             (Self::Other, _) => true,
-            (Self::Hard | Self::Log, _) => false,
+            (Self::Hard | Self::Log | Self::Tail, _) => false,
         }
     }
 }
@@ -83,6 +88,9 @@ impl Disk {
     /// Strikes so many sectors of the files of a class that exist now. Returns how many were struck.
     pub fn strike(&mut self, class: FileClass, sectors: u16, strike: Strike) -> usize {
         let mut places = self.candidates(class, strike);
+        if class == FileClass::Tail {
+            self.keep_newest(&mut places, strike);
+        }
         let mut struck = 0;
         for _ in 0..sectors {
             if places.is_empty() {
@@ -135,6 +143,17 @@ impl Disk {
                 })
             })
             .collect()
+    }
+
+    /// Keeps those sectors of the log that were written last, of those that may be struck.
+    fn keep_newest(&self, places: &mut Vec<(FileName, u64)>, strike: Strike) {
+        let window = Window::of(self.iter_live());
+        let written = |name: &FileName, sector: u64| matches!(name, FileName::Wal(segment) if !window.is_unmarked(*segment, sector));
+        let proven = places.iter().rposition(|(name, sector)| written(name, *sector)).map_or(0, |at| at + 1);
+        // A read error may strike what no mark has proven yet, too.
+        let end = if strike == Strike::Unreadable { proven + NEWEST / 2 } else { proven };
+        places.truncate(end);
+        places.drain(..places.len().saturating_sub(NEWEST));
     }
 
     /// The nth write to files of a class from now on goes wrong.
@@ -275,6 +294,47 @@ impl Disk {
             // Other files hold nothing that a crash could be blamed for.
             _ => false,
         }
+    }
+
+    /// Strikes one sector of what lies cold. Returns where, and how many bytes lie cold.
+    pub fn strike_cold(&mut self) -> Option<(FileName, u64, u64)> {
+        let places = window::cold(self.iter_live());
+        if places.is_empty() {
+            return None;
+        }
+        let (name, sector) = *self.damage.pick(&places);
+        // What begins a sector is never padding.
+        let spot = match self.damage.below(4) {
+            0 => Spot::Unreadable,
+            1 => Spot::Instead(vec![0; SECTOR]),
+            _ => Spot::Flipped(
+                (0..8).map(|_| self.damage.below(64) as u16).collect::<BTreeSet<_>>().into_iter().collect(),
+            ),
+        };
+        let id = self.live[&name];
+        self.files.get_mut(&id).expect("a name leads to a file").overlay.strike(sector, spot);
+        Some((name, sector, places.len() as u64 * SECTOR as u64))
+    }
+
+    /// Whether a sector is struck and still one of those that lie cold.
+    #[must_use]
+    pub fn is_bad_cold(&self, name: FileName, sector: u64) -> bool {
+        let struck = |id: &u64| self.files[id].overlay.spot(sector).is_some();
+        self.live.get(&name).is_some_and(struck) && window::cold(self.iter_live()).contains(&(name, sector))
+    }
+
+    /// What tells the segments of the log apart that a process sees, or that are durable.
+    #[must_use]
+    pub fn segments(&self, durable: bool) -> BTreeSet<u32> {
+        let names = if durable { &self.durable } else { &self.live };
+        let bytes = |id| if durable { self.files[id].durable() } else { &self.files[id].live };
+        window::headers(names.iter().map(|(name, id)| (*name, bytes(id))))
+    }
+
+    /// The first segment of the log that is not written as its format says.
+    #[must_use]
+    pub fn unlike_format(&self) -> Option<FileName> {
+        window::unlike_format(self.iter_live())
     }
 
     /// Everything reads as it was written again, and no more writes go wrong.

@@ -201,6 +201,23 @@ fn a_lying_sync_makes_nothing_durable_until_the_next_honest_one() {
 }
 
 #[test]
+fn a_sync_that_fails_after_a_lie_takes_nothing_from_the_liar() {
+    let mut disk = ones(9);
+    disk.lying = true;
+    disk.does(write(FILE, 0, &[2; SECTOR])).unwrap();
+    disk.does(sync(FILE)).unwrap();
+    disk.lying = false;
+    disk.does(write(FILE, SECTOR as u64, &[3; SECTOR])).unwrap();
+    let (id, ..) = disk.submit(TOKEN, sync(FILE));
+    disk.begin_sync(id);
+    assert!(disk.finish(id, true).1.is_err());
+    assert!(disk.owes(), "what the drive holds is still not on it");
+    disk.does(sync(FILE)).unwrap();
+    let durable = disk.pristine(FILE).1;
+    assert_eq!((durable[0], durable[SECTOR]), (2, 1), "only what the failed sync covered is gone");
+}
+
+#[test]
 fn a_write_without_room_is_short_and_removing_a_file_makes_room() {
     let mut disk = ones(8);
     disk.bound(Some(700), false);
@@ -315,6 +332,33 @@ fn the_newest_batch_is_spared_and_what_its_mark_proves_is_not() {
     let tail = last as usize * SECTOR..;
     assert_eq!(read[tail.clone()], pristine[tail]);
     assert_ne!(read[..SECTOR], pristine[..SECTOR]);
+}
+
+#[test]
+fn the_tail_is_what_was_written_last_of_what_is_proven() {
+    let mut disk = lived_on(1);
+    let struck = disk.strike(FileClass::Tail, u16::MAX, Strike::Rot(8));
+    assert!((1..=8).contains(&struck) && disk.counts.spared == 0, "{struck} struck, {:?}", disk.counts);
+    let window = Window::of(disk.iter_live());
+    let written = |(name, bytes): (FileName, &[u8])| {
+        let last = segment(name).map_or(0, |_| bytes.len() / SECTOR);
+        let used = |sector: &usize| bytes[sector * SECTOR..][..SECTOR].iter().any(|byte| *byte != 0);
+        (0..last).filter(used).map(|sector| (name, sector as u64)).collect::<Vec<_>>()
+    };
+    let proven = |(name, sector): &(FileName, u64)| !window.is_unmarked(segment(*name).unwrap(), *sector);
+    let newest = disk.iter_live().flat_map(written).filter(proven).max().unwrap();
+    let file = &disk.files[&disk.live[&newest.0]];
+    assert!(file.overlay.spot(newest.1).is_some(), "the newest proven sector {newest:?} is one of them");
+}
+
+#[test]
+fn a_log_that_is_not_as_the_format_says_is_noticed() {
+    let mut disk = lived_on(1);
+    assert_eq!(disk.unlike_format(), None);
+    let (name, id) = disk.live.iter().find(|(name, _)| segment(**name).is_some()).unwrap();
+    let (name, id) = (*name, *id);
+    disk.files.get_mut(&id).unwrap().live[SECTOR + 20] ^= 1;
+    assert_eq!(disk.unlike_format(), Some(name));
 }
 
 fn segment(name: FileName) -> Option<u64> {

@@ -318,9 +318,11 @@ impl File {
         });
     }
 
-    /// A sync of the changes below `covers` failed: they stay readable, and no later sync writes them.
+    /// A sync of the changes below `covers` failed: they stay readable, and no later sync writes them. What an earlier
+    /// one has lied about lies in the disk's own memory, and is none of this one's.
     pub fn forget_unsynced(&mut self, covers: u64) {
-        self.unsynced.retain(|change| number(change) >= covers);
+        let lied = self.lied.unwrap_or(0);
+        self.unsynced.retain(|change| number(change) >= covers || number(change) < lied);
     }
 
     /// What is left after a power cut becomes both images. The background shows where there is size without data.

@@ -21,6 +21,8 @@
 //! damage struck: a crash can lose the mark that proved a batch before it, and a lost write strikes a sector that only a
 //! later mark will prove.
 
+use std::collections::BTreeSet;
+
 use crc32fast::Hasher;
 use steadfast_core::io::FileName;
 
@@ -73,6 +75,57 @@ impl Window {
     pub fn copies(&self) -> &[Copy] {
         &self.copies
     }
+}
+
+/// A sector of what lies cold, drawn by `draw`, with its file: of the segments that the log has left and that hold
+/// entries behind the newest snapshot, as far as the log uses them; and of that snapshot's blocks.
+pub fn cold<'a>(files: impl Iterator<Item = (FileName, &'a [u8])> + Clone) -> Vec<(FileName, u64)> {
+    let covered = files.clone().filter_map(|(name, _)| match name {
+        FileName::Snapshot(index) => Some(index),
+        _ => None,
+    });
+    let covered = covered.max().unwrap_or(0);
+    // A segment's header says how far the one before was used, and which entry comes first in its own.
+    let left = files.clone().filter_map(|(name, bytes)| {
+        let FileName::Wal(segment) = name else { return None };
+        let (before, used) = header(segment, bytes)?;
+        (u64_at(bytes, 104)? > covered + 1).then_some((before, used))
+    });
+    let left: Vec<(u64, u64)> = left.collect();
+    let sectors = files.flat_map(|(name, bytes)| {
+        let sectors = bytes.len() / SECTOR;
+        let (from, to) = match name {
+            FileName::Wal(segment) => match left.iter().find(|(before, _)| *before == segment) {
+                Some((_, used)) => (0, *used as usize / SECTOR),
+                None => (0, 0),
+            },
+            FileName::Snapshot(index) if index == covered => (1, sectors.saturating_sub(1)),
+            _ => (0, 0),
+        };
+        (from..to.min(sectors)).map(move |sector| (name, sector as u64))
+    });
+    sectors.collect()
+}
+
+/// The checksums of all valid headers of segments: no two are alike, as each names its boot.
+pub fn headers<'a>(files: impl Iterator<Item = (FileName, &'a [u8])>) -> BTreeSet<u32> {
+    let headers = files.filter_map(|(name, bytes)| match name {
+        FileName::Wal(segment) => header(segment, bytes).and_then(|_| u32_at(bytes, 12)),
+        _ => None,
+    });
+    headers.collect()
+}
+
+/// The first segment whose first batch does not begin with a mark as the format has it.
+pub fn unlike_format<'a>(files: impl Iterator<Item = (FileName, &'a [u8])> + Clone) -> Option<FileName> {
+    files.into_iter().find_map(|(name, bytes)| {
+        let FileName::Wal(segment) = name else { return None };
+        header(segment, bytes)?;
+        let sector = bytes.get(SECTOR..2 * SECTOR)?;
+        let is_blank = sector.iter().all(|byte| *byte == 0);
+        let marked = mark(seed(&owner(bytes), segment), SECTOR as u64, sector).is_some();
+        (!is_blank && !marked).then_some(name)
+    })
 }
 
 /// The newest record of the hard state, without its generation.

@@ -315,7 +315,7 @@ fn one(
 fn crash_at(stream: &mut Stream, who: Who, down_us: u64) -> FaultKind {
     // The points around the sync and the reply are where acknowledged data is lost, if it is.
     let favourites = [Point::SyncBegun, Point::SyncDone, Point::BeforeReply, Point::AfterReply];
-    let any = Point::ALL[stream.below(Point::ALL.len() as u64 - 1) as usize];
+    let any = Point::ALL[stream.below(Point::ALL.len() as u64 - 3) as usize];
     let point = if stream.chance(600_000) { *stream.pick(&favourites) } else { any };
     FaultKind::CrashAt {
         who,

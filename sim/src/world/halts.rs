@@ -44,6 +44,42 @@ impl World<'_> {
         }
     }
 
+    /// The node says that its log is damaged, and will have it repaired by the others.
+    pub(super) fn blames_its_log(&mut self, node: usize, what: &str) {
+        self.blames_its_disk(node, what);
+        self.nodes[node].damaged = self.nodes[node].disk.segments(false);
+    }
+
+    /// The node says something. At a start that may be that its snapshot is damaged, and that it does without it.
+    pub(super) fn notices(&mut self, node: usize, what: &str) {
+        if self.nodes[node].recovering && what.starts_with("snapshot-") && what.contains("is damaged") {
+            self.blames_its_disk(node, what);
+        }
+    }
+
+    /// What a crash leaves is no damage: it must have been shown some in this very boot, as for a halt.
+    fn blames_its_disk(&mut self, node: usize, what: &str) {
+        let disk = &self.nodes[node].disk;
+        let shown = !disk.evidence.shown.is_empty() || disk.evidence.unread || disk.betrayed;
+        if !shown {
+            let what = format!("node {} blames its disk, which did nothing wrong: {what}", node + 1);
+            self.fail("damage", what);
+        }
+    }
+
+    /// The node says that its damaged log is whole again: then another one lies durably beside it, or a crash could now
+    /// take what it begins to promise.
+    pub(super) fn repaired(&mut self, node: usize) {
+        let process = &self.nodes[node];
+        let durable = process.disk.owes() || !process.disk.segments(true).is_subset(&process.damaged);
+        if !durable {
+            self.fail(
+                "damage",
+                format!("node {} takes part again, and its mended log is not durable", node + 1),
+            );
+        }
+    }
+
     /// The operator mends a disk, or gives the node an empty one: what a liar has lost, nobody can mend.
     fn operate(&mut self, node: usize, delay: u64) {
         let replaces = self.nodes[node].operator.chance(400_000) && self.phase == Phase::Safety;

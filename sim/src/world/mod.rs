@@ -3,7 +3,8 @@
 //!
 //! Read `mod.rs` for the loop, `step.rs` for what happens to a node, `conns.rs` for the wires to clients,
 //! `workers.rs` for what clients do, `faults.rs` for what goes wrong, `damage.rs` for what disks do, `budget.rs` for how
-//! much of it, `halts.rs` for nodes that stop themselves, and `phases.rs` for how a run ends.
+//! much of it, `halts.rs` for nodes that stop themselves, `phases.rs` for how a run ends, and `scrubbing.rs` for the rot
+//! that a node must find by itself.
 //! Nothing here judges a history; that comes after, in `run.rs`.
 
 mod budget;
@@ -12,6 +13,7 @@ mod damage;
 mod faults;
 mod halts;
 mod phases;
+mod scrubbing;
 mod step;
 mod workers;
 
@@ -155,6 +157,10 @@ pub struct World<'a> {
     /// Frames that wait for the healing of their link, from the first node to the second.
     held: BTreeMap<(usize, usize), Vec<Bytes>>,
     active: BTreeMap<usize, faults::Active>,
+    /// Rot that a node has to find.
+    scrubbing: Option<scrubbing::Scrubbing>,
+    /// Whether a node had to find some, or there was nothing to find.
+    scrubbed: bool,
     budget: Budget,
     stopped: Option<Stopped>,
     faults_struck: u64,
@@ -222,6 +228,8 @@ impl<'a> World<'a> {
             phase_began: 0,
             held: BTreeMap::new(),
             active: BTreeMap::new(),
+            scrubbing: None,
+            scrubbed: false,
             budget: Budget::new(&schedule.cluster),
             stopped: None,
             faults_struck: 0,

@@ -34,6 +34,8 @@ pub enum Phase {
     ReadBack,
     /// All nodes must hold the same log and state.
     Converge,
+    /// A node must find and mend what rots on its disk.
+    Scrub,
     /// The run came to its end.
     Over,
 }
@@ -68,9 +70,12 @@ impl World<'_> {
                 (self.workers.iter().all(super::Worker::is_idle), bounds.clients_us)
             }
             Phase::Converge => (self.is_converged(), bounds.converge_us),
+            Phase::Scrub => (self.scrubbing.is_none(), u64::MAX),
         };
         if done {
             self.next_phase();
+        } else if self.phase == Phase::Scrub {
+            self.watch_scrubbing();
         } else if self.now - self.phase_began > bound {
             return self.stuck();
         }
@@ -108,7 +113,8 @@ impl World<'_> {
     }
 
     fn next_phase(&mut self) {
-        match self.phase {
+        let phase = self.phase;
+        match phase {
             Phase::Leader => {
                 self.enter(Phase::Clients);
                 for worker in 0..self.workers.len() - 1 {
@@ -121,9 +127,13 @@ impl World<'_> {
                 self.assign(operator, read_back(self.schedule));
             }
             Phase::ReadBack => self.enter(Phase::Converge),
+            Phase::Converge if self.begins_scrubbing() => self.enter(Phase::Scrub),
+            // Time has passed, and with it sessions.
+            Phase::Scrub => self.enter(Phase::Converge),
             _ => {
                 self.enter(Phase::Over);
                 self.compare_logs();
+                self.read_logs();
             }
         }
     }
@@ -170,6 +180,17 @@ impl World<'_> {
                 let what =
                     format!("nodes 1 and {} differ at entry {index} although both committed it", other + 2);
                 return self.fail("raft", what);
+            }
+        }
+    }
+
+    /// What lies on the disks must be what the formats say, by a reader of its own.
+    fn read_logs(&mut self) {
+        for node in 0..self.nodes.len() {
+            if let Some(file) = self.nodes[node].disk.unlike_format() {
+                let what =
+                    format!("node {}: {file} does not begin with a mark as docs/formats.md has it", node + 1);
+                return self.fail("format", what);
             }
         }
     }

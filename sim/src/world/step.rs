@@ -203,6 +203,10 @@ impl World<'_> {
             }
             Output::WakeAt(at) => self.wants_wake(node, at.0),
             Output::Trace(Said::Probe(probe)) => self.probes.core(probe),
+            Output::Trace(Said::Damaged { what, .. }) => self.blames_its_log(node, &what),
+            Output::Trace(Said::Notice(what)) => self.notices(node, &what),
+            Output::Trace(Said::Repaired { .. }) => self.repaired(node),
+            Output::Trace(Said::SnapshotTaken { .. }) => self.snapshot_taken(node),
             Output::Trace(_) => {}
             Output::Halt(reason) => self.halted(node, &reason),
         }
@@ -216,6 +220,13 @@ impl World<'_> {
         let recovers =
             token.owner == Owner::Recovery || (token.owner == Owner::Snapshot && self.nodes[node].recovering);
         if recovers && self.reach(node, Point::RecoveryOp) {
+            return;
+        }
+        let repairs = |seen: &Inspection| seen.role == RoleName::Repairing;
+        if token.owner == Owner::Wal
+            && self.nodes[node].seen.as_ref().is_some_and(repairs)
+            && self.reach(node, Point::RepairOp)
+        {
             return;
         }
         if is_write {
@@ -320,14 +331,15 @@ impl World<'_> {
         if fails {
             self.probes.world(WorldProbe::SyncFailed, 1);
         }
+        if is_read || (token.owner == Owner::Snapshot && self.reach(node, Point::SnapshotOp)) {
+            return;
+        }
         if is_sync {
             self.reach(node, Point::SyncDone);
-        } else if is_write {
-            if !(self.nodes[node].disk.grew && self.reach(node, Point::FileGrown)) {
-                self.reach(node, Point::WriteDone);
-            }
-        } else if !is_read {
+        } else if !is_write {
             self.reach(node, Point::DirChanged);
+        } else if !(self.nodes[node].disk.grew && self.reach(node, Point::FileGrown)) {
+            self.reach(node, Point::WriteDone);
         }
     }
 
@@ -385,6 +397,8 @@ impl World<'_> {
             let between = process.unheard_syncs > 0 && seen.waiting > 0;
             self.probes.world(WorldProbe::CrashBetweenSyncAndReply, u64::from(between));
             self.probes.world(WorldProbe::LeaderStopped, u64::from(seen.role == RoleName::Leader));
+            let repairs = seen.role == RoleName::Repairing;
+            self.probes.world(WorldProbe::StoppedInRepair, u64::from(repairs));
             self.probes.world(WorldProbe::RestartDuringRecovery, u64::from(process.recovering));
         }
         let was_up = process.is_up();
