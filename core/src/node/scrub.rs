@@ -8,7 +8,7 @@ use super::replica::{Replica, notice, probe};
 use crate::disk::{Pending, Tokens};
 use crate::io::{DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, Outbox, Owner};
 use crate::snapshot::Meta;
-use crate::snapshot::format::verify_block;
+use crate::snapshot::format::{SECTOR, verify_block};
 use crate::time::Micros;
 use crate::trace::Probe;
 use crate::wal::{Checked, Position, SegmentCheck};
@@ -17,7 +17,7 @@ use crate::wal::{Checked, Position, SegmentCheck};
 #[derive(Clone, Debug)]
 enum Check {
     Segment(SegmentCheck),
-    /// A snapshot, from this block on.
+    /// A snapshot, from this block on; behind the last one come the headers at both its ends.
     Snapshot(Meta, u32),
 }
 
@@ -46,30 +46,45 @@ impl Check {
     fn next_op(&self) -> DiskOp {
         match self {
             Self::Segment(check) => check.next_op(),
-            Self::Snapshot(meta, block) => {
-                let file = FileName::Snapshot(meta.seal.at.index.0);
-                DiskOp::Read { file, offset: meta.offset(*block), len: meta.block_len(*block) }
+            Self::Snapshot(meta, part) => {
+                let (offset, len) = place(meta, *part);
+                DiskOp::Read { file: FileName::Snapshot(meta.seal.at.index.0), offset, len }
             }
         }
     }
 
     fn done(&mut self, result: Result<DiskReply, DiskError>) -> Checked {
-        let (meta, block) = match self {
+        let (meta, part) = match self {
             Self::Segment(check) => return check.done(result),
-            Self::Snapshot(meta, block) => (meta, block),
+            Self::Snapshot(meta, part) => (meta, part),
         };
         let file = FileName::Snapshot(meta.seal.at.index.0);
         let flaw = match result {
-            Ok(DiskReply::Data(data)) => verify_block(meta, *block, &data).err().map(|flaw| flaw.to_string()),
+            Ok(DiskReply::Data(data)) if *part < meta.blocks => {
+                verify_block(meta, *part, &data).err().map(|flaw| flaw.to_string())
+            }
+            Ok(DiskReply::Data(data)) => {
+                (data[..] != meta.encode()[..]).then(|| "it is not the header that was written".to_owned())
+            }
             Err(error) if error.kind == DiskErrorKind::NotFound => return Checked::Done,
             Err(error) => Some(error.to_string()),
             Ok(reply) => panic!("a driver answers an operation with its own kind of reply, not {reply:?}"),
         };
         if let Some(flaw) = flaw {
-            return Checked::Damaged(format!("{file} is damaged in block {block}: {flaw}"));
+            let (offset, _) = place(meta, *part);
+            return Checked::Damaged(format!("{file} is damaged at offset {offset}: {flaw}"));
         }
-        *block += 1;
-        if *block < meta.blocks { Checked::Working } else { Checked::Done }
+        *part += 1;
+        if *part < meta.blocks + 2 { Checked::Working } else { Checked::Done }
+    }
+}
+
+/// Where a part of a snapshot lies, and how long it is: a block, the header at the beginning, or the one at the end.
+fn place(meta: &Meta, part: u32) -> (u64, u32) {
+    match part.checked_sub(meta.blocks) {
+        None => (meta.offset(part), meta.block_len(part)),
+        Some(0) => (0, SECTOR as u32),
+        Some(_) => (meta.trailer(), SECTOR as u32),
     }
 }
 

@@ -383,15 +383,18 @@ fn a_follower_that_does_not_answer_is_sent_a_window_and_no_more() {
     let (_, mut disk, meta) = taken(2);
     let mut sending = Sending::new(meta, Micros(0));
     let (mut tokens, mut out) = (Tokens::new(Owner::Snapshot), Outbox::default());
-    let mut sent = 0;
-    for _ in 0..50 {
-        sending.pump(Micros(1), Micros(1000), &mut tokens, &mut out);
-        if let Some((_, op)) = only_op(&mut out) {
-            sending.disk_done(disk.execute(&op)).expect("an intact file");
-            sent += 1;
+    for blocks in [1, 4] {
+        let mut sent = Vec::new();
+        for _ in 0..50 {
+            sending.pump(Micros(1), Micros(1000), &mut tokens, &mut out);
+            if let Some((_, op)) = only_op(&mut out) {
+                sent.push(sending.disk_done(disk.execute(&op)).expect("an intact file").0);
+            }
         }
+        assert_eq!(sent.len(), blocks, "{sent:?}");
+        // Now it has said what it wants: the one after the first.
+        sending.wanted(Micros(1), 1);
     }
-    assert_eq!(sent, 4);
 }
 
 /// The state whose snapshot is pinned: one row of every kind.

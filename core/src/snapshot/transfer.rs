@@ -69,6 +69,8 @@ pub struct Sending {
     next: u32,
     /// What the follower wants next.
     wanted: u32,
+    /// Whether it has said so: until then it is sent one block, as it may have most of them.
+    heard: bool,
     /// When the follower last got further.
     moved_at: Micros,
     /// When it did, or everything was sent again.
@@ -80,7 +82,7 @@ impl Sending {
     /// From the beginning; the follower says where to go on.
     #[must_use]
     pub fn new(meta: Meta, now: Micros) -> Self {
-        Self { meta, next: 0, wanted: 0, moved_at: now, sent_at: now, reading: None }
+        Self { meta, next: 0, wanted: 0, heard: false, moved_at: now, sent_at: now, reading: None }
     }
 
     /// What is sent.
@@ -100,7 +102,8 @@ impl Sending {
         if self.next > self.wanted && now >= self.sent_at.after(patience) {
             (self.next, self.sent_at) = (self.wanted, now);
         }
-        let ends = self.meta.blocks.min(self.wanted.saturating_add(WINDOW));
+        let ahead = if self.heard { WINDOW } else { 1 };
+        let ends = self.meta.blocks.min(self.wanted.saturating_add(ahead));
         if self.reading.is_none() && self.next < ends {
             let file = FileName::Snapshot(self.meta.seal.at.index.0);
             let (offset, len) = (self.meta.offset(self.next), self.meta.block_len(self.next));
@@ -141,6 +144,7 @@ impl Sending {
         if next != self.wanted {
             (self.moved_at, self.sent_at) = (now, now);
         }
+        self.heard = true;
         self.wanted = next.min(self.meta.blocks);
         self.next = self.next.max(self.wanted);
     }

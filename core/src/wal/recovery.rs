@@ -456,7 +456,9 @@ impl Recovery {
         let Stage::Salvaged(salvage) = std::mem::replace(&mut self.stage, Stage::Listing) else {
             unreachable!("a salvage ends in its stage")
         };
-        let (log, newest) = salvage.finish();
+        // Where the newest segment is gone altogether, nobody knows what it held.
+        let gone = self.vouched_is_gone();
+        let (log, doubtful) = salvage.finish(self.vouched);
         let files: Vec<u64> = self.files.iter().map(|file| file.segment).collect();
         let next = files.last().copied().max(Some(self.vouched)).unwrap_or(0) + 1;
         let refusal = self.damage.take().expect("only a damaged log is salvaged");
@@ -464,8 +466,7 @@ impl Recovery {
             text: HaltReason::from(refusal.clone()).to_string(),
             refusal,
             log,
-            // Where the newest segment is gone altogether, nobody knows what it held.
-            doubtful: newest + 1 < self.vouched || self.vouched_is_gone(),
+            doubtful: doubtful || gone,
         };
         RecoveryStep::Done(Box::new(Recovered {
             wal: Wal::damaged(self.setup.clone(), next, files),

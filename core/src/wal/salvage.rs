@@ -101,6 +101,10 @@ pub(super) struct Salvage {
     careful: u64,
     /// The newest segment in which a mark or a header of its own was found.
     newest: u64,
+    /// The end of the last batch that was believed.
+    believed: Position,
+    /// The last sector that can't be read.
+    unread: Position,
     /// Whether the cluster has no other node.
     alone: bool,
     log: Salvaged,
@@ -115,7 +119,8 @@ impl Salvage {
         alone: bool,
     ) -> Self {
         let log = Salvaged { start: covered, ..Salvaged::default() };
-        Self { identity, left: files, bytes: Vec::new(), careful: 0, newest: 0, alone, log }
+        let (believed, unread) = (Position::default(), Position::default());
+        Self { identity, left: files, bytes: Vec::new(), careful: 0, newest: 0, believed, unread, alone, log }
     }
 
     /// The next read; `None` when all is read.
@@ -137,13 +142,18 @@ impl Salvage {
 
     /// The read that [`Self::next_op`] named has ended.
     pub(super) fn done(&mut self, op: &DiskOp, result: Result<DiskReply, DiskError>) {
-        let DiskOp::Read { len, offset, .. } = op else { unreachable!("a salvage only reads") };
+        let DiskOp::Read { file: FileName::Wal(segment), len, offset } = op else {
+            unreachable!("a salvage only reads segments")
+        };
+        let end = offset + u64::from(*len);
         match result {
-            Ok(DiskReply::Data(data)) if !data.is_empty() => self.bytes.extend_from_slice(&data),
+            Ok(DiskReply::Data(data)) if !data.is_empty() => return self.bytes.extend_from_slice(&data),
             // What can't be read is looked at sector by sector, and a sector that can't be is as good as blank.
-            Err(_) if u64::from(*len) > SECTOR => self.careful = offset + u64::from(*len),
-            _ => self.bytes.resize((offset + u64::from(*len)) as usize, 0),
+            Err(_) if u64::from(*len) > SECTOR => return self.careful = end,
+            Err(_) => self.unread = Position { segment: *segment, offset: *offset },
+            Ok(_) => {}
         }
+        self.bytes.resize(end as usize, 0);
     }
 
     /// All batches of a segment, in order.
@@ -196,13 +206,17 @@ impl Salvage {
             before = record.crc;
             offset += record.len as u64;
         }
+        self.believed = Position { offset, ..at };
         // A batch that is not whole may have been the last one, torn: what follows it says whether it was durable.
         align(offset).max(at.offset + SECTOR)
     }
 
-    /// What was found, and the newest segment in which anything was.
-    pub(super) fn finish(self) -> (Salvaged, u64) {
-        (self.log, self.newest)
+    /// What was found, and whether the log may have gone on behind it, given the newest segment that the hard state
+    /// vouches for: one that was prepared and not used yet may follow. No crash leaves a sector that can't be read, so
+    /// there may have been anything in it.
+    pub(super) fn finish(self, vouched: u64) -> (Salvaged, bool) {
+        let doubtful = self.newest + 1 < vouched || self.unread > self.believed;
+        (self.log, doubtful)
     }
 }
 

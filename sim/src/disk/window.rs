@@ -6,7 +6,7 @@
 //! a segment's header, of the place that it continues. Let M be the valid mark or header with the highest such place P.
 //! A recovery that finds bad bytes before P still finds M, because nothing strikes from P on, and then knows that they
 //! were durable: damage, never a torn write. Whatever is bad from P on looks as if the last write had been torn: rot
-//! there is outside the contract (DESIGN, section 4). P is the beginning of the newest batch; of the newest batch and
+//! there is outside the contract. P is the beginning of the newest batch; of the newest batch and
 //! its segment's header where one write made both; and the beginning of the old tail until a recovery has made its copy
 //! of it the end of the log, with a header and a first mark that say so.
 //!
@@ -78,7 +78,7 @@ impl Window {
 }
 
 /// A sector of what lies cold, drawn by `draw`, with its file: of the segments that the log has left and that hold
-/// entries behind the newest snapshot, as far as the log uses them; and of that snapshot's blocks.
+/// entries behind the newest snapshot, as far as the log uses them; and of that snapshot.
 pub fn cold<'a>(files: impl Iterator<Item = (FileName, &'a [u8])> + Clone) -> Vec<(FileName, u64)> {
     let covered = files.clone().filter_map(|(name, _)| match name {
         FileName::Snapshot(index) => Some(index),
@@ -99,7 +99,7 @@ pub fn cold<'a>(files: impl Iterator<Item = (FileName, &'a [u8])> + Clone) -> Ve
                 Some((_, used)) => (0, *used as usize / SECTOR),
                 None => (0, 0),
             },
-            FileName::Snapshot(index) if index == covered => (1, sectors.saturating_sub(1)),
+            FileName::Snapshot(index) if index == covered => (0, sectors),
             _ => (0, 0),
         };
         (from..to.min(sectors)).map(move |sector| (name, sector as u64))

@@ -9,7 +9,7 @@ use crate::rng::Stream;
 use crate::schedule::Cluster;
 
 /// The kinds that a run can switch on, with the chance of each in a million and the largest number per run.
-const KINDS: [(Kind, u32, u64); 13] = [
+const KINDS: [(Kind, u32, u64); 14] = [
     (Kind::Rot, 250_000, 3),
     (Kind::ReadError, 120_000, 2),
     (Kind::RollBack, 180_000, 3),
@@ -23,6 +23,7 @@ const KINDS: [(Kind, u32, u64); 13] = [
     (Kind::Snapshot, 300_000, 4),
     (Kind::Behind, 200_000, 2),
     (Kind::Superseded, 200_000, 2),
+    (Kind::Spoilt, 200_000, 3),
 ];
 
 #[derive(Clone, Copy, PartialEq)]
@@ -44,6 +45,8 @@ enum Kind {
     Behind,
     /// A write is lost that superseded what an old leader had.
     Superseded,
+    /// A snapshot goes bad in a place or two, and its node starts again at once: the others may still have the same one.
+    Spoilt,
 }
 
 /// How many nodes may be damaged: a minority, or the one that is alone.
@@ -116,6 +119,7 @@ fn one(stream: &mut Stream, kind: Kind, who: Who, (at_us, safety_us): (u64, u64)
             return add(at_us, FaultKind::Crash { who, power, down_us });
         }
         Kind::Recycled => return recycled(stream, who, at_us, for_us / 8, faults),
+        Kind::Spoilt => return spoilt(stream, who, at_us, faults),
         Kind::Snapshot => return snapshot(stream, who, at_us, for_us / 8, faults),
         Kind::Behind | Kind::Superseded => unreachable!("these strike several nodes in turn"),
         Kind::Stall => {
@@ -139,6 +143,17 @@ fn snapshot(stream: &mut Stream, who: Who, at_us: u64, down_us: u64, faults: &mu
     let nth = stream.magnitude(1, 24) as u32;
     let what = FaultKind::CrashAt { who, point, nth, power: stream.chance(850_000), all: false, down_us };
     faults.push(Fault { at_us, what });
+}
+
+fn spoilt(stream: &mut Stream, who: Who, at_us: u64, faults: &mut Vec<Fault>) {
+    let (files, sectors) = (FileClass::Other, stream.between(1, 3) as u16);
+    let what = match stream.chance(300_000) {
+        true => FaultKind::ReadError { who, files, sectors },
+        false => FaultKind::Rot { who, files, sectors, bits: 8 },
+    };
+    faults.push(Fault { at_us, what });
+    let down_us = stream.magnitude(1_000, 20_000);
+    faults.push(Fault { at_us, what: FaultKind::Crash { who, power: stream.chance(300_000), down_us } });
 }
 
 /// Some nodes are cut off, perhaps with a leader; the others go on. Then one of these is damaged where its log was
