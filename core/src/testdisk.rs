@@ -48,6 +48,10 @@ pub(crate) struct MemDisk {
     pub(crate) executed: u64,
     /// The operation, counted in `executed`, that fails, with its kind.
     pub(crate) fail_at: Option<(u64, DiskErrorKind)>,
+    /// The operation that failed so.
+    pub(crate) failed: Option<DiskOp>,
+    /// How many bytes all files may have together; writes over what is there always have room.
+    pub(crate) room: Option<u64>,
 }
 
 impl MemDisk {
@@ -57,6 +61,7 @@ impl MemDisk {
         let failure = self.fail_at.filter(|(at, _)| *at == self.executed).map(|(_, kind)| kind);
         if let Some(kind) = failure {
             self.fail(op);
+            self.failed = Some(op.clone());
             return Err(DiskError { kind, message: "injected".to_owned() });
         }
         match op {
@@ -66,7 +71,13 @@ impl MemDisk {
                 self.inodes.insert(inode, Inode::default());
                 self.live_dir.insert(*file, inode);
             }
-            DiskOp::WriteAt { file, offset, data } => self.write(*file, *offset as usize, data),
+            DiskOp::WriteAt { file, offset, data } => {
+                let fits = self.fits(*file, *offset as usize, data.len());
+                self.write(*file, *offset as usize, &data[..fits]);
+                if fits < data.len() {
+                    return Err(DiskError { kind: DiskErrorKind::NoSpace, message: "no room".to_owned() });
+                }
+            }
             DiskOp::Sync { file } => self.sync(*file),
             DiskOp::Truncate { file, len } => {
                 let inode = self.inode(*file);
@@ -91,6 +102,14 @@ impl MemDisk {
             }
         }
         Ok(DiskReply::Done)
+    }
+
+    /// How many of so many bytes there is room for.
+    fn fits(&mut self, file: FileName, offset: usize, len: usize) -> usize {
+        let Some(room) = self.room else { return len };
+        let used: u64 = self.list().iter().map(|(_, len)| len).sum();
+        let longest = self.inode(file).live.len() + room.saturating_sub(used) as usize;
+        len.min(longest.saturating_sub(offset))
     }
 
     /// A failed write leaves half of it; after a failed sync the pages count as clean.

@@ -16,6 +16,9 @@ use crate::io::{DiskOp, FileName};
 /// Most zeros in one write, in bytes, so that a batch of the log never waits long behind one.
 const FILL_BYTES: u64 = 256 << 10;
 
+/// Fewest zeros in one write, where a disk is full, in bytes.
+const FINEST_FILL: u64 = 4 << 10;
+
 /// Most zeros written before they are synced, in bytes, for the same reason.
 const UNSYNCED_BYTES: u64 = 2 << 20;
 
@@ -32,6 +35,8 @@ pub(super) struct Preparation {
     segment: u64,
     bytes: u64,
     filled: u64,
+    /// How much is filled with one write, in bytes.
+    chunk: u64,
     synced: u64,
     created: bool,
     named: bool,
@@ -57,6 +62,7 @@ impl Preparation {
             segment,
             bytes,
             filled: 0,
+            chunk: FILL_BYTES,
             synced: 0,
             created: false,
             named: false,
@@ -93,9 +99,21 @@ impl Preparation {
         self.bytes
     }
 
-    /// How many bytes of it are zeros already.
-    pub(super) fn filled(&self) -> u64 {
-        self.filled
+    /// There was no space for what [`Self::next_op`] named: it is tried in smaller pieces, so that what there is becomes
+    /// part of this file. False if they can't be smaller.
+    pub(super) fn finer(&mut self) -> bool {
+        let finer = self.chunk > FINEST_FILL;
+        self.chunk = (self.chunk / 2).max(FINEST_FILL);
+        finer
+    }
+
+    /// Makes do with what is filled, if that is `enough` bytes. False if it is not.
+    pub(super) fn make_do(&mut self, enough: u64) -> bool {
+        let fits = (enough..self.bytes).contains(&self.filled);
+        if fits {
+            self.bytes = self.filled;
+        }
+        fits
     }
 
     /// Makes it larger; one that was ready then has more to do.
@@ -128,7 +146,7 @@ impl Preparation {
         } else if unsynced > 0 && (self.filled == self.bytes || unsynced >= UNSYNCED_BYTES) {
             Some(("syncing the prepared log segment", DiskOp::Sync { file }))
         } else if self.filled < self.bytes {
-            let data = Bytes::from_static(&ZEROS[..self.chunk() as usize]);
+            let data = Bytes::from_static(&ZEROS[..self.next_fill() as usize]);
             Some(("filling the log segment", DiskOp::WriteAt { file, offset: self.filled, data }))
         } else if !self.named {
             Some(("syncing the data directory for a log segment", DiskOp::SyncDir))
@@ -141,7 +159,10 @@ impl Preparation {
     pub(super) fn done(&mut self, op: &PreparationStep) {
         match op {
             PreparationStep::Created => self.created = true,
-            PreparationStep::Filled(bytes) => self.filled += bytes,
+            PreparationStep::Filled(bytes) => {
+                self.filled += bytes;
+                self.chunk = (self.chunk * 2).min(FILL_BYTES);
+            }
             PreparationStep::Synced(filled) => self.synced = *filled,
             PreparationStep::Named => self.named = true,
             PreparationStep::Blanked(blank) => self.again = self.again.map(|(old, _)| (old, *blank)),
@@ -167,8 +188,8 @@ impl Preparation {
         }
     }
 
-    fn chunk(&self) -> u64 {
-        (self.bytes - self.filled).min(FILL_BYTES)
+    fn next_fill(&self) -> u64 {
+        (self.bytes - self.filled).min(self.chunk)
     }
 }
 

@@ -21,14 +21,11 @@ use super::writer::Setup;
 use crate::io::{DiskOp, FileName};
 use crate::types::{Index, Term};
 
-/// Room for a few more commands in a segment that is as small as it can be, in bytes.
-const SOME_ROOM: u64 = 64 << 10;
-
 /// The new segment on its way.
 #[derive(Clone, Debug)]
 pub(crate) struct Rebuild {
     /// What makes space for it.
-    removals: VecDeque<(&'static str, DiskOp)>,
+    frees: VecDeque<(&'static str, DiskOp)>,
     preparation: Preparation,
     /// Its header but for the size.
     header: SegmentHeader,
@@ -75,7 +72,7 @@ impl Rebuild {
         let needed = tail.position.offset + align(MARK_BYTES as u64);
         let bytes = segment_bytes(&setup.log).max(needed);
         Self {
-            removals: VecDeque::new(),
+            frees: VecDeque::new(),
             preparation: Preparation::new(segment, bytes),
             header: setup.header(segment, bytes, false, link),
             needed,
@@ -85,32 +82,25 @@ impl Rebuild {
         }
     }
 
-    /// There was no space for it. It begins anew: first without these segments, which nothing was ever written to, then
-    /// smaller. Whether there is anything left to try; not once anything but zeros was written.
-    pub(crate) fn no_space(&mut self, unused: &[u64]) -> bool {
-        if self.preparation.is_ready() {
+    /// There was no space for it: first what can be freed is, by these operations, then it becomes smaller. Whether there
+    /// is anything left to try; not once anything but zeros was written.
+    pub(crate) fn no_space(&mut self, frees: Vec<(&'static str, DiskOp)>) -> bool {
+        let syncs = matches!(self.next_op(), Some((_, DiskOp::Sync { .. } | DiskOp::SyncDir)));
+        if syncs || self.preparation.is_ready() {
             return false;
         }
-        let (segment, bytes) = (self.preparation.segment(), self.preparation.bytes());
-        let filled = self.preparation.filled();
-        let fits = [filled, self.needed + SOME_ROOM, self.needed];
-        let smaller = || fits.into_iter().find(|fit| (self.needed..bytes).contains(fit));
-        let next = if unused.is_empty() { smaller() } else { Some(bytes) };
-        let Some(bytes) = next else { return false };
-        let remove =
-            |segment: &u64| ("removing the unused", DiskOp::Remove { file: FileName::Wal(*segment) });
-        self.removals = unused.iter().map(remove).collect();
-        if !unused.is_empty() {
-            self.removals.push_back(("syncing the data directory after removals", DiskOp::SyncDir));
+        if frees.is_empty() {
+            return self.preparation.finer() || self.preparation.make_do(self.needed);
         }
-        self.preparation = Preparation::new(segment, bytes);
+        self.frees = frees.into();
+        self.frees.push_back(("syncing the data directory after removals", DiskOp::SyncDir));
         true
     }
 
     /// The next operation with its purpose in words; `None` when the segment is the end of the log.
     pub(crate) fn next_op(&self) -> Option<(&'static str, DiskOp)> {
-        if let Some(removal) = self.removals.front() {
-            return Some(removal.clone());
+        if let Some(free) = self.frees.front() {
+            return Some(free.clone());
         }
         if let Some(op) = self.preparation.next_op() {
             return Some(op);
@@ -129,7 +119,7 @@ impl Rebuild {
 
     /// The operation that [`Self::next_op`] named was done.
     pub(crate) fn done(&mut self) {
-        if self.removals.pop_front().is_some() {
+        if self.frees.pop_front().is_some() {
             return;
         }
         if !self.preparation.is_ready() {

@@ -186,8 +186,8 @@ impl Recovery {
     fn makes_space(&mut self) -> bool {
         let Stage::Rebuilding(rebuild) = &mut self.stage else { return false };
         let unused = self.survey.headless.extract_if(.., |(segment, _)| *segment > self.vouched);
-        let unused: Vec<u64> = unused.map(|(segment, _)| segment).collect();
-        rebuild.no_space(&unused)
+        let remove = |segment| ("removing the unused", DiskOp::Remove { file: FileName::Wal(segment) });
+        rebuild.no_space(unused.map(|(segment, _)| remove(segment)).collect())
     }
 
     /// Where the read under way begins, if it is one of a segment.

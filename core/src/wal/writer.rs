@@ -428,15 +428,29 @@ impl Wal {
             if step.is_sync() {
                 pending.settle(result.clone())?;
             }
-            if !has_no_space(&result) {
-                let next = self.next.as_mut().expect("a preparation under way has its segment");
+            let next = self.next.as_mut().expect("a preparation under way has its segment");
+            let at_once = if has_no_space(&result) {
+                next.finer()
+            } else {
                 next.done(&step);
+                false
+            };
+            self.settle(Task::Preparation, pending, result)?;
+            if at_once {
+                self.retry_at_once();
             }
-            return self.settle(Task::Preparation, pending, result);
+            return Ok(());
         }
         let cleaned = self.cleaning.take_if(|pending| pending.token == token);
         cleaned.expect("a driver reports an operation once, and only one that was issued").settle(result)?;
+        // There may be space now, before somebody else takes it.
+        self.retry_at_once();
         Ok(())
+    }
+
+    /// What the disk had no space for need not wait.
+    fn retry_at_once(&mut self) {
+        self.full = self.full.map(|(task, _)| (task, self.now));
     }
 
     /// What the driver reported of an operation that is no sync: for want of space it is tried again after a while,
@@ -602,15 +616,16 @@ impl Wal {
         self.idle_since = None;
     }
 
-    /// Prepares the next segment from the moment on when this one is half full.
+    /// Prepares the next segment from the moment on when this one is half full; at once, if it was made on a full disk:
+    /// what is prepared is space for the next start there.
     fn pump_preparation(&mut self, out: &mut Outbox) {
         if self.vouched < self.tail.position.segment {
             return;
         }
-        let half = self.tail.position.offset >= self.bytes / 2;
-        if self.next.is_none() && (half || self.wanted > 0) {
+        let bytes = segment_bytes(&self.setup.log);
+        let soon = self.tail.position.offset >= self.bytes / 2 || self.bytes < bytes;
+        if self.next.is_none() && (soon || self.wanted > 0) {
             let segment = self.tail.position.segment.checked_add(1).expect("segments are not exhausted");
-            let bytes = segment_bytes(&self.setup.log);
             self.next = Some(match self.spare.pop_front() {
                 Some(old) => Preparation::again(old, segment, bytes),
                 None => Preparation::new(segment, bytes),
