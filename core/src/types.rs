@@ -122,7 +122,7 @@ impl fmt::Display for ClusterId {
 }
 
 /// The longest byte string that a [`Blob`] holds in itself.
-const INLINE: usize = 22;
+pub(crate) const INLINE: usize = 22;
 
 /// An immutable byte string that is shared, never copied: keys, values and what replies carry.
 ///
@@ -134,8 +134,15 @@ pub struct Blob(Repr);
 
 #[derive(Clone)]
 enum Repr {
-    Inline { len: u8, bytes: [u8; INLINE] },
-    Shared(Arc<[u8]>),
+    Inline {
+        len: u8,
+        bytes: [u8; INLINE],
+    },
+    /// All but the first bytes of an allocation: the committed keys have name and value in one.
+    Shared {
+        skip: u32,
+        bytes: Arc<[u8]>,
+    },
 }
 
 impl Blob {
@@ -144,7 +151,21 @@ impl Blob {
     pub fn as_slice(&self) -> &[u8] {
         match &self.0 {
             Repr::Inline { len, bytes } => &bytes[..usize::from(*len)],
-            Repr::Shared(bytes) => bytes,
+            Repr::Shared { skip, bytes } => &bytes[*skip as usize..],
+        }
+    }
+
+    /// What follows the first bytes of an allocation. It is shared unless it fits into the blob itself.
+    pub(crate) fn tail_of(bytes: Arc<[u8]>, skip: u32) -> Self {
+        let tail = &bytes[skip as usize..];
+        if tail.len() <= INLINE { Self::from(tail) } else { Self(Repr::Shared { skip, bytes }) }
+    }
+
+    /// An allocation that holds these bytes alone: the blob's own, if it has one.
+    pub(crate) fn into_shared(self) -> Arc<[u8]> {
+        match self.0 {
+            Repr::Shared { skip: 0, bytes } => bytes,
+            _ => Arc::from(self.as_slice()),
         }
     }
 }
@@ -204,7 +225,7 @@ impl From<&[u8]> for Blob {
                 prefix.copy_from_slice(source);
                 Self(Repr::Inline { len, bytes })
             }
-            _ => Self(Repr::Shared(Arc::from(source))),
+            _ => Self(Repr::Shared { skip: 0, bytes: Arc::from(source) }),
         }
     }
 }
@@ -291,6 +312,18 @@ mod tests {
             let bytes: Vec<u8> = (0..len).map(|n| n as u8).collect();
             assert_eq!(Blob::from(bytes.as_slice()).as_slice(), bytes);
             assert_eq!(Blob::from(bytes.clone()), Blob::from(bytes.as_slice()));
+        }
+    }
+
+    #[test]
+    fn the_tail_of_an_allocation_is_shared_unless_it_is_short() {
+        let bytes: Vec<u8> = (0..100).collect();
+        let shared = Blob::from(bytes.as_slice()).into_shared();
+        for skip in 0..=100_u32 {
+            let tail = Blob::tail_of(Arc::clone(&shared), skip);
+            assert_eq!(tail.as_slice(), &bytes[skip as usize..]);
+            assert_eq!(std::ptr::eq(tail.as_slice(), &shared[skip as usize..]), tail.len() > INLINE);
+            assert_eq!(&*tail.into_shared(), &bytes[skip as usize..]);
         }
     }
 

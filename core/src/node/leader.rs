@@ -26,6 +26,9 @@ use crate::types::Index;
 /// The feature level of this build: the highest whose effects it can apply.
 pub const FEATURE_LEVEL: u32 = 1;
 
+/// For so many entries the tail keeps its room. A new leader takes in the whole log that is not committed.
+const TAIL_ROOM: usize = 1024;
+
 /// What an origin says about a command besides its number.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Relay {
@@ -279,6 +282,9 @@ impl Replica {
             if is_point(weight, self.state.weight(), self.config.snapshot.interval_bytes) {
                 self.snapshot_due(index, out);
             }
+        }
+        if self.tail.is_empty() {
+            self.tail.shrink_to(TAIL_ROOM);
         }
         if self.state.committed() > before {
             out.push(Output::Trace(Event::Committed { index: self.state.committed() }));

@@ -5,11 +5,13 @@
 //! one here first ("nothing", if there was none); the walk puts these in their places. What is kept is counted in
 //! bytes, so that the node can walk faster and then slow its writes. Nothing here changes the state.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use super::base::{Base, Stored};
+use super::packed::KeyRow;
 use super::row::{Head, Row};
 use super::{ForwardHead, KeyRecord, SessionRecord};
 use crate::access::user::User;
@@ -100,6 +102,33 @@ impl Size for Arc<User> {
     }
 }
 
+/// A row as it is now.
+trait Present<K, V> {
+    /// Where it stands beside a key.
+    fn order(&self, key: &K) -> Ordering;
+    fn take(self) -> (K, V);
+}
+
+impl<K: Ord + Clone, V: Clone> Present<K, V> for (&K, &V) {
+    fn order(&self, key: &K) -> Ordering {
+        self.0.cmp(key)
+    }
+
+    fn take(self) -> (K, V) {
+        (self.0.clone(), self.1.clone())
+    }
+}
+
+impl Present<Blob, KeyRecord> for KeyRow<'_> {
+    fn order(&self, key: &Blob) -> Ordering {
+        self.name().cmp(key)
+    }
+
+    fn take(self) -> (Blob, KeyRecord) {
+        (Blob::from(self.name()), self.record())
+    }
+}
+
 /// Figures: what they take is in [`KEPT`].
 macro_rules! figures {
     ($($name:ty),*) => {
@@ -141,31 +170,28 @@ impl<K: Ord + Clone + Size, V: Clone + Size> Section<K, V> {
     }
 
     /// Walks on: the rows as they are now, from where the last slice ended, with what was kept in its place.
-    fn walk<'a>(
+    fn walk(
         &mut self,
-        rows: impl Iterator<Item = (&'a K, &'a V)>,
+        rows: impl Iterator<Item = impl Present<K, V>>,
         budget: &mut Budget,
         mut emit: impl FnMut(K, V),
-    ) where
-        K: 'a,
-        V: 'a,
-    {
+    ) {
         let mut rows = rows.peekable();
         while !budget.is_spent() {
             let kept_comes = match (rows.peek(), self.kept.first_key_value()) {
                 (None, None) => return self.passed = Passed::All,
                 (None, Some(_)) => true,
                 (Some(_), None) => false,
-                (Some((now, _)), Some((kept, _))) => kept <= *now,
+                (Some(now), Some((kept, _))) => now.order(kept).is_ge(),
             };
             let (key, row) = if kept_comes {
                 let (key, row) = self.kept.pop_first().expect("it was just seen");
                 self.bytes -= kept_size(&key, row.as_ref());
-                rows.next_if(|(now, _)| **now == key);
+                rows.next_if(|now| now.order(&key).is_eq());
                 (key, row)
             } else {
-                let (key, row) = rows.next().expect("it was just seen");
-                (key.clone(), Some(row.clone()))
+                let (key, row) = rows.next().expect("it was just seen").take();
+                (key, Some(row))
             };
             budget.spend(kept_size(&key, row.as_ref()));
             self.passed = Passed::UpTo(key.clone());

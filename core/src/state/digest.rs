@@ -19,11 +19,11 @@ pub(super) fn digest(base: &Base) -> u64 {
     walk.record(&base.founding);
 
     walk.number(base.keys.len() as u64);
-    for (key, record) in base.keys.range(std::ops::Bound::Unbounded) {
-        walk.bytes(key);
-        walk.bytes(&record.value);
-        walk.number(record.revision.0);
-        walk.deadline(record.deadline);
+    for row in base.keys.range(std::ops::Bound::Unbounded) {
+        walk.bytes(row.name());
+        walk.bytes(row.value());
+        walk.number(row.revision().0);
+        walk.deadline(row.deadline());
     }
     walk.number(base.sessions().len() as u64);
     for (id, record) in base.sessions() {

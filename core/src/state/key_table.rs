@@ -11,6 +11,7 @@ use siphasher::sip::SipHasher13;
 
 use super::KeyRecord;
 use super::order::OrderIndex;
+use super::packed::KeyRow;
 use super::slab::Slab;
 use crate::types::Blob;
 
@@ -45,40 +46,40 @@ impl KeyTable {
         self.len
     }
 
-    /// A key's record.
-    pub(super) fn get(&self, key: &[u8]) -> Option<&KeyRecord> {
+    /// A key.
+    pub(super) fn get(&self, key: &[u8]) -> Option<KeyRow<'_>> {
         let hash = self.hasher.hash(key);
-        let slot = self.shards[shard(hash)].find(hash, |&slot| **self.slab.key(slot) == *key)?;
-        Some(self.slab.get(*slot).1)
+        let slot = self.shards[shard(hash)].find(hash, |&slot| self.slab.name(slot) == key)?;
+        Some(self.slab.get(*slot))
     }
 
     /// Sets a key's record, and hands out the one before.
     pub(super) fn put(&mut self, key: &Blob, record: KeyRecord) -> Option<KeyRecord> {
         let hash = self.hasher.hash(key);
         let table = &mut self.shards[shard(hash)];
-        if let Some(&slot) = table.find(hash, |&slot| self.slab.key(slot) == key) {
-            return Some(std::mem::replace(self.slab.record_mut(slot), record));
+        if let Some(&slot) = table.find(hash, |&slot| self.slab.name(slot) == key.as_slice()) {
+            return Some(self.slab.replace(slot, key, record));
         }
-        let slot = self.slab.insert(key.clone(), record);
-        table.insert_unique(hash, slot, |&other| self.hasher.hash(self.slab.key(other)));
+        let slot = self.slab.insert(key, record);
+        table.insert_unique(hash, slot, |&other| self.hasher.hash(self.slab.name(other)));
         self.order.insert(slot, &self.slab);
         self.len += 1;
         None
     }
 
     /// Adds a key that comes after all there are: what a snapshot is read with.
-    pub(super) fn push_last(&mut self, key: Blob, record: KeyRecord) {
-        let hash = self.hasher.hash(&key);
+    pub(super) fn push_last(&mut self, key: &Blob, record: KeyRecord) {
+        let hash = self.hasher.hash(key);
         let slot = self.slab.insert(key, record);
         let Self { shards, slab, hasher, .. } = self;
-        shards[shard(hash)].insert_unique(hash, slot, |&other| hasher.hash(slab.key(other)));
+        shards[shard(hash)].insert_unique(hash, slot, |&other| hasher.hash(slab.name(other)));
         self.order.push_last(slot, &self.slab);
         self.len += 1;
     }
 
-    /// The greatest key.
-    pub(super) fn last(&self) -> Option<&Blob> {
-        self.order.last().map(|slot| self.slab.key(slot))
+    /// The greatest key's name.
+    pub(super) fn last(&self) -> Option<&[u8]> {
+        self.order.last().map(|slot| self.slab.name(slot))
     }
 
     /// Makes room for so many keys at once.
@@ -86,25 +87,22 @@ impl KeyTable {
         let Self { shards, slab, hasher, .. } = self;
         for table in shards {
             // Hashes spread evenly, but not exactly.
-            table.reserve(keys / SHARDS + keys / SHARDS / 16, |&slot| hasher.hash(slab.key(slot)));
+            table.reserve(keys / SHARDS + keys / SHARDS / 16, |&slot| hasher.hash(slab.name(slot)));
         }
     }
 
     /// Removes a key, and hands out its record.
     pub(super) fn remove(&mut self, key: &[u8]) -> Option<KeyRecord> {
         let hash = self.hasher.hash(key);
-        let entry = self.shards[shard(hash)].find_entry(hash, |&slot| **self.slab.key(slot) == *key).ok()?;
+        let entry = self.shards[shard(hash)].find_entry(hash, |&slot| self.slab.name(slot) == key).ok()?;
         let (slot, _) = entry.remove();
         self.order.remove(slot, &self.slab);
         self.len -= 1;
-        Some(self.slab.remove(slot).1)
+        Some(self.slab.remove(slot))
     }
 
-    /// The keys at or after a bound with their records, in order.
-    pub(super) fn range<'a>(
-        &'a self,
-        from: Bound<&[u8]>,
-    ) -> impl Iterator<Item = (&'a Blob, &'a KeyRecord)> + use<'a> {
+    /// The keys at or after a bound, in order.
+    pub(super) fn range<'a>(&'a self, from: Bound<&[u8]>) -> impl Iterator<Item = KeyRow<'a>> + use<'a> {
         self.order.range(from, &self.slab).map(|slot| self.slab.get(slot))
     }
 }

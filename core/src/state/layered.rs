@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use super::apply::Rows;
 use super::base::Base;
-use super::effect::{Answer, Founding, StoredReply};
+use super::effect::{Answer, Deadline, Founding, StoredReply};
 use super::overlay::Overlay;
+use super::packed::KeyRow;
 use super::tail::{Tail, session_due};
 use super::{ForwardHead, KeyRecord, SessionRecord};
 use crate::access::user::User;
@@ -24,10 +25,10 @@ pub(super) struct Append<'a> {
 }
 
 impl Append<'_> {
-    fn find_key(&self, key: &[u8]) -> Option<&KeyRecord> {
+    fn find_deadline(&self, key: &[u8]) -> Option<Deadline> {
         match self.pending.keys.get(key) {
-            Some(row) => row.value.as_ref(),
-            None => self.base.keys.get(key),
+            Some(row) => row.value.as_ref()?.deadline,
+            None => self.base.keys.get(key)?.deadline(),
         }
     }
 
@@ -41,17 +42,16 @@ impl Append<'_> {
 
 impl Rows for Append<'_> {
     fn key(&mut self, key: &[u8]) -> Option<KeyRecord> {
-        self.find_key(key).cloned()
+        match self.pending.keys.get(key) {
+            Some(row) => row.value.clone(),
+            None => self.base.keys.get(key).map(KeyRow::record),
+        }
     }
 
     fn set_key(&mut self, key: &Blob, record: Option<KeyRecord>) {
         let new = record.as_ref().and_then(|record| record.deadline);
         // Where no key has a deadline, this one had none either, and need not be looked up.
-        let old = if self.tail.has_due_keys() {
-            self.find_key(key).and_then(|record| record.deadline)
-        } else {
-            None
-        };
+        let old = if self.tail.has_due_keys() { self.find_deadline(key) } else { None };
         self.tail.key_changed(key, old, new);
         self.pending.keys.set(key.clone(), self.index, record);
     }
@@ -122,7 +122,7 @@ pub(super) struct Fold<'a> {
 
 impl Rows for Fold<'_> {
     fn key(&mut self, key: &[u8]) -> Option<KeyRecord> {
-        self.base.keys.get(key).cloned()
+        self.base.keys.get(key).map(KeyRow::record)
     }
 
     fn set_key(&mut self, key: &Blob, record: Option<KeyRecord>) {

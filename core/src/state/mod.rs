@@ -14,7 +14,8 @@
 //! |---|---|
 //! | `effect.rs`, `codec.rs` | entries and effects, and their bytes |
 //! | `apply.rs` | what an effect does to rows |
-//! | `base.rs`, `key_table.rs`, `slab.rs`, `order.rs` | the committed state |
+//! | `base.rs`, `key_table.rs`, `order.rs` | the committed state |
+//! | `slab.rs`, `packed.rs`, `deadlines.rs` | where its keys lie, and how |
 //! | `overlay.rs`, `layered.rs`, `tail.rs` | pending, and the two writers: append and fold |
 //! | `tracked.rs`, `view.rs`, `draft.rs` | reading with dependencies, and the draft |
 //! | `capture.rs`, `row.rs`, `restore.rs` | a snapshot in the making, its rows, and a state read from them |
@@ -29,12 +30,14 @@ pub mod view;
 mod apply;
 mod base;
 mod capture;
+mod deadlines;
 mod digest;
 mod draft;
 mod key_table;
 mod layered;
 mod order;
 mod overlay;
+mod packed;
 mod slab;
 mod tail;
 #[cfg(test)]
@@ -95,6 +98,9 @@ pub struct ForwardHead {
     /// The highest number that was logged.
     last: u64,
 }
+
+/// For the times of so many entries pending keeps its room. A log that is replayed goes through it as a whole.
+const TIMES_ROOM: usize = 1024;
 
 /// The replicated state.
 #[derive(Clone)]
@@ -163,8 +169,10 @@ impl State {
         base.committed = index;
         base.time = entry.time;
         base.weight += entry.weight();
-        let settled = !pending.times.is_empty() || pending.rows.len() == 0;
-        assert!(settled, "once every entry is committed, no row is pending");
+        if pending.times.is_empty() {
+            assert_eq!(pending.rows.len(), 0, "once every entry is committed, no row is pending");
+            pending.times.shrink_to(TIMES_ROOM);
+        }
     }
 
     /// Begins a snapshot of the committed state, in place of any other that is in the making.
@@ -215,7 +223,7 @@ impl State {
         let Pending { rows, times: _ } = std::mem::take(&mut self.pending);
         for (key, row) in rows.keys.iter() {
             let dropped = row.value.as_ref().and_then(|record| record.deadline);
-            let stays = self.base.keys.get(key).and_then(|record| record.deadline);
+            let stays = self.base.keys.get(key).and_then(|row| row.deadline());
             self.tail.key_changed(key, dropped, stays);
         }
         for (&id, row) in rows.sessions.iter() {
@@ -325,8 +333,9 @@ impl State {
     }
 
     /// The committed keys, in order.
-    pub fn iter_keys(&self) -> impl Iterator<Item = (&Blob, &KeyRecord)> {
-        self.base.keys.range(std::ops::Bound::Unbounded)
+    pub fn iter_keys(&self) -> impl Iterator<Item = (Blob, KeyRecord)> {
+        let rows = self.base.keys.range(std::ops::Bound::Unbounded);
+        rows.map(|row| (Blob::from(row.name()), row.record()))
     }
 
     /// The first entry, the committed one or after it, that was logged at the tail's time.

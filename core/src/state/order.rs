@@ -31,7 +31,7 @@ pub(super) struct OrderIndex {
 impl OrderIndex {
     /// Adds a slot that the slab holds already, under a key that is not in here.
     pub(super) fn insert(&mut self, slot: u32, slab: &Slab) {
-        let key = slab.key(slot);
+        let key = slab.name(slot);
         if self.chunks.is_empty() {
             self.chunks.insert(Blob::default(), Vec::new());
         }
@@ -46,7 +46,7 @@ impl OrderIndex {
             let split = if at == CHUNK { CHUNK } else { CHUNK / 2 };
             let upper = chunk.split_off(split);
             chunk.shrink_to(split);
-            self.chunks.insert(slab.key(upper[0]).clone(), upper);
+            self.chunks.insert(Blob::from(slab.name(upper[0])), upper);
         }
     }
 
@@ -55,7 +55,7 @@ impl OrderIndex {
         match self.chunks.last_entry() {
             Some(mut last) if last.get().len() < CHUNK => last.get_mut().push(slot),
             last => {
-                let low = last.map_or_else(Blob::default, |_| slab.key(slot).clone());
+                let low = last.map_or_else(Blob::default, |_| slab.name(slot).into());
                 let mut chunk = Vec::with_capacity(CHUNK);
                 chunk.push(slot);
                 self.chunks.insert(low, chunk);
@@ -73,7 +73,7 @@ impl OrderIndex {
     /// # Panics
     /// On a slot that is not in here.
     pub(super) fn remove(&mut self, slot: u32, slab: &Slab) {
-        let key = slab.key(slot);
+        let key = slab.name(slot);
         let chunk = self.chunk_mut(key);
         let at = search(chunk, key, slab);
         assert_eq!(chunk.get(at), Some(&slot), "every key in the slab is in the order of keys, once");
@@ -96,8 +96,8 @@ impl OrderIndex {
         let head = self.chunks.range::<[u8], _>((Bound::Unbounded, Bound::Included(low))).next_back();
         let first = head.map_or(&[][..], |(_, chunk)| {
             let before = chunk.partition_point(|&slot| match from {
-                Bound::Included(key) => slab.key(slot).as_slice() < key,
-                Bound::Excluded(key) => slab.key(slot).as_slice() <= key,
+                Bound::Included(key) => slab.name(slot) < key,
+                Bound::Excluded(key) => slab.name(slot) <= key,
                 Bound::Unbounded => false,
             });
             &chunk[before..]
@@ -136,9 +136,9 @@ fn search(chunk: &[u32], key: &[u8], slab: &Slab) -> usize {
     while high - low >= WAYS {
         let part = (high - low) / WAYS;
         let cuts = (1..WAYS).map(move |cut| low + cut * part);
-        black_box(cuts.clone().fold(0, |sum, cut| sum + slab.key(chunk[cut]).len()));
+        black_box(cuts.clone().fold(0, |sum, cut| sum + slab.name(chunk[cut]).len()));
         for cut in cuts {
-            if slab.key(chunk[cut]).as_slice() < key {
+            if slab.name(chunk[cut]) < key {
                 low = cut + 1;
             } else {
                 high = cut;
@@ -147,6 +147,6 @@ fn search(chunk: &[u32], key: &[u8], slab: &Slab) -> usize {
         }
     }
     let rest = &chunk[low..high];
-    black_box(rest.iter().fold(0, |sum, &slot| sum + slab.key(slot).len()));
-    low + rest.partition_point(|&other| slab.key(other).as_slice() < key)
+    black_box(rest.iter().fold(0, |sum, &slot| sum + slab.name(slot).len()));
+    low + rest.partition_point(|&other| slab.name(other) < key)
 }

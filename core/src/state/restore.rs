@@ -103,7 +103,7 @@ impl Restore {
 
     fn row(&mut self, row: Row) -> Result<(), RestoreError> {
         let (kind, follows) = match &row {
-            Row::Key(key, _) => (0, self.base.keys.last().is_none_or(|last| last < key)),
+            Row::Key(key, _) => (0, self.base.keys.last().is_none_or(|last| last < key.as_slice())),
             Row::Session(id, _) => (1, follows(&self.sessions, id)),
             Row::Reply(key, _) => (2, follows(&self.replies, key)),
             Row::Forward(origin, _) => (3, follows(&self.forwards, origin)),
@@ -116,7 +116,7 @@ impl Restore {
         self.kind = kind;
         self.found[kind] += 1;
         match row {
-            Row::Key(key, record) => self.base.keys.push_last(key, record),
+            Row::Key(key, record) => self.base.keys.push_last(&key, record),
             Row::Session(id, record) => self.sessions.push((id, record)),
             Row::Reply(key, stored) => self.replies.push((key, stored)),
             Row::Forward(origin, head) => self.forwards.push((origin, head)),
@@ -144,7 +144,7 @@ impl Restore {
         base.founding = head.founding;
         let due_sessions = self.sessions.iter().map(|(id, record)| (session_due(record), *id)).collect();
         let all = base.keys.range(std::ops::Bound::Unbounded);
-        let due_keys = all.filter_map(|(key, record)| Some((record.deadline?.due(), key.clone()))).collect();
+        let due_keys = all.filter_map(|row| Some((row.deadline()?.due(), row.name().into()))).collect();
         let tail = Tail::new(head.time, head.committed, due_keys, due_sessions);
         base.fill(self.sessions, self.replies, self.forwards, self.forwarded, self.users);
         Ok(State { base, pending: Pending::default(), tail })

@@ -4,27 +4,42 @@
 //! vector of a million records would stop the node for the time of a copy at every doubling.
 
 use super::KeyRecord;
+use super::deadlines::Deadlines;
+use super::effect::Deadline;
+use super::packed::{KeyRow, Packed};
 use crate::types::Blob;
 
-/// Records per chunk.
-const CHUNK: usize = 256;
+/// Keys per chunk.
+pub(super) const CHUNK: usize = 256;
 
 /// Ends the chain of free slots.
 const NONE: u32 = u32::MAX;
 
-/// Records under stable numbers.
+/// Keys under stable numbers.
 #[derive(Clone)]
 pub(super) struct Slab {
     /// All but the last are full.
-    chunks: Vec<Vec<Slot>>,
+    chunks: Vec<Chunk>,
     /// The first free slot; each names the next.
     free: u32,
 }
 
 #[derive(Clone)]
+struct Chunk {
+    slots: Vec<Slot>,
+    deadlines: Deadlines,
+}
+
+#[derive(Clone)]
 enum Slot {
-    Used { key: Blob, record: KeyRecord },
+    Used(Packed),
     Free { next: u32 },
+}
+
+impl Slot {
+    fn pack(key: &Blob, record: KeyRecord) -> Self {
+        Self::Used(Packed::new(key, record.value, record.revision))
+    }
 }
 
 impl Slab {
@@ -32,75 +47,98 @@ impl Slab {
         Self { chunks: Vec::new(), free: NONE }
     }
 
+    /// The name of the key in a slot.
+    ///
+    /// # Panics
+    /// On a slot that is not in use.
+    pub(super) fn name(&self, slot: u32) -> &[u8] {
+        let (chunk, place) = at(slot);
+        self.chunks[chunk].used(place).name()
+    }
+
     /// The key in a slot.
     ///
     /// # Panics
     /// On a slot that is not in use.
-    pub(super) fn key(&self, slot: u32) -> &Blob {
-        self.get(slot).0
+    pub(super) fn get(&self, slot: u32) -> KeyRow<'_> {
+        let (chunk, place) = at(slot);
+        let chunk = &self.chunks[chunk];
+        KeyRow::new(chunk.used(place), chunk.deadlines.get(place))
     }
 
-    /// The key and the record in a slot.
+    /// Stores another record for the key that a slot has, and hands out the one before.
     ///
     /// # Panics
     /// On a slot that is not in use.
-    pub(super) fn get(&self, slot: u32) -> (&Blob, &KeyRecord) {
-        match &self.chunks[slot as usize / CHUNK][slot as usize % CHUNK] {
-            Slot::Used { key, record } => (key, record),
-            Slot::Free { .. } => panic!("slot {slot} of the slab is free, yet an index names it"),
-        }
+    pub(super) fn replace(&mut self, slot: u32, key: &Blob, record: KeyRecord) -> KeyRecord {
+        self.exchange(slot, record.deadline, Slot::pack(key, record))
     }
 
-    /// The record in a slot.
-    ///
-    /// # Panics
-    /// On a slot that is not in use.
-    pub(super) fn record_mut(&mut self, slot: u32) -> &mut KeyRecord {
-        match self.slot_mut(slot) {
-            Slot::Used { record, .. } => record,
-            Slot::Free { .. } => panic!("slot {slot} of the slab is free, yet an index names it"),
-        }
-    }
-
-    /// Stores a record and says where.
-    pub(super) fn insert(&mut self, key: Blob, record: KeyRecord) -> u32 {
-        let used = Slot::Used { key, record };
+    /// Stores a key and its record, and says where.
+    pub(super) fn insert(&mut self, key: &Blob, record: KeyRecord) -> u32 {
+        let deadline = record.deadline;
+        let used = Slot::pack(key, record);
         if self.free != NONE {
             let slot = self.free;
-            let Slot::Free { next } = std::mem::replace(self.slot_mut(slot), used) else {
+            let (chunk, place) = at(slot);
+            let chunk = &mut self.chunks[chunk];
+            let Slot::Free { next } = std::mem::replace(&mut chunk.slots[place], used) else {
                 panic!("slot {slot} of the slab is in the chain of free slots, yet in use");
             };
+            chunk.deadlines.set(place, deadline);
             self.free = next;
             return slot;
         }
-        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
-            self.chunks.push(Vec::with_capacity(CHUNK));
+        if self.chunks.last().is_none_or(|chunk| chunk.slots.len() == CHUNK) {
+            self.chunks.push(Chunk { slots: Vec::with_capacity(CHUNK), deadlines: Deadlines::default() });
         }
         let last = self.chunks.len() - 1;
         let chunk = &mut self.chunks[last];
-        let slot = u32::try_from(last * CHUNK + chunk.len()).ok().filter(|&slot| slot != NONE);
-        chunk.push(used);
+        let place = chunk.slots.len();
+        let slot = u32::try_from(last * CHUNK + place).ok().filter(|&slot| slot != NONE);
+        chunk.slots.push(used);
+        chunk.deadlines.set(place, deadline);
         slot.expect("the bound on the log's bytes keeps the number of keys below 2^32 - 1")
     }
 
-    /// Frees a slot and hands out what was in it.
+    /// Frees a slot and hands out the record that was in it.
     ///
     /// # Panics
     /// On a slot that is not in use.
-    pub(super) fn remove(&mut self, slot: u32) -> (Blob, KeyRecord) {
-        let next = self.free;
-        match std::mem::replace(self.slot_mut(slot), Slot::Free { next }) {
-            Slot::Used { key, record } => {
-                self.free = slot;
-                (key, record)
-            }
-            Slot::Free { .. } => panic!("slot {slot} of the slab was freed twice"),
-        }
+    pub(super) fn remove(&mut self, slot: u32) -> KeyRecord {
+        let old = self.exchange(slot, None, Slot::Free { next: self.free });
+        self.free = slot;
+        old
     }
 
-    fn slot_mut(&mut self, slot: u32) -> &mut Slot {
-        &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
+    fn exchange(&mut self, slot: u32, deadline: Option<Deadline>, new: Slot) -> KeyRecord {
+        let (chunk, place) = at(slot);
+        let chunk = &mut self.chunks[chunk];
+        let deadline = chunk.deadlines.set(place, deadline);
+        match std::mem::replace(&mut chunk.slots[place], new) {
+            Slot::Used(old) => old.into_record(deadline),
+            Slot::Free { .. } => unused(place),
+        }
     }
+}
+
+impl Chunk {
+    fn used(&self, place: usize) -> &Packed {
+        match &self.slots[place] {
+            Slot::Used(packed) => packed,
+            Slot::Free { .. } => unused(place),
+        }
+    }
+}
+
+/// The chunk of a slot, and its place there.
+fn at(slot: u32) -> (usize, usize) {
+    (slot as usize / CHUNK, slot as usize % CHUNK)
+}
+
+#[cold]
+fn unused(place: usize) -> ! {
+    panic!("a slot of the slab is free, the {place}th of its chunk, yet an index names it")
 }
 
 #[cfg(test)]
@@ -108,8 +146,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slot_costs_no_more_than_its_key_and_record() {
-        assert_eq!(size_of::<Slot>(), size_of::<Blob>() + size_of::<KeyRecord>());
+    fn a_slot_costs_no_more_than_its_key() {
+        assert_eq!(size_of::<Slot>(), size_of::<Packed>());
     }
 
     #[test]
@@ -117,13 +155,13 @@ mod tests {
         let mut slab = Slab::new();
         let record = KeyRecord::default();
         let slots: Vec<u32> =
-            (0..600u32).map(|n| slab.insert(n.to_string().into(), record.clone())).collect();
+            (0..600u32).map(|n| slab.insert(&n.to_string().into(), record.clone())).collect();
         assert_eq!(slots, (0..600).collect::<Vec<u32>>());
         slab.remove(17);
         slab.remove(300);
-        assert_eq!(slab.insert("x".into(), record.clone()), 300);
-        assert_eq!(slab.insert("y".into(), record.clone()), 17);
-        assert_eq!(slab.insert("z".into(), record), 600);
-        assert_eq!(slab.key(300), &Blob::from("x"));
+        assert_eq!(slab.insert(&"x".into(), record.clone()), 300);
+        assert_eq!(slab.insert(&"y".into(), record.clone()), 17);
+        assert_eq!(slab.insert(&"z".into(), record), 600);
+        assert_eq!(slab.name(300), b"x");
     }
 }

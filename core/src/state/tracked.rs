@@ -9,8 +9,9 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::base::Stored;
-use super::effect::Answer;
+use super::effect::{Answer, Deadline};
 use super::overlay::{Layer, Row};
+use super::packed::KeyRow;
 use super::{ForwardHead, KeyRecord, SessionRecord, State};
 use crate::access::user::User;
 use crate::time::Millis;
@@ -45,10 +46,10 @@ impl<'a> Tracked<'a> {
         }
     }
 
-    pub(super) fn key(&mut self, key: &[u8]) -> Option<&'a KeyRecord> {
+    pub(super) fn key(&mut self, key: &[u8]) -> Option<KeyRecord> {
         match self.row(&self.state.pending.rows.keys, key) {
-            Some(row) => row.value.as_ref(),
-            None => self.state.base.keys.get(key),
+            Some(row) => row.value.clone(),
+            None => self.state.base.keys.get(key).map(KeyRow::record),
         }
     }
 
@@ -57,7 +58,11 @@ impl<'a> Tracked<'a> {
     pub(super) fn walk(&mut self, from: Bound<&[u8]>, prefix: &[u8]) -> Walk<'a, '_> {
         let base = self.state.base.keys.range(from);
         let pending = self.state.pending.rows.keys.range(from);
-        Walk { base: boxed(base, prefix), pending: boxed(pending, prefix), tracked: self }
+        Walk {
+            base: boxed(base.map(|row| (row.name(), row.deadline())), prefix),
+            pending: boxed(pending.map(|(key, row)| (key.as_slice(), row)), prefix),
+            tracked: self,
+        }
     }
 
     pub(super) fn session(&mut self, id: SessionId) -> Option<&'a SessionRecord> {
@@ -159,39 +164,49 @@ impl<'a> Tracked<'a> {
     }
 }
 
-type Rows<'a, T> = Peekable<Box<dyn Iterator<Item = (&'a Blob, T)> + 'a>>;
+type Rows<'a, T> = Peekable<Box<dyn Iterator<Item = (&'a [u8], T)> + 'a>>;
 
-/// Pending over base in the order of keys. Yields each key once, none for a tombstone.
+/// A key that a walk passed.
+pub(super) struct Passed<'a> {
+    pub(super) key: &'a [u8],
+    /// No, if pending holds that it is gone.
+    pub(super) exists: bool,
+    pub(super) deadline: Option<Deadline>,
+}
+
+/// Pending over base in the order of keys. Yields each key once.
 pub(super) struct Walk<'a, 't> {
-    base: Rows<'a, &'a KeyRecord>,
+    base: Rows<'a, Option<Deadline>>,
     pending: Rows<'a, &'a Row<KeyRecord>>,
     tracked: &'t mut Tracked<'a>,
 }
 
 impl<'a> Iterator for Walk<'a, '_> {
-    type Item = (&'a Blob, Option<&'a KeyRecord>);
+    type Item = Passed<'a>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        let committed = |(key, deadline)| Passed { key, exists: true, deadline };
         let base = self.base.peek().map(|(key, _)| *key);
         let Some(&(key, row)) = self.pending.peek() else {
-            return self.base.next().map(|(key, record)| (key, Some(record)));
+            return self.base.next().map(committed);
         };
         if base.is_some_and(|base| base < key) {
-            return self.base.next().map(|(key, record)| (key, Some(record)));
+            return self.base.next().map(committed);
         }
         if base == Some(key) {
             self.base.next();
         }
         self.pending.next();
         self.tracked.note(row.index);
-        Some((key, row.value.as_ref()))
+        let deadline = row.value.as_ref().and_then(|record| record.deadline);
+        Some(Passed { key, exists: row.value.is_some(), deadline })
     }
 }
 
-fn boxed<'a, T: 'a>(rows: impl Iterator<Item = (&'a Blob, T)> + 'a, prefix: &[u8]) -> Rows<'a, T> {
+fn boxed<'a, T: 'a>(rows: impl Iterator<Item = (&'a [u8], T)> + 'a, prefix: &[u8]) -> Rows<'a, T> {
     let prefix = Blob::from(prefix);
     let rows = rows.take_while(move |(key, _)| key.starts_with(&prefix));
-    (Box::new(rows) as Box<dyn Iterator<Item = (&'a Blob, T)> + 'a>).peekable()
+    (Box::new(rows) as Box<dyn Iterator<Item = (&'a [u8], T)> + 'a>).peekable()
 }
 
 fn stored(row: &Row<Arc<Answer>>) -> Option<Stored> {

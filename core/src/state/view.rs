@@ -113,17 +113,18 @@ impl<'a> View<'a> {
         let drafted = self.draft.rows().into_iter().flat_map(|rows| rows.keys.range(from));
         let mut drafted = drafted.take_while(|(key, _)| key.starts_with(prefix)).peekable();
         while found.len() < limit {
-            let lower = below.peek().map(|(key, _)| *key);
-            if let Some((key, row)) = drafted.next_if(|(key, _)| lower.is_none_or(|lower| *key <= lower)) {
-                below.next_if(|(lower, _)| *lower == key);
+            let lower = below.peek().map(|passed| passed.key);
+            let comes = |key: &Blob| lower.is_none_or(|lower| key.as_slice() <= lower);
+            if let Some((key, row)) = drafted.next_if(|(key, _)| comes(key)) {
+                below.next_if(|passed| *passed.key == **key);
                 found.extend(row.value.is_some().then(|| key.clone()));
                 continue;
             }
             match below.next() {
                 None => break,
-                Some((key, Some(record))) if is_due(record, self.now) => due.push(key.clone()),
-                Some((key, Some(_))) => found.push(key.clone()),
-                Some((_, None)) => {}
+                Some(passed) if !passed.exists => {}
+                Some(passed) if is_due(passed.deadline, self.now) => due.push(passed.key.into()),
+                Some(passed) => found.push(passed.key.into()),
             }
         }
         drop((below, drafted));
@@ -281,11 +282,11 @@ impl<'a> View<'a> {
             return row.value.clone();
         }
         let record = self.below.key(key)?;
-        if is_due(record, self.now) {
+        if is_due(record.deadline, self.now) {
             self.draft.expire_key(self.below.next_index(), &Blob::from(key));
             return None;
         }
-        Some(record.clone())
+        Some(record)
     }
 
     fn read_session(&mut self, id: SessionId) -> Option<SessionRecord> {
@@ -391,6 +392,6 @@ impl Rows for View<'_> {
     }
 }
 
-fn is_due(record: &KeyRecord, now: Millis) -> bool {
-    record.deadline.is_some_and(|deadline| deadline.due() <= now)
+fn is_due(deadline: Option<Deadline>, now: Millis) -> bool {
+    deadline.is_some_and(|deadline| deadline.due() <= now)
 }

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::super::KeyRecord;
 use super::super::key_table::KeyTable;
+use super::super::packed::KeyRow;
 use crate::types::{Blob, Index};
 
 fn record(revision: u64) -> KeyRecord {
@@ -41,16 +42,18 @@ impl Pair {
 
     fn check(&self) {
         assert_eq!(self.table.len(), self.model.len());
-        assert!(self.table.range(Bound::Unbounded).eq(self.model.iter()));
+        let rows = self.table.range(Bound::Unbounded).map(|row| (Blob::from(row.name()), row.record()));
+        assert!(rows.eq(self.model.clone()));
     }
 
     fn check_range(&self, n: u64) {
         let from = key(n);
         for bound in [Bound::Included(from.as_slice()), Bound::Excluded(from.as_slice())] {
             let expected = self.model.range::<[u8], _>((bound, Bound::Unbounded));
-            assert!(self.table.range(bound).eq(expected), "from {bound:?}");
+            let rows = self.table.range(bound).map(|row| (Blob::from(row.name()), row.record()));
+            assert!(rows.eq(expected.map(|(key, record)| (key.clone(), record.clone()))), "from {bound:?}");
         }
-        assert_eq!(self.table.get(&from), self.model.get(&from));
+        assert_eq!(self.table.get(&from).map(KeyRow::record).as_ref(), self.model.get(&from));
     }
 }
 

@@ -149,7 +149,7 @@ impl Pair {
         let state = &self.state;
         assert_eq!(state.tail().0 as usize, self.log.len());
         let base = Naive::of(&self.log[..state.committed().0 as usize]);
-        assert!(state.iter_keys().eq(base.keys.iter()), "committed keys");
+        assert!(state.iter_keys().eq(base.keys.clone()), "committed keys");
         assert_eq!(state.key_count(), base.keys.len());
         assert_eq!(state.session_count(), base.sessions.len());
         assert_eq!(state.user_count(), base.users.len());

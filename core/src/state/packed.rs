@@ -1,0 +1,199 @@
+//! A committed key as it lies in its slot of the slab: name, value and revision in as few bytes as they need.
+//!
+//! A record per key as commands see it would take two blobs, and two allocations once they are long. Which of the
+//! shapes here holds a key follows from the lengths of name and value alone. None of them copies a value that was in an
+//! allocation of its own, but the joint one, whose values are short.
+
+use std::sync::Arc;
+
+use super::KeyRecord;
+use super::effect::Deadline;
+use crate::types::{Blob, INLINE, Index};
+
+/// The longest name in the slot itself. A search by name then waits for one place in memory, not for two.
+const NAME: usize = 30;
+
+/// How much name and value together the slot has room for.
+const BOTH: usize = 45;
+
+/// Most of name and value that is put into one allocation. Beyond it a second one adds little to what is there, and
+/// copying would cost.
+const JOINT: usize = 512;
+
+/// A name, its value and its revision.
+#[derive(Clone)]
+pub(super) enum Packed {
+    /// Both in the slot. The value fits into a blob too, so that handing it out allocates nothing.
+    Inline { name_len: u8, value_len: u8, bytes: [u8; BOTH], revision: Index },
+    /// The name in the slot, the value in the allocation that it came in.
+    Short { name_len: u8, name: [u8; NAME], value: Arc<[u8]>, revision: Index },
+    /// Both in one allocation, the name first.
+    Joint { name_len: u32, bytes: Arc<[u8]>, revision: Index },
+    /// Each in its own.
+    Apart { name: Arc<[u8]>, value: Arc<[u8]>, revision: Index },
+}
+
+impl Packed {
+    pub(super) fn new(name: &Blob, value: Blob, revision: Index) -> Self {
+        let (name_len, both) = (name.len(), name.len() + value.len());
+        if both <= BOTH && value.len() <= INLINE {
+            let bytes = joined(name, &value);
+            return Self::Inline { name_len: name_len as u8, value_len: value.len() as u8, bytes, revision };
+        }
+        if name_len <= NAME {
+            let (name_len, name) = (name_len as u8, joined(name, &[]));
+            return Self::Short { name_len, name, value: value.into_shared(), revision };
+        }
+        if both <= JOINT {
+            let bytes = Arc::from(&joined::<JOINT>(name, &value)[..both]);
+            return Self::Joint { name_len: name_len as u32, bytes, revision };
+        }
+        Self::Apart { name: name.clone().into_shared(), value: value.into_shared(), revision }
+    }
+
+    pub(super) fn name(&self) -> &[u8] {
+        match self {
+            Self::Inline { name_len, bytes, .. } => &bytes[..usize::from(*name_len)],
+            Self::Short { name_len, name, .. } => &name[..usize::from(*name_len)],
+            Self::Joint { name_len, bytes, .. } => &bytes[..*name_len as usize],
+            Self::Apart { name, .. } => name,
+        }
+    }
+
+    fn value(&self) -> &[u8] {
+        match self {
+            Self::Inline { name_len, value_len, bytes, .. } => {
+                &bytes[usize::from(*name_len)..][..usize::from(*value_len)]
+            }
+            Self::Joint { name_len, bytes, .. } => &bytes[*name_len as usize..],
+            Self::Short { value, .. } | Self::Apart { value, .. } => value,
+        }
+    }
+
+    fn revision(&self) -> Index {
+        match self {
+            Self::Inline { revision, .. }
+            | Self::Short { revision, .. }
+            | Self::Joint { revision, .. }
+            | Self::Apart { revision, .. } => *revision,
+        }
+    }
+
+    /// The value, shared.
+    fn shared_value(&self) -> Blob {
+        match self {
+            Self::Inline { .. } => Blob::from(self.value()),
+            Self::Joint { name_len, bytes, .. } => Blob::tail_of(Arc::clone(bytes), *name_len),
+            Self::Short { value, .. } | Self::Apart { value, .. } => Blob::tail_of(Arc::clone(value), 0),
+        }
+    }
+
+    /// What commands saw of it, with its deadline. The value stays in the allocation that it is in.
+    pub(super) fn into_record(self, deadline: Option<Deadline>) -> KeyRecord {
+        let revision = self.revision();
+        let value = match self {
+            Self::Inline { .. } => Blob::from(self.value()),
+            Self::Joint { name_len, bytes, .. } => Blob::tail_of(bytes, name_len),
+            Self::Short { value, .. } | Self::Apart { value, .. } => Blob::tail_of(value, 0),
+        };
+        KeyRecord { value, revision, deadline }
+    }
+}
+
+/// The one after the other at the beginning of so many bytes.
+fn joined<const N: usize>(name: &[u8], value: &[u8]) -> [u8; N] {
+    let mut bytes = [0; N];
+    bytes[..name.len()].copy_from_slice(name);
+    bytes[name.len()..][..value.len()].copy_from_slice(value);
+    bytes
+}
+
+/// A committed key where it lies: what can be asked of it without making a record.
+#[derive(Clone, Copy)]
+pub(super) struct KeyRow<'a> {
+    packed: &'a Packed,
+    deadline: Option<Deadline>,
+}
+
+impl<'a> KeyRow<'a> {
+    pub(super) fn new(packed: &'a Packed, deadline: Option<Deadline>) -> Self {
+        Self { packed, deadline }
+    }
+
+    pub(super) fn name(self) -> &'a [u8] {
+        self.packed.name()
+    }
+
+    pub(super) fn value(self) -> &'a [u8] {
+        self.packed.value()
+    }
+
+    pub(super) fn revision(self) -> Index {
+        self.packed.revision()
+    }
+
+    pub(super) fn deadline(self) -> Option<Deadline> {
+        self.deadline
+    }
+
+    /// The record, its value shared.
+    pub(super) fn record(self) -> KeyRecord {
+        let packed = self.packed;
+        KeyRecord { value: packed.shared_value(), revision: packed.revision(), deadline: self.deadline }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packed_key_takes_fifty_six_bytes() {
+        assert_eq!(size_of::<Packed>(), 56);
+        assert_eq!(size_of::<Option<Packed>>(), 56, "a free slot costs no byte");
+    }
+
+    /// Every length that is on one side or the other of a limit.
+    fn lengths() -> impl Iterator<Item = usize> {
+        let limits = [0, INLINE, NAME, BOTH, JOINT];
+        limits
+            .into_iter()
+            .flat_map(|limit: usize| limit.saturating_sub(1)..=limit + 1)
+            .chain([5, 100, 480, 2000])
+    }
+
+    #[test]
+    fn name_and_value_are_what_they_were_at_every_length() {
+        let deadline = Some(Deadline { at: crate::time::Millis(7), slack: 8 });
+        for (name_len, value_len) in lengths().flat_map(|name| lengths().map(move |value| (name, value))) {
+            let name: Blob = (0..name_len).map(|n| n as u8).collect::<Vec<u8>>().into();
+            let value: Blob = (0..value_len).map(|n| !n as u8).collect::<Vec<u8>>().into();
+            let packed = Packed::new(&name, value.clone(), Index(9));
+            let row = KeyRow::new(&packed, deadline);
+            assert_eq!((row.name(), row.value()), (name.as_slice(), value.as_slice()));
+            let record = KeyRecord { value, revision: Index(9), deadline };
+            assert_eq!(row.record(), record);
+            // What is handed out can be stored again.
+            let again = Packed::new(&name, row.record().value, Index(9));
+            assert_eq!(again.into_record(deadline), record);
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_handed_out_shares_the_allocation() {
+        for (name_len, value_len) in [(10, 100), (40, 100), (40, 1000)] {
+            let name = Blob::from(vec![1; name_len]);
+            let packed = Packed::new(&name, Blob::from(vec![2; value_len]), Index(1));
+            assert!(std::ptr::eq(packed.value(), packed.clone().into_record(None).value.as_slice()));
+        }
+    }
+
+    #[test]
+    fn a_long_value_is_taken_as_it_came() {
+        for name_len in [10, 40] {
+            let value = Blob::from(vec![2; 1000]);
+            let packed = Packed::new(&Blob::from(vec![1; name_len]), value.clone(), Index(1));
+            assert!(std::ptr::eq(packed.value(), value.as_slice()));
+        }
+    }
+}
