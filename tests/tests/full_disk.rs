@@ -66,11 +66,7 @@ fn a_node_on_a_full_disk_still_reads_and_deletes() {
     if !filesystem::available("whether a node on a full disk reads and deletes") {
         return;
     }
-    let scratch = Scratch::new("full-disk");
-    let disk = Filesystem::new(scratch.path(), MIB);
-    let ballast = ballast(disk.path(), BALLAST);
-    let options =
-        Options::single(&scratch.join("node")).data_at(&disk.path().join("data")).files(1 << 20, 64 << 20);
+    let (_disk, ballast, options) = a_lone_node_on_a_small_disk();
     let mut server = options.start();
     let mut ledger = Ledger::default();
     let refusal = fill(&mut server, &mut ledger);
@@ -95,17 +91,13 @@ fn a_node_starts_on_a_full_disk() {
     if !filesystem::available("whether a node starts on a full disk") {
         return;
     }
-    let scratch = Scratch::new("full-disk");
-    let disk = Filesystem::new(scratch.path(), MIB);
-    let ballast = ballast(disk.path(), BALLAST);
-    let options =
-        Options::single(&scratch.join("node")).data_at(&disk.path().join("data")).files(1 << 20, 64 << 20);
+    let (disk, ballast, options) = a_lone_node_on_a_small_disk();
     let mut server = options.start();
     let mut ledger = Ledger::default();
     fill(&mut server, &mut ledger);
     for round in 0..4 {
         server.kill();
-        take_what_is_left(disk.path());
+        take_what_is_left(disk.0.path());
         server = match options.try_start() {
             Ok(server) => server,
             Err((code, said)) => panic!("start {round} on a full disk ends with {code}: {said}"),
@@ -160,6 +152,16 @@ fn a_cluster_goes_on_without_the_leader_whose_disk_is_full() {
     // It counts again: it leads, and knows everything.
     cluster.make_leader(0);
     assert_eq!(ledger.wrong(&mut cluster.raw(0)), [] as [&str; 0]);
+}
+
+/// How to start a node, the small file system that it is on, which must outlive it, and the ballast there.
+fn a_lone_node_on_a_small_disk() -> ((Filesystem, Scratch), PathBuf, Options) {
+    let scratch = Scratch::new("full-disk");
+    let disk = Filesystem::new(scratch.path(), MIB);
+    let ballast = ballast(disk.path(), BALLAST);
+    let options =
+        Options::single(&scratch.join("node")).data_at(&disk.path().join("data")).files(1 << 20, 64 << 20);
+    ((disk, scratch), ballast, options)
 }
 
 /// Three nodes of which the first leads and has 12 MiB left; its file system, which must outlive them, and its ballast.

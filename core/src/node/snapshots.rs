@@ -128,8 +128,21 @@ impl Replica {
         self.state.kept_bytes() >= self.config.limits.kept_bytes
     }
 
+    /// A transfer that leads nowhere any more is given up, or this node would never write a snapshot of its own again:
+    /// another leader's entries were quicker, or this node leads.
+    fn give_up_receiving(&mut self) {
+        let Some(receiving) = &self.snapshots.receiving else { return };
+        let (meta, file) = (*receiving.meta(), receiving.file());
+        if receiving.is_ending() || (!self.raft.is_leader() && self.wants(&meta)) {
+            return;
+        }
+        self.snapshots.receiving = None;
+        self.snapshots.unused.push(file);
+    }
+
     /// Starts whatever can start.
     pub fn pump_snapshots(&mut self, out: &mut Outbox) {
+        self.give_up_receiving();
         let hurry = self.state.kept_bytes() >= self.config.limits.kept_bytes / 2;
         let Snapshots { writer, receiving, loading, tokens, .. } = &mut self.snapshots;
         if let Some(writer) = writer {
@@ -329,12 +342,17 @@ impl Replica {
         if self.snapshots.removing.is_some_and(|(_, file)| names.contains(&file)) {
             return;
         }
-        // Of two, the newer one is worth more.
-        let other = |it: &Receiving| it.meta() != &meta && it.meta().seal.at.index < meta.seal.at.index;
+        // Of two from one leader, the newer one is worth more. A later leader may have none that is newer, and be unable to
+        // commit without this node.
+        let term = self.raft.term();
+        let other = |it: &Receiving| {
+            let newer = it.meta().seal.at.index < meta.seal.at.index;
+            it.meta() != &meta && !it.is_ending() && (newer || it.term() < term)
+        };
         if self.snapshots.receiving.as_ref().is_none_or(other) {
             self.give_up_writing();
             let has_damaged = self.snapshots.damaged.iter().any(|damaged| damaged.meta == Some(meta));
-            let receiving = Receiving::new(meta, has_damaged);
+            let receiving = Receiving::new(meta, term, has_damaged);
             if let Some(old) = self.snapshots.receiving.replace(receiving) {
                 self.snapshots.unused.push(old.file());
             }
@@ -344,6 +362,7 @@ impl Replica {
             return;
         };
         let known = number < receiving.written();
+        receiving.sent_in(term);
         receiving.block(number, data);
         if let Some(next) = receiving.asks_for().filter(|_| known) {
             self.want_block(from, &meta, next, out);

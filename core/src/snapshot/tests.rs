@@ -302,7 +302,8 @@ fn a_transfer_survives_lost_doubled_and_late_blocks_and_goes_on_where_it_was() {
         let (subject, mut leader, meta) = taken(seed);
         let mut rng = Rng(seed);
         let mut follower = MemDisk::default();
-        let (mut sending, mut receiving) = (Sending::new(meta, Micros(0)), Receiving::new(meta, false));
+        let (mut sending, mut receiving) =
+            (Sending::new(meta, Micros(0)), Receiving::new(meta, Term(1), false));
         let (mut there, mut here) = (Tokens::new(Owner::Snapshot), Tokens::new(Owner::Snapshot));
         let mut out = Outbox::default();
         let mut flying = Vec::new();
@@ -354,7 +355,7 @@ fn of_a_damaged_snapshot_only_the_lost_blocks_are_asked_for() {
         if seed % 5 == 0 {
             disk.fail_at = Some((disk.executed + 4, DiskErrorKind::Io));
         }
-        let mut receiving = Receiving::new(meta, true);
+        let mut receiving = Receiving::new(meta, Term(1), true);
         let (mut tokens, mut out) = (Tokens::new(Owner::Snapshot), Outbox::default());
         let mut asked = BTreeSet::new();
         loop {

@@ -154,6 +154,8 @@ impl Sending {
 #[derive(Clone, Debug)]
 pub struct Receiving {
     meta: Meta,
+    /// The term of the newest leader that has sent some of it.
+    term: Term,
     /// Blocks that have come and are not written yet.
     blocks: VecDeque<Bytes>,
     crcs: Vec<u32>,
@@ -179,9 +181,10 @@ struct Own {
 impl Receiving {
     /// Of a snapshot of which nothing is here yet, or only a damaged file.
     #[must_use]
-    pub fn new(meta: Meta, has_damaged: bool) -> Self {
+    pub fn new(meta: Meta, term: Term, has_damaged: bool) -> Self {
         Self {
             meta,
+            term,
             blocks: VecDeque::new(),
             crcs: Vec::new(),
             written: 0,
@@ -197,6 +200,23 @@ impl Receiving {
     #[must_use]
     pub fn meta(&self) -> &Meta {
         &self.meta
+    }
+
+    /// The term of the newest leader that has sent some of it.
+    #[must_use]
+    pub fn term(&self) -> Term {
+        self.term
+    }
+
+    /// A leader of this term sends it too.
+    pub fn sent_in(&mut self, term: Term) {
+        self.term = self.term.max(term);
+    }
+
+    /// Whether all blocks are written, and the file is being given its name.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.ending.is_some()
     }
 
     /// The file under its temporary name.

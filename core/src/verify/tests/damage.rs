@@ -2,10 +2,10 @@
 
 use super::rig::{Directory, start, verify};
 use crate::hard::format::{FILE_BYTES, SLOT_BYTES};
-use crate::io::{DiskErrorKind, FileName};
+use crate::io::{DiskError, DiskErrorKind, DiskOp, FileName};
 use crate::testdisk::MemDisk;
 use crate::types::Index;
-use crate::verify::{Consequence, Report, Standing};
+use crate::verify::{Consequence, Report, Standing, Verify};
 
 /// Whether a start alone, and one in a cluster, does what the report says.
 fn agrees(disk: &MemDisk, members: u16, report: &Report) {
@@ -169,23 +169,28 @@ fn several_damaged_records_are_all_named() {
     assert!(!verified.report.log.more_lost, "marks tell where the log has ended");
 }
 
+/// An examination of a directory on a disk that can't read this byte of a file.
+fn verify_around(directory: &Directory, file: FileName, at: u64) -> Report {
+    let mut disk = directory.disk.clone();
+    let mut examination = Verify::new();
+    while let Some(op) = examination.next_op() {
+        let bad = match &op {
+            DiskOp::Read { file: read, offset, len } => {
+                *read == file && (*offset..offset + u64::from(*len)).contains(&at)
+            }
+            _ => false,
+        };
+        let error = DiskError { kind: DiskErrorKind::Io, message: "bad medium".into() };
+        examination.done(if bad { Err(error) } else { disk.execute(&op) }).expect("it goes on around it");
+    }
+    examination.finish().report
+}
+
 #[test]
 fn a_sector_that_the_disk_cannot_read_is_named() {
     let directory = Directory::new(1);
     let (file, _) = directory.segments().pop().expect("there is a log");
-    let mut disk = directory.disk.clone();
-    let mut examination = crate::verify::Verify::new();
-    while let Some(op) = examination.next_op() {
-        let bad = match &op {
-            crate::io::DiskOp::Read { file: read, offset, len } => {
-                *read == file && (*offset..offset + u64::from(*len)).contains(&700)
-            }
-            _ => false,
-        };
-        let error = crate::io::DiskError { kind: DiskErrorKind::Io, message: "bad medium".into() };
-        examination.done(if bad { Err(error) } else { disk.execute(&op) }).expect("it goes on around it");
-    }
-    let report = examination.finish().report;
+    let report = verify_around(&directory, file, 700);
     let named = report.damage.iter().find(|it| it.what.contains("bad medium")).expect("it is named");
     assert_eq!((named.file, named.offset), (file, 512));
     assert!(!report.starts_alone());
@@ -197,19 +202,7 @@ fn a_slot_of_the_hard_state_that_the_disk_cannot_read_costs_at_most_certainty() 
     let mut doubts = 0;
     for (copy, slot) in (0..2).flat_map(|copy| (0..4).map(move |slot| (copy, slot))) {
         let file = FileName::Hard(copy);
-        let mut disk = directory.disk.clone();
-        let mut examination = crate::verify::Verify::new();
-        while let Some(op) = examination.next_op() {
-            let bad = match &op {
-                crate::io::DiskOp::Read { file: read, offset, len } => {
-                    *read == file && (*offset..offset + u64::from(*len)).contains(&(slot * 4096 + 600))
-                }
-                _ => false,
-            };
-            let error = crate::io::DiskError { kind: DiskErrorKind::Io, message: "bad medium".into() };
-            examination.done(if bad { Err(error) } else { disk.execute(&op) }).expect("it goes on around it");
-        }
-        let report = examination.finish().report;
+        let report = verify_around(&directory, file, slot * 4096 + 600);
         let [damage] = &report.damage[..] else { panic!("one place is damaged: {:#?}", report.damage) };
         assert_eq!((damage.file, damage.offset), (file, slot * 4096), "{}", damage.what);
         doubts += u32::from(damage.consequence == Consequence::Doubts);

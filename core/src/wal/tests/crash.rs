@@ -65,6 +65,19 @@ fn life(machine: &mut Machine, rng: &mut Rng) {
     }
 }
 
+/// A life with so many durable entries, and one more whose write was not synced.
+fn write_and_die(machine: &mut Machine, durable: usize) {
+    machine
+        .start()
+        .and_then(|mut rig| {
+            (0..durable).for_each(|at| rig.append_next(at * 137));
+            rig.settle()?;
+            rig.append_next(900);
+            rig.step(0)
+        })
+        .expect("runs, and the last write is not synced");
+}
+
 #[test]
 fn a_kill_at_every_operation_loses_nothing_acknowledged() {
     for kill in 1..220 {
@@ -93,15 +106,7 @@ fn a_kill_at_every_operation_of_a_recovery_is_recovered_again() {
             rig.settle_marked()
         })
         .expect("runs");
-    crashed
-        .start()
-        .and_then(|mut rig| {
-            (0..5).for_each(|at| rig.append_next(at * 137));
-            rig.settle()?;
-            rig.append_next(900);
-            rig.step(0)
-        })
-        .expect("runs, and the last write is not synced");
+    write_and_die(&mut crashed, 5);
     assert_eq!(crashed.model.durable, 5);
     for kill in 1..90 {
         for seed in 0..12 {
@@ -121,15 +126,7 @@ fn a_kill_at_every_operation_of_a_recovery_is_recovered_again() {
 #[test]
 fn starts_without_space_make_do_with_what_is_left() {
     let mut stopped = Machine::new(1 << 20, 1024);
-    stopped
-        .start()
-        .and_then(|mut rig| {
-            (0..6).for_each(|at| rig.append_next(at * 37));
-            rig.settle()?;
-            rig.append_next(900);
-            rig.step(0)
-        })
-        .expect("runs, and the last write is not synced");
+    write_and_die(&mut stopped, 6);
     let used: u64 = stopped.disk.list().iter().map(|(_, len)| len).sum();
     let (mut small, mut refused) = (0, 0);
     for more in [0, 100, 2000, 3000, 5000, 9000, 20_000, 100_000, 300_000, 700_000, 1_048_576] {
