@@ -159,7 +159,7 @@ impl HardRecovery {
             Slot::Unreadable(error) => {
                 let (file, offset) = place_of(at);
                 Some(format!(
-                    "{file} can't be read at offset {offset} ({error}); its other records are enough"
+                    "{file} can't be read at offset {offset} ({error}); the newest of the other records counts"
                 ))
             }
             _ => None,

@@ -181,8 +181,8 @@ impl Recovery {
         self.go_on(out)
     }
 
-    /// The end of the log finds no space: whether it can do with less. What an earlier life prepared and never came to
-    /// use may go: nothing of the log was ever in it, and no hard state vouches for it.
+    /// The end of the log finds no space: whether it can do with less. What an earlier life had begun to prepare may go,
+    /// and a copy that an earlier start did not finish: no hard state vouches for them, so the log was never there.
     fn makes_space(&mut self) -> bool {
         let Stage::Rebuilding(rebuild) = &mut self.stage else { return false };
         let unused = self.survey.headless.extract_if(.., |(segment, _)| *segment > self.vouched);
