@@ -213,7 +213,7 @@ impl HardRecovery {
         }
     }
 
-    /// Without any whole record, the directory must be one in which nothing was promised: no log, and nothing
+    /// Without any whole record that counts, the directory must be one in which nothing was promised: no log, and nothing
     /// broken but first records, torn before any was durable. They may lie anywhere: a start that made the files anew
     /// may have got back the sectors of an earlier attempt. If it was used after all, it comes back under another
     /// incarnation, as a wiped disk does.

@@ -223,7 +223,7 @@ impl Replica {
                 }
             }
         } else if let Some(removed) = removing.take_if(|(pending, _)| pending.token == token) {
-            // It may be gone already, if a crash kept an earlier removal.
+            // What could not be removed is left for the next start to find.
             let _ = removed;
         }
         self.settle(out)

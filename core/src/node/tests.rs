@@ -5,6 +5,7 @@ mod connections;
 mod forwarding;
 mod identity;
 mod refusals;
+mod snapshots;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -18,7 +19,7 @@ use crate::access::password::{self, Cost};
 use crate::config::{AccessMode, LogConfig, Member, NodeConfig, SnapshotConfig, Timing};
 use crate::error::ErrorCode;
 use crate::inspect::RoleName;
-use crate::io::{DiskOp, DiskReply, FileName, Input, Outbox, Output};
+use crate::io::{DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, Input, Outbox, Output};
 use crate::job::JobResult;
 use crate::limits::Limits;
 use crate::protocol::frame::Message;
@@ -102,8 +103,8 @@ impl Cluster {
         for output in out.drain() {
             match output {
                 Output::Disk { token, op } => {
-                    let reply = execute(self.disks.get_mut(&id).unwrap(), op);
-                    self.queue.push_back((id, Input::DiskDone { token, result: Ok(reply) }));
+                    let result = execute(self.disks.get_mut(&id).unwrap(), op);
+                    self.queue.push_back((id, Input::DiskDone { token, result }));
                 }
                 Output::Send { conn, data } => {
                     let (_, decoder, frames) = self.clients.get_mut(&conn).unwrap();
@@ -258,7 +259,7 @@ fn is_kind(frame: &Bytes, kind: Kind) -> bool {
 }
 
 /// A disk that does what it is told at once and never fails.
-fn execute(disk: &mut BTreeMap<FileName, Vec<u8>>, op: DiskOp) -> DiskReply {
+fn execute(disk: &mut BTreeMap<FileName, Vec<u8>>, op: DiskOp) -> Result<DiskReply, DiskError> {
     match op {
         DiskOp::Create { file } => {
             disk.insert(file, Vec::new());
@@ -279,18 +280,19 @@ fn execute(disk: &mut BTreeMap<FileName, Vec<u8>>, op: DiskOp) -> DiskReply {
         }
         DiskOp::Sync { .. } | DiskOp::SyncDir => {}
         DiskOp::List => {
-            return DiskReply::Listing(
-                disk.iter().map(|(file, bytes)| (*file, bytes.len() as u64)).collect(),
-            );
+            let files = disk.iter().map(|(file, bytes)| (*file, bytes.len() as u64));
+            return Ok(DiskReply::Listing(files.collect()));
         }
         DiskOp::Read { file, offset, len } => {
-            let bytes = &disk[&file];
+            // Scrubbing may find that a file has gone.
+            let gone = || DiskError { kind: DiskErrorKind::NotFound, message: format!("no {file}") };
+            let bytes = disk.get(&file).ok_or_else(gone)?;
             let start = (offset as usize).min(bytes.len());
             let end = (start + len as usize).min(bytes.len());
-            return DiskReply::Data(Bytes::copy_from_slice(&bytes[start..end]));
+            return Ok(DiskReply::Data(Bytes::copy_from_slice(&bytes[start..end])));
         }
     }
-    DiskReply::Done
+    Ok(DiskReply::Done)
 }
 
 fn bytes(text: &str) -> Value {

@@ -24,7 +24,7 @@ pub(super) trait Rows {
     fn forward(&mut self, origin: Incarnation) -> Option<ForwardHead>;
     fn set_forward(&mut self, origin: Incarnation, head: ForwardHead);
     fn keep_forwarded(&mut self, number: (Incarnation, BootNumber, u64), time: Millis, reply: &StoredReply);
-    /// The answers for a origin below its header's boot, or up to its header's floor, can't be asked for any more.
+    /// The answers for an origin below its header's boot, or up to its header's floor, can't be asked for any more.
     fn release_forwarded(&mut self, origin: Incarnation, head: ForwardHead);
     fn set_user(&mut self, name: &Blob, user: Option<Arc<User>>);
     fn set_level(&mut self, level: u32);

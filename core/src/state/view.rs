@@ -197,7 +197,7 @@ impl<'a> View<'a> {
         ids
     }
 
-    /// What is known about a command that a origin forwarded.
+    /// What is known about a command that an origin forwarded.
     pub fn forwarded(&mut self, origin: Incarnation, boot: BootNumber, seq: u64) -> Forwarded {
         self.catch_up();
         match self.read_forward(origin) {
@@ -214,7 +214,7 @@ impl<'a> View<'a> {
         known.map_or(Forwarded::New, |(index, reply)| Forwarded::Known { index, reply })
     }
 
-    /// The highest number of a command that this boot of a origin forwarded and that was logged; zero if none
+    /// The highest number of a command that this boot of an origin forwarded and that was logged; zero if none
     /// was.
     pub fn forwarded_last(&mut self, origin: Incarnation, boot: BootNumber) -> u64 {
         self.forward(origin).filter(|head| head.boot == boot).map_or(0, |head| head.last)

@@ -381,7 +381,10 @@ impl Verify {
                 report.damage.push(Damage { file: found.file(), offset: *offset, what, consequence });
             }
             if let Some(foreign) = &found.foreign {
-                let (what, consequence) = (foreign.clone(), Consequence::Refuses);
+                let (what, consequence) = match found.index < newest {
+                    true => (format!("{foreign}; a newer snapshot is intact"), Consequence::Starts),
+                    false => (foreign.clone(), Consequence::Refuses),
+                };
                 report.damage.push(Damage { file: found.file(), offset: 0, what, consequence });
             }
             let other = found.state.as_ref().and_then(|held| held.founding.as_ref());

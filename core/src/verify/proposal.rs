@@ -124,7 +124,9 @@ impl Verified {
     /// # Errors
     /// Why that can't be done.
     pub fn propose(&self, after: Index, member: bool) -> Result<Proposal, Unrepairable> {
-        let beyond = |file: FileName| !matches!(file, FileName::Wal(_) | FileName::Snapshot(_));
+        // A snapshot is refused only as another release's or cluster's, which is intact. What of it is damaged, the log's
+        // loss says.
+        let beyond = |file: FileName| !matches!(file, FileName::Wal(_));
         let refused = self
             .report
             .damage

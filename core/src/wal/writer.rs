@@ -414,11 +414,15 @@ impl Wal {
             if matches!(tried, Some((_, DiskOp::Sync { .. } | DiskOp::SyncDir))) {
                 pending.settle(result.clone())?;
             }
-            if !has_no_space(&result) {
+            let full = has_no_space(&result);
+            if !full {
                 rebuild.done();
             }
-            let done = rebuild.next_op().is_none();
+            let (done, at_once) = (rebuild.next_op().is_none(), full && rebuild.no_space(Vec::new()));
             self.settle(Task::Mending, pending, result)?;
+            if at_once {
+                self.retry_at_once();
+            }
             if done {
                 self.mended();
             }

@@ -50,6 +50,7 @@ fn a_directory_that_was_killed_at_any_point_is_intact() {
     let directory = Directory::new(1);
     for at in 1.. {
         let mut disk = directory.disk.clone();
+        // Not `Io`: what can't be read of the hard state ends no start.
         disk.fail_at = Some((disk.executed + at, DiskErrorKind::NotFound));
         let done = start(&mut disk, 1).is_ok();
         disk.fail_at = None;

@@ -2,8 +2,10 @@
 
 use super::rig::{Directory, start, verify};
 use crate::io::{DiskErrorKind, FileName};
+use crate::snapshot::Meta;
+use crate::snapshot::format::SECTOR;
 use crate::testdisk::{MemDisk, Rng};
-use crate::types::{BootNumber, Index};
+use crate::types::{BootNumber, ClusterId, Index};
 use crate::verify::{Proposal, Repair, Unrepairable};
 
 /// Does it; false if the disk fails on the way.
@@ -118,6 +120,25 @@ fn the_word_fits_one_proposal_and_no_other() {
     let mut worse = directory.clone();
     worse.rot(25);
     assert_ne!(first, word(&mut worse, 19), "something else is lost");
+}
+
+#[test]
+fn an_intact_snapshot_of_another_cluster_or_release_is_not_given_up() {
+    let mut directory = Directory::new(1);
+    let snapshot = FileName::Snapshot(directory.covered.index.0);
+    directory.disk.tamper(snapshot, |bytes| {
+        let mut meta = Meta::decode(bytes).expect("it was written");
+        meta.seal.cluster = ClusterId(0xBAD);
+        let end = bytes.len() - SECTOR as usize;
+        bytes[..SECTOR as usize].copy_from_slice(&meta.encode());
+        bytes[end..].copy_from_slice(&meta.encode());
+    });
+    let verified = directory.verify();
+    assert!(!verified.report.starts_alone());
+    for after in [0, 5, directory.covered.index.0] {
+        let refused = verified.propose(Index(after), false).expect_err("it is not for a repair");
+        assert!(refused.to_string().contains(&snapshot.to_string()), "{refused}");
+    }
 }
 
 #[test]
