@@ -6,27 +6,23 @@
 //! never reads, never overwrites a sector that may hold acknowledged bytes, and never tries again what
 //! failed.
 
+mod batch;
+mod mending;
+mod space;
+
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::format::{
-    BatchBuilder, ENTRY_BYTES, HEADER_BYTES, Identity, Link, MARK_BYTES, MAX_PAYLOAD, Mark, Position,
-    SegmentHeader, align,
-};
+use super::format::{Identity, Link, MAX_PAYLOAD, Mark, Position, SegmentHeader};
 use super::prepare::{Preparation, PreparationStep, segment_bytes};
-use super::rebuild::Rebuild;
 use crate::config::LogConfig;
 use crate::disk::{Pending, Tokens};
-use crate::io::{DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, HaltReason, Outbox, Owner, Token};
+use crate::io::{DiskError, DiskOp, DiskReply, FileName, HaltReason, Outbox, Owner, Token};
 use crate::time::Micros;
 use crate::types::{BootNumber, EntryId, Index, Term, WriteSeq};
-
-/// Most bytes of one batch, whatever the configuration says: a mark counts them in 32 bits.
-const MAX_BATCH: usize = 1 << 30;
-
-/// How long what the disk had no space for waits for another try.
-const SPACE_PAUSE: Micros = Micros::from_millis(500);
+use mending::Mending;
+use space::{Task, has_no_space};
 
 /// Most segments that wait to be used again.
 const MOST_SPARE: usize = 2;
@@ -87,25 +83,6 @@ pub struct Wal {
     /// There was no space for this, which is tried again after this time.
     full: Option<(Task, Micros)>,
     now: Micros,
-}
-
-/// What needs space on the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Task {
-    Batch,
-    Preparation,
-    Mending,
-}
-
-/// What becomes of a damaged log.
-#[derive(Clone, Debug)]
-enum Mending {
-    /// It is not damaged.
-    No,
-    /// It is, and is not whole in memory yet: nothing is written. The number of its next segment, and the files.
-    Waiting(u64, Vec<u64>),
-    /// It is written beside the damaged segments.
-    Writing { rebuild: Box<Rebuild>, files: Vec<u64>, covers: WriteSeq, pending: Option<Pending> },
 }
 
 #[derive(Clone, Debug)]
@@ -199,46 +176,6 @@ impl Wal {
         let start =
             Start { tail: Link::default(), bytes: 0, closed: VecDeque::new(), cleanup: VecDeque::new() };
         Self { mending: Mending::Waiting(next, files), ..Self::new(setup, start) }
-    }
-
-    /// The damaged log is whole again, behind an entry that a durable snapshot covers: it is written anew, and counts
-    /// as one write. The damaged segments stay until it is durable.
-    pub fn mend(&mut self, covered: EntryId, entries: &[(Index, Term, Bytes)]) -> WriteSeq {
-        let Mending::Waiting(next, files) = &self.mending else { panic!("a damaged log is mended once") };
-        let rebuild = Rebuild::new(&self.setup, *next, Link::after(covered), entries);
-        self.issued = self.issued.next();
-        self.last = entries.last().map_or(covered.index, |(index, ..)| *index);
-        let (files, covers) = (files.clone(), self.issued);
-        self.mending = Mending::Writing { rebuild: Box::new(rebuild), files, covers, pending: None };
-        self.issued
-    }
-
-    fn pump_mending(&mut self, out: &mut Outbox) {
-        if self.waits_for_space() {
-            return;
-        }
-        let Mending::Writing { rebuild, pending, .. } = &mut self.mending else { return };
-        if pending.is_some() {
-            return;
-        }
-        if let Some((doing, op)) = rebuild.next_op() {
-            *pending = Some(self.tokens.issue(doing, op, out));
-        }
-    }
-
-    /// The mended log is durable: the damaged segments may go.
-    fn mended(&mut self) {
-        let Mending::Writing { rebuild, files, covers, .. } =
-            std::mem::replace(&mut self.mending, Mending::No)
-        else {
-            unreachable!("a log is mended while it is written anew")
-        };
-        (self.tail, self.bytes) = rebuild.end();
-        self.durable = covers;
-        let remove =
-            |segment: &u64| ("removing the damaged", DiskOp::Remove { file: FileName::Wal(*segment) });
-        self.cleanup = files.iter().map(remove).collect();
-        self.cleanup.push_back(("syncing the data directory after removals", DiskOp::SyncDir));
     }
 
     /// Queues an entry, and counts one write. An index that is not the next but lower supersedes everything
@@ -339,12 +276,6 @@ impl Wal {
     #[must_use]
     pub fn is_marked(&self) -> bool {
         self.marked && self.queue.is_empty() && self.write.is_none()
-    }
-
-    /// Whether the disk has refused something for want of space since it last took a prepared segment or a batch.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.full.is_some()
     }
 
     /// The durable hard state vouches for all segments up to this one: one of them that is then missing or
@@ -451,213 +382,6 @@ impl Wal {
         self.retry_at_once();
         Ok(())
     }
-
-    /// What the disk had no space for need not wait.
-    fn retry_at_once(&mut self) {
-        self.full = self.full.map(|(task, _)| (task, self.now));
-    }
-
-    /// What the driver reported of an operation that is no sync: for want of space it is tried again after a while,
-    /// since nothing of it is believed before it is whole and synced. Every other failure ends the node.
-    fn settle(
-        &mut self,
-        task: Task,
-        pending: Pending,
-        result: Result<DiskReply, DiskError>,
-    ) -> Result<(), HaltReason> {
-        if has_no_space(&result) {
-            self.full = Some((task, self.now.after(SPACE_PAUSE)));
-            return Ok(());
-        }
-        self.full.take_if(|(refused, _)| *refused == task);
-        pending.settle(result).map(drop)
-    }
-
-    /// Whether what the disk had no space for is to wait longer.
-    fn waits_for_space(&self) -> bool {
-        self.full.is_some_and(|(_, until)| self.now < until)
-    }
-
-    fn pump_write(&mut self, now: Micros, out: &mut Outbox) {
-        let waits = self.waits_for_space();
-        if let Some(write) = &mut self.write {
-            if matches!(write.stage, Stage::Refused) && !waits {
-                let op = write.op.clone();
-                write.stage = Stage::Writing(self.tokens.issue("writing the log", op, out));
-                return;
-            }
-            if matches!(write.stage, Stage::Written) {
-                let op = DiskOp::Sync { file: write.file };
-                write.stage = Stage::Syncing(self.tokens.issue("syncing the log", op, out));
-            }
-            return;
-        }
-        if self.blocked && !self.next_fits(self.wanted) {
-            return;
-        }
-        (self.blocked, self.wanted) = (false, 0);
-        let regular = segment_bytes(&self.setup.log) - HEADER_BYTES;
-        let limit =
-            self.setup.log.batch_bytes.min(MAX_BATCH).min(usize::try_from(regular).unwrap_or(MAX_BATCH));
-        if let Some((covered, given_up)) = self.anchor {
-            return self.write_anchor(covered, given_up, limit, out);
-        }
-        if self.vouched < self.tail.position.segment || !self.has_batch(now) {
-            return;
-        }
-        let room = self.bytes - self.tail.position.offset;
-        let (count, bytes) = self.gather(limit);
-        let needed = HEADER_BYTES + align(bytes as u64);
-        if align(bytes as u64) <= room {
-            self.write_batch(count, bytes, None, out);
-        } else if self.next_fits(needed) {
-            self.close(self.tail.next);
-            let next = self.next.take();
-            self.write_batch(count, bytes, next, out);
-        } else {
-            // Until the next segment is ready, what still fits goes into this one.
-            self.wanted = needed;
-            let (count, bytes) = self.gather(usize::try_from(room).unwrap_or(MAX_BATCH).min(limit));
-            self.blocked = align(bytes as u64) > room;
-            if !self.blocked {
-                self.write_batch(count, bytes, None, out);
-            }
-        }
-    }
-
-    /// Begins the log anew in the next segment, as soon as there is one.
-    fn write_anchor(&mut self, covered: EntryId, given_up: u64, limit: usize, out: &mut Outbox) {
-        let (count, bytes) = self.gather(limit);
-        let needed = HEADER_BYTES + align(bytes as u64);
-        if !self.next_fits(needed) {
-            self.wanted = needed;
-            return;
-        }
-        self.close(covered.index.next());
-        self.tail = Link::after(covered);
-        self.anchor = None;
-        let next = self.next.take();
-        self.write_batch(count, bytes, next, out);
-        let write = self.write.as_mut().expect("a batch has just begun");
-        write.covers.0 += given_up;
-    }
-
-    /// The log leaves the segment in use; the next one goes on with this index.
-    fn close(&mut self, next: Index) {
-        let Position { segment, offset } = self.tail.position;
-        self.closed.push_back(Closed { segment, bytes: Some(self.bytes), used: offset, next });
-    }
-
-    /// Whether the next segment may be used for so many bytes.
-    fn next_fits(&self, needed: u64) -> bool {
-        self.next
-            .as_ref()
-            .is_some_and(|next| next.is_ready() && next.segment() <= self.vouched && next.bytes() >= needed)
-    }
-
-    /// Whether there are entries to write, or a mark is due.
-    fn has_batch(&mut self, now: Micros) -> bool {
-        if !self.queue.is_empty() {
-            self.idle_since = None;
-            return true;
-        }
-        if self.marked {
-            self.idle_since = None;
-            return false;
-        }
-        let since = *self.idle_since.get_or_insert(now);
-        now >= since.after(self.setup.idle_mark)
-    }
-
-    /// How many queued entries a batch of at most `limit` bytes takes, at least one if there is one, and how
-    /// long it then is, mark included.
-    fn gather(&self, limit: usize) -> (usize, usize) {
-        let (mut count, mut bytes) = (0, MARK_BYTES);
-        for queued in &self.queue {
-            let more = ENTRY_BYTES + queued.payload.len();
-            if count > 0 && bytes + more > limit {
-                break;
-            }
-            count += 1;
-            bytes += more;
-        }
-        (count, bytes)
-    }
-
-    /// Writes a mark and `count` entries, `len` bytes together: into the segment in use, or as the first
-    /// batch of the next one, header and all.
-    fn write_batch(&mut self, count: usize, len: usize, next: Option<Preparation>, out: &mut Outbox) {
-        let synced = self.tail;
-        let mut batch = match next {
-            None => BatchBuilder::new(&self.setup.identity, self.tail.position, self.tail.crc, len),
-            Some(next) => {
-                let header = self.setup.header(next.segment(), next.bytes(), next.is_again(), self.tail);
-                self.tail.position = Position { segment: next.segment(), offset: HEADER_BYTES };
-                self.bytes = next.bytes();
-                self.header_durable = false;
-                BatchBuilder::with_header(&header, len)
-            }
-        };
-        batch.mark(&self.setup.mark(synced, len));
-        for queued in self.queue.drain(..count) {
-            self.queued_bytes -= queued.payload.len();
-            batch.entry(queued.index, queued.term, &queued.payload);
-            (self.tail.next, self.tail.term) = (queued.index.next(), queued.term);
-        }
-        let (data, offset, crc) = batch.finish();
-        self.tail.crc = crc;
-        self.tail.position.offset += align(len as u64);
-        assert!(
-            self.tail.position.offset == offset + data.len() as u64
-                && self.tail.position.offset <= self.bytes,
-            "a batch ends where it was planned to, inside its segment"
-        );
-        let file = FileName::Wal(self.tail.position.segment);
-        let op = DiskOp::WriteAt { file, offset, data };
-        let stage = Stage::Writing(self.tokens.issue("writing the log", op.clone(), out));
-        let covers = WriteSeq(self.durable.0 + count as u64);
-        self.write = Some(Write { file, op, stage, covers, entries: count > 0 });
-        self.idle_since = None;
-    }
-
-    /// Prepares the next segment from the moment on when this one is half full; at once, if it was made on a full disk:
-    /// what is prepared is space for the next start there.
-    fn pump_preparation(&mut self, out: &mut Outbox) {
-        if self.vouched < self.tail.position.segment {
-            return;
-        }
-        let bytes = segment_bytes(&self.setup.log);
-        let soon = self.tail.position.offset >= self.bytes / 2 || self.bytes < bytes;
-        if self.next.is_none() && (soon || self.wanted > 0) {
-            let segment = self.tail.position.segment.checked_add(1).expect("segments are not exhausted");
-            self.next = Some(match self.spare.pop_front() {
-                Some(old) => Preparation::again(old, segment, bytes),
-                None => Preparation::new(segment, bytes),
-            });
-        }
-        let Some(next) = &mut self.next else { return };
-        if self.preparing.is_none() && self.full.is_none_or(|(_, until)| until <= self.now) {
-            next.extend(self.wanted);
-            if let Some((doing, op)) = next.next_op() {
-                let step = next.step();
-                self.preparing = Some((self.tokens.issue(doing, op, out), step));
-            }
-        }
-    }
-
-    /// Removes what recovery found to be no longer part of the log, once nothing can need it again.
-    fn pump_cleanup(&mut self, out: &mut Outbox) {
-        if self.cleaning.is_some() || self.vouched < self.tail.position.segment {
-            return;
-        }
-        if let Some((doing, op)) = self.cleanup.pop_front() {
-            self.cleaning = Some(self.tokens.issue(doing, op, out));
-        }
-    }
-}
-
-fn has_no_space(result: &Result<DiskReply, DiskError>) -> bool {
-    matches!(result, Err(error) if error.kind == DiskErrorKind::NoSpace)
 }
 
 impl Setup {
