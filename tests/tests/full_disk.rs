@@ -112,6 +112,34 @@ fn a_node_starts_on_a_full_disk() {
 }
 
 #[test]
+fn a_small_snapshot_of_a_long_log_finds_the_space_that_it_takes() {
+    if !filesystem::available("whether a full disk's log is shortened") {
+        return;
+    }
+    let (disk, _ballast, options) = a_lone_node_on_a_small_disk();
+    let server = options.files(1 << 20, 4 << 20).start();
+    let mut client = server.raw();
+    let value = "v".repeat(VALUE);
+    let mut accepted = 0;
+    // One key over and over: a log that grows, and a state that does not.
+    for megabyte in 0..12 {
+        if megabyte == 3 {
+            take_what_is_left(disk.0.path());
+            give_back(disk.0.path(), 600 << 10);
+        }
+        for _ in 0..(1 << 20) / VALUE {
+            wait_for("the log to be shortened", || {
+                tell(&mut client, &["SET", "same", &value]).is_ok().then_some(())
+            });
+            accepted += 1;
+        }
+    }
+    assert_eq!(accepted, 12 * (1 << 20) / VALUE);
+    let log = server.log();
+    assert!(log.contains("the disk is full"), "it was: {log}");
+}
+
+#[test]
 fn a_cluster_whose_leader_has_a_full_disk_loses_nothing_and_goes_on_once_there_is_space() {
     if !filesystem::available("what a full disk does to a cluster") {
         return;
@@ -239,6 +267,13 @@ fn take_what_is_left(directory: &Path) {
     for len in [1 << 20, 4096, 512] {
         while file.write_all(&vec![1; len]).and_then(|()| file.sync_all()).is_ok() {}
     }
+}
+
+/// Somebody else leaves so many bytes.
+fn give_back(directory: &Path, bytes: u64) {
+    let file = fs::OpenOptions::new().write(true).open(directory.join("neighbour")).expect("it was made");
+    let len = file.metadata().expect("it has a length").len();
+    file.set_len(len - bytes).and_then(|()| file.sync_all()).expect("less takes no space");
 }
 
 /// A file that takes space.

@@ -16,7 +16,6 @@ use crate::command::info::NodeInfo;
 use crate::error::{ErrorCode, Failure};
 use crate::io::{HaltReason, Outbox, Output};
 use crate::reply::{Receipt, Reply};
-use crate::snapshot::is_point;
 use crate::state::codec::EntryError;
 use crate::state::effect::{Cause, Effect, Entry};
 use crate::time::{Micros, Millis};
@@ -207,7 +206,7 @@ impl Replica {
     }
 
     /// Why nothing more can be taken in, if so. A full log refuses only what would be logged, and a full disk only what
-    /// makes the database larger: half a segment is kept for what makes room.
+    /// makes the database larger: the rest of the segment in use is kept for what makes room.
     pub fn overload(&self, logs: bool, grows: bool) -> Option<Failure> {
         let limits = &self.config.limits;
         if self.tail_bytes >= limits.pending_bytes || self.waiting.len() >= limits.waiting_requests {
@@ -279,7 +278,7 @@ impl Replica {
             if self.state.kept_bytes() > kept {
                 probe(out, Probe::RowKeptForSnapshot);
             }
-            if is_point(weight, self.state.weight(), self.config.snapshot.interval_bytes) {
+            if self.is_snapshot_due(weight) {
                 self.snapshot_due(index, out);
             }
         }

@@ -23,6 +23,7 @@ mod replica;
 mod requests;
 mod root;
 mod scrub;
+mod short;
 mod snapshots;
 mod startup;
 mod streams;

@@ -424,9 +424,10 @@ impl Replica {
         // Without a leader there is nobody to repeat anything to, and the wish would stay in the past for ever.
         let follows = self.raft.leader().is_some() && !self.raft.is_leader();
         let repeat = self.forwarder.wake_at().filter(|_| follows);
-        let times = [self.wal.wake_at(), repeat, due, self.repair_wake_at(), self.scrub_wake_at()];
+        let disk = [self.wal.wake_at(), self.snapshots_wake_at(), self.scrub_wake_at()];
+        let times = disk.into_iter().chain([repeat, due, self.repair_wake_at()]);
         let unsent = (!self.forwarder.is_empty()).then(|| self.now.mono.after(self.config.timing.heartbeat));
-        times.into_iter().flatten().chain(unsent).fold(self.raft.wake_at(), Micros::min)
+        times.flatten().chain(unsent).fold(self.raft.wake_at(), Micros::min)
     }
 
     /// How many requests wait for an answer. What a leader took over from its time as a follower waits for its own

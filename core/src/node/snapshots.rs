@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use super::peers::Kind;
 use super::repair::Repair;
 use super::replica::{Replica, Stepped, notice, probe};
+use super::short::Short;
 use crate::config::SnapshotConfig;
 use crate::disk::{Pending, Tokens};
 use crate::io::{DiskError, DiskOp, DiskReply, FileName, Outbox, Output, Token};
 use crate::protocol::peer::{self, PeerHeader};
 use crate::snapshot::format::Seal;
 use crate::snapshot::transfer::{Receiving, Sending, SnapshotMessage};
-use crate::snapshot::{Damaged, Encoded, LoadError, LoadStep, Loading, Meta, Writer, Written};
+use crate::snapshot::{Damaged, Encoded, LoadError, LoadStep, Loading, Meta, Writer, Written, is_point};
 use crate::state::State;
 use crate::time::Micros;
 use crate::trace::{Event, Probe};
@@ -21,6 +22,9 @@ use crate::types::{EntryId, Index, NodeId};
 
 /// For slow followers the log stays in memory for at most so many times what is logged between two snapshots.
 const KEEP_INTERVALS: u64 = 2;
+
+/// After a snapshot that could not be written when it was due, there are so many points in an interval.
+const FINER_POINTS: u64 = 8;
 
 /// What a member knows of its snapshots.
 #[derive(Clone, Debug)]
@@ -33,13 +37,16 @@ pub(super) struct Snapshots {
     /// A received one that is durable and becomes the state.
     loading: Option<Loading>,
     sending: BTreeMap<NodeId, Sending>,
+    /// The current one can't be sent: one of the present state will take its place.
+    spoilt: bool,
     /// What a start has found damaged. The blocks that are intact need not be sent.
     damaged: Vec<Damaged>,
     /// Files that nothing needs, but for those that are being sent.
     unused: Vec<FileName>,
     removing: Option<(Pending, FileName)>,
-    /// After a disk was full: not before then.
-    not_before: Micros,
+    /// A point went by while nothing could be written.
+    missed: bool,
+    short: Short,
 }
 
 /// What a start has found of snapshots.
@@ -67,9 +74,11 @@ impl Snapshots {
             receiving: None,
             loading: None,
             sending: BTreeMap::new(),
+            spoilt: false,
             unused,
             removing: None,
-            not_before: Micros(0),
+            missed: false,
+            short: Short::default(),
         }
     }
 
@@ -110,11 +119,28 @@ impl Snapshots {
 }
 
 impl Replica {
-    /// An entry was applied after which a snapshot is due.
+    /// An entry was applied, before which the log weighed so much: whether a snapshot is due after it. Where one was due
+    /// and could not be written, it need not wait for a whole interval, or a log that grows fast would grow long.
+    pub fn is_snapshot_due(&self, before: u64) -> bool {
+        let (after, interval) = (self.state.weight(), self.config.snapshot.interval_bytes);
+        is_point(before, after, interval)
+            || (self.snapshots.missed && is_point(before, after, interval / FINER_POINTS))
+    }
+
+    /// Whether a snapshot of this node's own may begin.
+    fn may_begin_snapshot(&self) -> bool {
+        let (short, now) = (&self.snapshots.short, self.now.mono);
+        let has_space = !short.yields(now) || self.wal.has_yielded();
+        !self.snapshots.is_busy() && short.retry_at().is_none_or(|at| now >= at) && has_space
+    }
+
+    /// A snapshot is due after this entry, the last one that was applied.
     pub fn snapshot_due(&mut self, index: Index, out: &mut Outbox) {
-        if self.snapshots.is_busy() || self.now.mono < self.snapshots.not_before {
+        self.snapshots.missed = !self.may_begin_snapshot();
+        if self.snapshots.missed {
             return;
         }
+        self.snapshots.short.begins();
         let Some(term) = self.raft.log().term_at(index) else { return };
         let SnapshotConfig { block_bytes, .. } = self.config.snapshot;
         let seal = Seal { cluster: self.founding().cluster, at: EntryId { index, term }, block_bytes };
@@ -140,6 +166,11 @@ impl Replica {
         self.snapshots.unused.push(file);
     }
 
+    /// When [`Self::pump_snapshots`] has something to do although nothing was reported.
+    pub fn snapshots_wake_at(&self) -> Option<Micros> {
+        self.snapshots.short.retry_at().filter(|at| *at > self.now.mono && !self.snapshots.is_busy())
+    }
+
     /// Starts whatever can start.
     pub fn pump_snapshots(&mut self, out: &mut Outbox) {
         self.give_up_receiving();
@@ -154,8 +185,14 @@ impl Replica {
         if let Some(loading) = loading {
             loading.pump(tokens, out);
         }
-        let may = !self.snapshots.is_busy() && self.now.mono >= self.snapshots.not_before;
-        if self.scrub.found && may && self.state.committed() > Index(0) {
+        let useful = self.wal.is_full() && self.wal.would_shrink(self.state.committed());
+        if useful && self.snapshots.short == Short::No && !self.snapshots.is_busy() {
+            // None is due yet, and without one the log can't grow until it is.
+            self.snapshots.short.failed(self.now.mono);
+        }
+        self.wal.yield_space(self.snapshots.short.yields(self.now.mono));
+        let wanted = self.scrub.found || self.snapshots.short.retry_at().is_some();
+        if wanted && self.may_begin_snapshot() && self.state.committed() > Index(0) {
             self.scrub.found = false;
             self.snapshot_due(self.state.committed(), out);
         }
@@ -165,15 +202,15 @@ impl Replica {
 
     fn pump_sending(&mut self, out: &mut Outbox) {
         let wanting = self.raft.wanting_snapshot(self.now.mono);
-        let Snapshots { sending, current, tokens, .. } = &mut self.snapshots;
+        let Snapshots { sending, current, tokens, spoilt, .. } = &mut self.snapshots;
         // A follower that gets no further for so long is sent the newest one, once it is heard again.
         let give_up = Micros(self.config.timing.election.0.saturating_mul(32));
         let now = self.now.mono;
         sending.retain(|peer, it| wanting.contains(peer) && now < it.moved_at().after(give_up));
-        let Some(meta) = current else { return };
+        let Some(meta) = current.filter(|_| !*spoilt) else { return };
         let patience = Micros(self.config.timing.heartbeat.0.saturating_mul(4));
         for peer in wanting {
-            let sending = sending.entry(peer).or_insert_with(|| Sending::new(*meta, now));
+            let sending = sending.entry(peer).or_insert_with(|| Sending::new(meta, now));
             sending.pump(now, patience, tokens, out);
         }
     }
@@ -217,9 +254,10 @@ impl Replica {
                 }
                 Err(flaw) => {
                     notice(out, format!("the snapshot of entry {} is damaged: {flaw}", meta.seal.at));
-                    // One of the present state takes its place, and the transfer begins anew with that.
+                    // One of the present state takes its place, and all transfers begin anew with that.
                     self.scrub.found = true;
-                    self.snapshots.sending.remove(&peer);
+                    self.snapshots.spoilt = true;
+                    self.snapshots.sending.clear();
                 }
             }
         } else if let Some(removed) = removing.take_if(|(pending, _)| pending.token == token) {
@@ -255,7 +293,7 @@ impl Replica {
     }
 
     fn no_space_for_snapshot(&mut self, out: &mut Outbox) {
-        self.snapshots.not_before = self.now.mono.after(Micros::from_millis(1000));
+        self.snapshots.short.failed(self.now.mono);
         notice(out, "there is no space for a snapshot: the log can't be shortened until there is".into());
     }
 
@@ -269,6 +307,7 @@ impl Replica {
     /// A snapshot is durable under its own name: what it replaces may go.
     fn snapshot_durable(&mut self, meta: Meta, out: &mut Outbox) {
         let index = meta.seal.at.index;
+        (self.snapshots.short, self.snapshots.spoilt) = (Short::No, false);
         if let Some(old) = self.snapshots.current.replace(meta).filter(|old| old.seal.at.index != index) {
             self.snapshots.unused.push(FileName::Snapshot(old.seal.at.index.0));
         }
@@ -364,7 +403,9 @@ impl Replica {
         let known = number < receiving.written();
         receiving.sent_in(term);
         receiving.block(number, data);
-        if let Some(next) = receiving.asks_for().filter(|_| known) {
+        if known {
+            // A leader that hears nothing while this node tries its own blocks would begin anew.
+            let next = receiving.asks_for().unwrap_or_else(|| receiving.written());
             self.want_block(from, &meta, next, out);
         }
     }

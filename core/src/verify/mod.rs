@@ -99,6 +99,8 @@ pub(crate) struct Remains {
     pub(crate) unreadable: Option<Index>,
     /// Every segment that there is.
     pub(crate) segments: Vec<u64>,
+    /// Those of them that never became part of the log: an earlier repair has not got to its end.
+    pub(crate) unfinished: Vec<u64>,
     /// Damaged snapshots of later entries than the one that is used.
     pub(crate) snapshots: Vec<FileName>,
 }
@@ -455,9 +457,12 @@ impl Verify {
         let unreadable =
             self.scans.values().flat_map(|scan| scan.unreadable.iter().map(|(_, index, _)| *index));
         let newer = |found: &&Found| found.index > covered.index;
+        let hard = self.hard.state.clone()?;
+        let headless = self.headers.iter().filter(|(_, header)| header.is_err()).map(|(segment, _)| *segment);
         Some(Remains {
             identity: self.identity?,
-            hard: self.hard.state.clone()?,
+            unfinished: headless.filter(|segment| *segment > hard.0.log_segment).collect(),
+            hard,
             covered,
             log,
             unreadable: unreadable.filter(|index| *index > covered.index).min(),

@@ -162,7 +162,8 @@ impl Verified {
             .checked_sub(1)
             .and_then(|at| remains.log.entries.get(at))
             .map_or(covered.term, |(term, _)| *term);
-        let segments = remains.segments.iter().map(|segment| FileName::Wal(*segment));
+        let used = remains.segments.iter().filter(|segment| !remains.unfinished.contains(segment));
+        let segments = used.map(|segment| FileName::Wal(*segment));
         Ok(Proposal {
             keeps: EntryId { index: after, term },
             covered,
@@ -238,18 +239,17 @@ impl GivenUp {
 }
 
 impl Proposal {
-    /// The word that agrees to this very proposal. It follows from whose directory it is, how often that was started,
-    /// what is kept and where the log ends, so that it fits nothing else.
+    /// The word that agrees to this very proposal. It follows from whose directory it is, what is kept and everything that
+    /// can be read of the log, so that it fits nothing else; and is the same after an attempt that the disk has ended.
     #[must_use]
     pub fn word(&self) -> String {
         let mut hasher = SipHasher13::new();
         let identity = &self.remains.identity;
-        let state = &self.remains.hard.0;
         hasher.write(&identity.cluster.0.to_le_bytes());
         hasher.write(&identity.node.0.to_le_bytes());
         let log = &self.remains.log;
         let end = log.start.index.0 + log.entries.len() as u64;
-        for number in [identity.incarnation.0, state.boot.0, self.keeps.index.0, self.keeps.term.0, end] {
+        for number in [identity.incarnation.0, self.keeps.index.0, self.keeps.term.0, end] {
             hasher.write(&number.to_le_bytes());
         }
         for (term, payload) in &log.entries {

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::{Remains, setup};
 use crate::hard::HardStore;
-use crate::io::{DiskError, DiskOp, DiskReply, FileName, HaltReason, Outbox, Output, Token};
+use crate::io::{DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, HaltReason, Outbox, Output, Token};
 use crate::types::{Index, Term};
 use crate::wal::{Link, Rebuild};
 
@@ -28,6 +28,8 @@ pub struct Repair {
     /// The new segment.
     segment: u64,
     stage: Stage,
+    /// Removes what earlier attempts have left: at the end, or before if the disk is full.
+    frees: Vec<(&'static str, DiskOp)>,
     cleanup: VecDeque<(&'static str, DiskOp)>,
 }
 
@@ -48,7 +50,8 @@ impl Repair {
         in_doubt: bool,
         nonce: u64,
     ) -> Self {
-        let Remains { identity, hard: (mut state, mut hard), covered, log, segments, .. } = remains;
+        let Remains { identity, hard: (mut state, mut hard), covered, log, segments, unfinished, .. } =
+            remains;
         state.boot = state.boot.next();
         state.boot_nonce = nonce;
         state.in_doubt |= in_doubt;
@@ -64,9 +67,11 @@ impl Repair {
             .collect();
         let rebuild = Rebuild::new(&setup, segment, Link::after(covered), &kept);
         let remove = |file: FileName| ("removing the damaged", DiskOp::Remove { file });
+        let frees = unfinished.into_iter().map(|segment| remove(FileName::Wal(segment))).collect();
         let mut cleanup: VecDeque<_> = aside.into_iter().map(remove).collect();
         cleanup.push_back(("syncing the data directory after removals", DiskOp::SyncDir));
-        Self { hard, out: Outbox::default(), pending: None, rebuild, segment, stage: Stage::Boot, cleanup }
+        let (out, stage) = (Outbox::default(), Stage::Boot);
+        Self { hard, out, pending: None, rebuild, segment, stage, frees, cleanup }
     }
 
     /// The new segment of the log.
@@ -84,6 +89,9 @@ impl Repair {
                         return Some(op);
                     }
                     self.stage = if self.stage == Stage::Boot { Stage::Log } else { Stage::Cleanup };
+                    if self.stage == Stage::Cleanup {
+                        self.frees.drain(..).for_each(|free| self.cleanup.push_front(free));
+                    }
                 }
                 Stage::Log => match self.rebuild.next_op() {
                     Some((_, op)) => return Some(op),
@@ -123,6 +131,11 @@ impl Repair {
         };
         let (doing, op) = step.expect("only an operation that was named ends");
         if let Err(error) = result {
+            // On a full disk the new segment is as large as there is space.
+            let full = error.kind == DiskErrorKind::NoSpace && self.stage == Stage::Log;
+            if full && self.rebuild.no_space(std::mem::take(&mut self.frees)) {
+                return Ok(());
+            }
             return Err(HaltReason::Disk { doing: doing.to_owned(), file: crate::disk::file_of(&op), error });
         }
         match self.stage {

@@ -94,6 +94,11 @@ impl Preparation {
         self.is_again
     }
 
+    /// Whether its file exists.
+    pub(super) fn is_created(&self) -> bool {
+        self.created
+    }
+
     /// Its size once ready, in bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes

@@ -38,6 +38,8 @@ pub struct Recovery {
     pending: Option<Pending>,
     stage: Stage,
     files: Vec<SegmentFile>,
+    /// Files of snapshots that nothing needs.
+    spent: Vec<FileName>,
     survey: Survey,
     replay: Replay,
     /// Where the chain ends, if not at the end of a segment, and why.
@@ -118,6 +120,7 @@ impl Recovery {
             pending: None,
             stage: Stage::Listing,
             files: Vec::new(),
+            spent: Vec::new(),
             survey: Survey::default(),
             replay: Replay::new(covered),
             bad: None,
@@ -182,12 +185,27 @@ impl Recovery {
     }
 
     /// The end of the log finds no space: whether it can do with less. What an earlier life had begun to prepare may go,
-    /// and a copy that an earlier start did not finish: no hard state vouches for them, so the log was never there.
+    /// and a copy that an earlier start did not finish: no hard state vouches for them, so the log was never there. What
+    /// was prepared to its end is cut to its blank header, as a segment that is vouched for must not be missing; and
+    /// snapshots go that were not finished, or that one which was just read has replaced.
     fn makes_space(&mut self) -> bool {
         let Stage::Rebuilding(rebuild) = &mut self.stage else { return false };
-        let unused = self.survey.headless.extract_if(.., |(segment, _)| *segment > self.vouched);
-        let remove = |segment| ("removing the unused", DiskOp::Remove { file: FileName::Wal(segment) });
-        rebuild.no_space(unused.map(|(segment, _)| remove(segment)).collect())
+        let (vouched, headless) = (self.vouched, &mut self.survey.headless);
+        let unused = headless.extract_if(.., |(segment, _)| *segment > vouched);
+        let unused: Vec<FileName> = unused.map(|(segment, _)| FileName::Wal(segment)).collect();
+        let mut frees = Vec::new();
+        for (segment, len) in headless.iter_mut().filter(|(_, len)| *len > SECTOR) {
+            *len = SECTOR;
+            let file = FileName::Wal(*segment);
+            frees.push(("cutting the unused end of", DiskOp::Truncate { file, len: SECTOR }));
+        }
+        if !self.spent.is_empty() {
+            // The newest snapshot may have been given its name by a life that did not sync that.
+            frees.push(("syncing the data directory before removals", DiskOp::SyncDir));
+        }
+        let gone = unused.into_iter().chain(self.spent.drain(..));
+        frees.extend(gone.map(|file| ("removing the unused", DiskOp::Remove { file })));
+        rebuild.no_space(frees)
     }
 
     /// Where the read under way begins, if it is one of a segment.
@@ -233,6 +251,8 @@ impl Recovery {
     fn accept(&mut self, reply: DiskReply) {
         match (&mut self.stage, reply) {
             (Stage::Listing, DiskReply::Listing(files)) => {
+                let spent = |file: &FileName| is_spent(*file, self.covered.index);
+                self.spent = files.iter().map(|(file, _)| *file).filter(spent).collect();
                 self.files = files.into_iter().filter_map(segment_file).collect();
                 self.files.sort_by_key(|file| file.segment);
                 self.stage = Stage::Headers(0);
@@ -483,6 +503,15 @@ fn segment_file((name, len): (FileName, u64)) -> Option<SegmentFile> {
             Some(SegmentFile { segment, len, header: Err(HeaderFlaw::Short) })
         }
         _ => None,
+    }
+}
+
+/// Whether nothing needs a snapshot's file, now that the snapshot of this entry was read.
+fn is_spent(file: FileName, covered: Index) -> bool {
+    match file {
+        FileName::SnapshotTmp(_) | FileName::SnapshotPart(_) => true,
+        FileName::Snapshot(index) => index < covered.0,
+        _ => false,
     }
 }
 

@@ -82,6 +82,10 @@ pub struct Wal {
     mending: Mending,
     /// There was no space for this, which is tried again after this time.
     full: Option<(Task, Micros)>,
+    /// Whether a snapshot is to have the space that a next segment would take.
+    yields: bool,
+    /// Whether one that was being prepared has been let go, and its file may still be there.
+    yielded: bool,
     now: Micros,
 }
 
@@ -167,6 +171,8 @@ impl Wal {
             cleaning: None,
             mending: Mending::No,
             full: None,
+            yields: false,
+            yielded: false,
             now: Micros(0),
         }
     }
@@ -206,6 +212,12 @@ impl Wal {
         if self.cleanup.len() > before {
             self.cleanup.push_back(("syncing the data directory after removals", DiskOp::SyncDir));
         }
+    }
+
+    /// Whether [`Self::release`] up to this index would make any segment unused.
+    #[must_use]
+    pub fn would_shrink(&self, covered: Index) -> bool {
+        self.closed.front().is_some_and(|closed| closed.next <= covered.next())
     }
 
     /// The log begins anew behind this entry, which a durable snapshot covers: nothing that it holds follows from

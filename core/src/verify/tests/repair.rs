@@ -80,6 +80,46 @@ fn a_repair_interrupted_anywhere_leaves_the_damaged_log_or_the_new_one() {
 }
 
 #[test]
+fn a_repair_on_a_full_disk_makes_do_and_leaves_nothing_behind_that_takes_space() {
+    let directory = damaged(1);
+    let used: u64 = directory.disk.list().iter().map(|(_, len)| len).sum();
+    let (mut made_do, mut refused) = (0, 0);
+    for more in [0, 4000, 5000, 9000, 20_000, 300_000, 9_000_000] {
+        let mut disk = directory.disk.clone();
+        disk.room = Some(used + more);
+        let propose = |disk: &mut MemDisk| verify(disk).propose(Index(19), false).expect("it can be done");
+        let (first, mut done) = (propose(&mut disk), false);
+        let word = first.word();
+        for _ in 0..3 {
+            let proposal = propose(&mut disk);
+            assert_eq!(
+                (proposal.word(), &proposal.aside),
+                (word.clone(), &first.aside),
+                "as if nothing had been"
+            );
+            done = carry_out(&mut disk, proposal);
+            if done {
+                break;
+            }
+            refused += 1;
+        }
+        if done {
+            made_do += 1;
+            let started = start(&mut disk, 1).expect("starts");
+            assert_eq!(started.entries.last().map(|(index, ..)| *index), Some(Index(19)));
+        } else {
+            // There is space at last.
+            disk.room = None;
+            assert!(carry_out(&mut disk.clone(), propose(&mut disk)));
+        }
+        let names: Vec<FileName> = disk.list().iter().map(|(file, _)| *file).collect();
+        let segments = names.iter().filter(|file| matches!(file, FileName::Wal(_))).count();
+        assert!(segments <= first.aside.len() + 1, "one attempt's segment at most: {names:?}");
+    }
+    assert!(made_do >= 4 && refused >= 3, "{made_do} with {refused} refusals");
+}
+
+#[test]
 fn a_member_of_a_cluster_is_repaired_on_request_alone_and_then_in_doubt() {
     let mut directory = damaged(3);
     let verified = directory.verify();

@@ -297,6 +297,36 @@ fn on_a_full_disk_the_log_waits_for_space_and_only_a_failed_sync_halts() {
 }
 
 #[test]
+fn a_snapshot_that_lacks_space_gets_what_a_next_segment_would_take() {
+    let mut machine = Machine::new(1 << 20, 1024);
+    let mut rig = machine.start().expect("starts");
+    let files = |rig: &Rig<'_>| rig.machine.disk.list().iter().map(|(_, len)| len).sum::<u64>();
+    rig.machine.disk.room = Some(files(&rig) + 50_000);
+    while rig.wal.size() <= 1 << 19 || !rig.wal.is_full() {
+        rig.append_next(900);
+        rig.settle().expect("settles");
+    }
+    let (next, full) = (FileName::Wal(rig.wal.prepared() + 1), files(&rig));
+    assert!(full > rig.machine.disk.room.unwrap() - 4096, "the next segment takes what there is");
+    rig.wal.yield_space(true);
+    rig.settle().expect("settles");
+    assert!(rig.machine.disk.list().iter().all(|(file, _)| *file != next), "it is let go");
+    rig.append_next(900);
+    rig.now = rig.now.after(Micros::from_millis(10_000));
+    rig.settle().expect("settles");
+    assert_eq!(rig.wal.durable(), rig.wal.issued(), "the log goes on in the segment in use");
+    assert!(full - files(&rig) > 49_000, "and takes nothing more");
+    rig.wal.yield_space(false);
+    rig.machine.disk.room = None;
+    rig.settle().expect("settles");
+    assert!(rig.machine.disk.list().contains(&(next, 1 << 20)), "until it may again");
+    assert!(!rig.wal.is_full());
+    rig.settle_marked().expect("settles");
+    let written = rig.machine.model.writes.len();
+    assert_eq!(machine.recover().expect("recovers").len(), written);
+}
+
+#[test]
 fn a_start_without_writes_leaves_no_segment_behind() {
     let mut machine = Machine::new(2048, 1024);
     let mut rig = machine.start().expect("starts");

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::rig::{Machine, Rig, Stop};
-use crate::io::{DiskErrorKind, DiskOp};
+use crate::io::{DiskErrorKind, DiskOp, FileName};
 use crate::testdisk::Rng;
 use crate::types::{EntryId, Index, Term};
 
@@ -153,6 +153,68 @@ fn starts_without_space_make_do_with_what_is_left() {
         }
     }
     assert!(small > 10 && refused > 2, "{small} starts with a smaller segment, {refused} refused");
+}
+
+/// Kills a node whose next segment is ready and vouched for; fills the disk.
+fn full_with_a_ready_segment() -> Machine {
+    let mut machine = Machine::new(32 << 10, 1024);
+    let mut rig = machine.start().expect("starts");
+    (0..40).for_each(|_| rig.append_next(400));
+    rig.settle_marked().expect("settles");
+    let (prepared, vouched) = (rig.wal.prepared(), rig.hard.get().log_segment);
+    assert!(prepared > 1 && vouched == prepared, "{prepared} is prepared, {vouched} vouched for");
+    fill_disk(&mut machine);
+    machine
+}
+
+fn fill_disk(machine: &mut Machine) {
+    machine.disk.room = Some(machine.disk.list().iter().map(|(_, len)| len).sum());
+}
+
+#[test]
+fn a_start_without_space_takes_that_of_the_segment_that_was_ready() {
+    let stopped = full_with_a_ready_segment();
+    stopped.clone().recover().expect("it starts where nothing at all is free");
+    let (mut kills, mut refused) = (0, 0);
+    for kill in stopped.disk.executed.. {
+        let mut machine = stopped.clone();
+        machine.kill_at = kill;
+        let killed = matches!(machine.start().map(drop), Err(Stop::Killed));
+        kills += u32::from(killed);
+        // A loss of power could undo the cuts that made room.
+        let mut later = machine.clone();
+        machine.kill_at = u64::MAX;
+        if let Err(reason) = machine.recover() {
+            // Its segment has taken all there was and is part of the log, and nothing was freed for another one yet.
+            assert!(reason.to_string().contains("no room"), "kill at {kill}: {reason}");
+            refused += 1;
+        }
+        later.disk.room = None;
+        later.crash(&mut Rng(kill));
+        later.recover().unwrap_or_else(|reason| panic!("kill at {kill}, then no power: {reason}"));
+        if !killed {
+            break;
+        }
+    }
+    assert!(kills > 30 && refused <= 2, "{kills} kills, {refused} starts without room");
+}
+
+#[test]
+fn a_start_without_space_takes_that_of_a_snapshot_that_was_not_finished() {
+    let mut machine = full_with_a_ready_segment();
+    machine.recover().expect("starts once, and has nothing left to free");
+    let file = FileName::SnapshotTmp(9);
+    machine.disk.room = None;
+    machine.disk.execute(&DiskOp::Create { file }).expect("creates");
+    let data = Bytes::from_static(&[7; 12_000]);
+    machine.disk.execute(&DiskOp::WriteAt { file, offset: 0, data }).expect("writes");
+    fill_disk(&mut machine);
+    let mut without = machine.clone();
+    without.disk.execute(&DiskOp::Remove { file }).expect("removes");
+    fill_disk(&mut without);
+    machine.recover().expect("starts");
+    assert!(!machine.disk.list().iter().any(|(name, _)| *name == file));
+    assert!(without.recover().is_err(), "without it there was no space");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use super::super::prepare::{Preparation, segment_bytes};
 use super::Wal;
 use crate::disk::Pending;
-use crate::io::{DiskError, DiskErrorKind, DiskReply, HaltReason, Outbox};
+use crate::io::{DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, HaltReason, Outbox};
 use crate::time::Micros;
 
 /// How long what the disk had no space for waits for another try.
@@ -51,10 +51,39 @@ impl Wal {
         self.full.is_some_and(|(_, until)| self.now < until)
     }
 
+    /// Whether a snapshot, which will make more space than it takes, is to have what the next segment would take: what is
+    /// prepared of that goes, unless it is ready, and nothing more is prepared.
+    pub fn yield_space(&mut self, yields: bool) {
+        self.yields = yields;
+    }
+
+    /// Whether all that it can give is given.
+    #[must_use]
+    pub fn has_yielded(&self) -> bool {
+        let idle = self.preparing.is_none() && self.cleaning.is_none() && self.cleanup.is_empty();
+        self.yields && idle && !self.next.as_ref().is_some_and(takes_space)
+    }
+
+    /// Lets go of a next segment that is being prepared. Whether there is none now, and none to be made.
+    fn let_go(&mut self) -> bool {
+        let going = self.yields && self.preparing.is_none();
+        if let Some(next) = self.next.take_if(|next| going && takes_space(next)) {
+            let file = FileName::Wal(next.segment());
+            if next.is_created() {
+                self.cleanup.push_back(("removing the unused", DiskOp::Remove { file }));
+                self.cleanup.push_back(("syncing the data directory after removals", DiskOp::SyncDir));
+            }
+            self.yielded = true;
+        }
+        // Its number is used again, but not before the file has gone.
+        self.yielded &= self.yields || self.cleaning.is_some() || !self.cleanup.is_empty();
+        self.next.is_none() && (self.yields || self.yielded)
+    }
+
     /// Prepares the next segment from the moment on when this one is half full; at once, if it was made on a full disk:
     /// what is prepared is space for the next start there.
     pub(super) fn pump_preparation(&mut self, out: &mut Outbox) {
-        if self.vouched < self.tail.position.segment {
+        if self.vouched < self.tail.position.segment || self.let_go() {
             return;
         }
         let bytes = segment_bytes(&self.setup.log);
@@ -85,6 +114,11 @@ impl Wal {
             self.cleaning = Some(self.tokens.issue(doing, op, out));
         }
     }
+}
+
+/// Whether a segment that is being prepared takes space which it may lose again.
+fn takes_space(next: &Preparation) -> bool {
+    !next.is_ready() && !next.is_again()
 }
 
 pub(super) fn has_no_space(result: &Result<DiskReply, DiskError>) -> bool {
