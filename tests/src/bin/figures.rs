@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// As the server has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 use steadfast_tests::figures::options::{Options, USAGE};
 use steadfast_tests::figures::{bytes, latency, restart};
 
