@@ -116,7 +116,9 @@ impl Replica {
 
     /// When [`Replica::repair_tick`] has something to do.
     pub fn repair_wake_at(&self) -> Option<Micros> {
-        self.repair.as_ref().filter(|it| it.written.is_none()).map(|it| it.ask_at)
+        // With nothing left to ask for it waits for a sync, however long that takes.
+        let asks = |repair: &&Repair| repair.written.is_none() && self.raft.log().lost() > 0;
+        self.repair.as_ref().filter(asks).map(|repair| repair.ask_at)
     }
 
     /// Another node's message about lost entries.

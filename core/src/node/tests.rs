@@ -5,6 +5,7 @@ mod connections;
 mod forwarding;
 mod identity;
 mod refusals;
+mod repair;
 mod snapshots;
 
 use std::collections::{BTreeMap, VecDeque};

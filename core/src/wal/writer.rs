@@ -73,6 +73,8 @@ pub struct Wal {
     vouched: u64,
     /// The segments before this one, oldest first.
     closed: VecDeque<Closed>,
+    /// The last entry that a durable snapshot is known to cover.
+    covered: Index,
     /// Segments that hold nothing which is still needed, to be used again.
     spare: VecDeque<u64>,
     /// The log is to begin anew behind this entry; appends that were queued before and never written.
@@ -165,6 +167,7 @@ impl Wal {
             blocked: false,
             vouched: 0,
             closed: start.closed,
+            covered: Index(0),
             spare: VecDeque::new(),
             anchor: None,
             cleanup: start.cleanup,
@@ -199,9 +202,11 @@ impl Wal {
     /// A durable snapshot covers everything up to this index: segments that hold nothing else are used again, or
     /// removed.
     pub fn release(&mut self, covered: Index) {
+        self.covered = self.covered.max(covered);
         let regular = segment_bytes(&self.setup.log);
         let before = self.cleanup.len();
-        while let Some(closed) = self.closed.pop_front_if(|closed| closed.next <= covered.next()) {
+        while self.would_shrink(covered) {
+            let closed = self.closed.pop_front().expect("it was just looked at");
             if closed.bytes == Some(regular) && self.spare.len() < MOST_SPARE {
                 self.spare.push_back(closed.segment);
             } else {
@@ -217,7 +222,10 @@ impl Wal {
     /// Whether [`Self::release`] up to this index would make any segment unused.
     #[must_use]
     pub fn would_shrink(&self, covered: Index) -> bool {
-        self.closed.front().is_some_and(|closed| closed.next <= covered.next())
+        // Without its header the segment in use is no proof that the log has got so far: the one before it must stay, or a
+        // start would find that what the hard state vouches for was lost.
+        let spares = self.header_durable || self.closed.len() > 1;
+        spares && self.closed.front().is_some_and(|closed| closed.next <= covered.next())
     }
 
     /// The log begins anew behind this entry, which a durable snapshot covers: nothing that it holds follows from
@@ -342,9 +350,12 @@ impl Wal {
                 Stage::Syncing(pending) if pending.token == token => {
                     pending.settle(result)?;
                     self.durable = write.covers;
-                    self.header_durable = true;
                     self.marked = !write.entries;
                     self.write = None;
+                    if !self.header_durable {
+                        self.header_durable = true;
+                        self.release(self.covered);
+                    }
                     return Ok(());
                 }
                 _ => {}

@@ -236,6 +236,47 @@ fn a_prepared_segment_is_announced_only_once_the_one_in_use_has_its_header_durab
 }
 
 #[test]
+fn no_snapshot_takes_the_segment_before_one_whose_header_is_not_durable() {
+    let mut machine = Machine::new(2048, 1024);
+    let mut rig = machine.start().expect("starts");
+    // More than are kept to be used again.
+    for _ in 0..4 {
+        rig.append_next(900);
+        rig.settle().expect("settles");
+    }
+    let next = FileName::Wal(rig.wal.prepared());
+    rig.append_next(900);
+    let (mut out, mut held) = (Outbox::default(), None);
+    let covered = rig.machine.model.acknowledged();
+    for turn in 0..40 {
+        if turn == 20 {
+            rig.snapshot(covered);
+        }
+        rig.wal.pump(rig.now, &mut out);
+        for output in out.drain() {
+            let Output::Disk { token, op } = output else { panic!("a disk operation") };
+            match op {
+                DiskOp::WriteAt { file, .. } if file == next => held = Some((token, op)),
+                _ => {
+                    let result = rig.machine.disk.execute(&op);
+                    rig.wal.disk_done(token, result).expect("no failure was planned");
+                }
+            }
+        }
+    }
+    let (token, op) = held.expect("its first batch is under way");
+    let mut later = rig.machine.clone();
+    later.crash(&mut Rng(1));
+    later.recover().expect("what the hard state vouches for was never begun, and is not lost");
+    let result = rig.machine.disk.execute(&op);
+    rig.wal.disk_done(token, result).expect("no failure was planned");
+    rig.settle().expect("settles");
+    assert_eq!(rig.wal.cold(), [], "then it goes");
+    machine.crash(&mut Rng(2));
+    assert_eq!(machine.recover().expect("recovers").len(), 1);
+}
+
+#[test]
 fn a_failed_sync_halts_and_is_never_tried_again() {
     let mut machine = Machine::new(4096, 2048);
     let mut rig = machine.start().expect("starts");
