@@ -36,7 +36,7 @@ pub struct Limits {
     pub waiting_bytes: usize,
     /// Most bytes of entries that the leader has appended and not yet committed.
     pub pending_bytes: usize,
-    /// Most bytes of the log since the newest snapshot. It is reached only if no snapshot can be written: then writes
+    /// Most bytes of the log since the newest snapshot, 64 counted for each entry beside its body. It is reached only if no snapshot can be written: then writes
     /// are refused.
     pub log_bytes: u64,
     /// Most bytes of old rows that are kept for a snapshot in the making. Beyond half of it the snapshot is hurried;
@@ -89,7 +89,7 @@ impl Default for Limits {
             waiting_requests: 100_000,
             waiting_bytes: 64 << 20,
             pending_bytes: 64 << 20,
-            log_bytes: 4 << 30,
+            log_bytes: 2 << 30,
             kept_bytes: 32 << 20,
             deadline_ms: 60_000,
             append_bytes: 1 << 20,
@@ -131,6 +131,8 @@ mod tests {
         assert!(entry + limits.append_bytes < limits.peer_frame_bytes, "peers can be sent every entry");
         assert!(limits.frame_bytes <= limits.waiting_bytes && entry <= limits.pending_bytes);
         assert!((limits.pending_bytes as u64) < limits.log_bytes);
+        // A damaged log that is whole again is written in one batch, and a mark counts its bytes in 32 bits.
+        assert!(limits.log_bytes + limits.pending_bytes as u64 <= u64::from(u32::MAX));
         assert!(2 * limits.name_bytes < limits.greeting_bytes, "every user can log in");
         assert!(limits.greeting_ms <= limits.deadline_ms && limits.scan_keys <= limits.arguments);
     }

@@ -117,10 +117,10 @@ fn a_small_snapshot_of_a_long_log_finds_the_space_that_it_takes() {
         return;
     }
     let (disk, _ballast, options) = a_lone_node_on_a_small_disk();
-    let server = options.files(1 << 20, 4 << 20).start();
+    // None is due by itself.
+    let server = options.files(1 << 20, 1 << 30).start();
     let mut client = server.raw();
     let value = "v".repeat(VALUE);
-    let mut accepted = 0;
     // One key over and over: a log that grows, and a state that does not.
     for megabyte in 0..12 {
         if megabyte == 3 {
@@ -131,12 +131,10 @@ fn a_small_snapshot_of_a_long_log_finds_the_space_that_it_takes() {
             wait_for("the log to be shortened", || {
                 tell(&mut client, &["SET", "same", &value]).is_ok().then_some(())
             });
-            accepted += 1;
         }
     }
-    assert_eq!(accepted, 12 * (1 << 20) / VALUE);
     let log = server.log();
-    assert!(log.contains("the disk is full"), "it was: {log}");
+    assert!(log.matches("snapshot taken").count() >= 2, "it was shortened again and again: {log}");
 }
 
 #[test]

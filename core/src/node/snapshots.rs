@@ -82,6 +82,12 @@ impl Snapshots {
         }
     }
 
+    /// Whether a snapshot's files under either name are being removed.
+    fn is_going(&self, unfinished: FileName, index: Index) -> bool {
+        let names = [unfinished, FileName::Snapshot(index.0)];
+        self.removing.is_some_and(|(_, file)| names.contains(&file))
+    }
+
     fn is_busy(&self) -> bool {
         self.writer.is_some() || self.receiving.is_some() || self.loading.is_some()
     }
@@ -127,20 +133,19 @@ impl Replica {
             || (self.snapshots.missed && is_point(before, after, interval / FINER_POINTS))
     }
 
-    /// Whether a snapshot of this node's own may begin.
-    fn may_begin_snapshot(&self) -> bool {
+    /// Whether a snapshot may be tried as far as space goes: where it was lacking, not before the log has yielded its own.
+    fn has_space_for_snapshot(&self) -> bool {
         let (short, now) = (&self.snapshots.short, self.now.mono);
-        let has_space = !short.yields(now) || self.wal.has_yielded();
-        !self.snapshots.is_busy() && short.retry_at().is_none_or(|at| now >= at) && has_space
+        !short.waits(now) && (!short.yields(now) || self.wal.has_yielded())
     }
 
     /// A snapshot is due after this entry, the last one that was applied.
     pub fn snapshot_due(&mut self, index: Index, out: &mut Outbox) {
-        self.snapshots.missed = !self.may_begin_snapshot();
+        let going = self.snapshots.is_going(FileName::SnapshotTmp(index.0), index);
+        self.snapshots.missed = self.snapshots.is_busy() || !self.has_space_for_snapshot() || going;
         if self.snapshots.missed {
             return;
         }
-        self.snapshots.short.begins();
         let Some(term) = self.raft.log().term_at(index) else { return };
         let SnapshotConfig { block_bytes, .. } = self.config.snapshot;
         let seal = Seal { cluster: self.founding().cluster, at: EntryId { index, term }, block_bytes };
@@ -185,19 +190,27 @@ impl Replica {
         if let Some(loading) = loading {
             loading.pump(tokens, out);
         }
-        let useful = self.wal.is_full() && self.wal.would_shrink(self.state.committed());
-        if useful && self.snapshots.short == Short::No && !self.snapshots.is_busy() {
-            // None is due yet, and without one the log can't grow until it is.
-            self.snapshots.short.failed(self.now.mono);
-        }
-        self.wal.yield_space(self.snapshots.short.yields(self.now.mono));
-        let wanted = self.scrub.found || self.snapshots.short.retry_at().is_some();
-        if wanted && self.may_begin_snapshot() && self.state.committed() > Index(0) {
-            self.scrub.found = false;
-            self.snapshot_due(self.state.committed(), out);
-        }
+        self.begin_what_waited(out);
         self.pump_sending(out);
         self.snapshots.pump_removal(out);
+    }
+
+    /// Begins a snapshot that is wanted whatever the point: one is damaged, or there was no space for one, or the log has
+    /// none to grow.
+    fn begin_what_waited(&mut self, out: &mut Outbox) {
+        let (now, committed, busy) = (self.now.mono, self.state.committed(), self.snapshots.is_busy());
+        let Snapshots { short, current, spoilt, .. } = &mut self.snapshots;
+        if self.wal.is_full() && self.wal.would_shrink(committed) && *short == Short::No && !busy {
+            short.failed(now);
+        }
+        short.tick(now, busy);
+        self.wal.yield_space(short.yields(now));
+        let newer = current.map_or(Index(0), |meta| meta.seal.at.index) < committed;
+        let wanted = self.scrub.found || *spoilt || (newer && short.retry_at().is_some());
+        if wanted && !busy && committed > Index(0) && self.has_space_for_snapshot() {
+            self.scrub.found = false;
+            self.snapshot_due(committed, out);
+        }
     }
 
     fn pump_sending(&mut self, out: &mut Outbox) {
@@ -376,9 +389,8 @@ impl Replica {
             return self.want_block(from, &meta, next, out);
         }
         // Not while an earlier attempt's file of the same name goes.
-        let index = meta.seal.at.index.0;
-        let names = [FileName::SnapshotPart(index), FileName::Snapshot(index)];
-        if self.snapshots.removing.is_some_and(|(_, file)| names.contains(&file)) {
+        let index = meta.seal.at.index;
+        if self.snapshots.is_going(FileName::SnapshotPart(index.0), index) {
             return;
         }
         // Of two from one leader, the newer one is worth more. A later leader may have none that is newer, and be unable to
@@ -389,6 +401,10 @@ impl Replica {
             it.meta() != &meta && !it.is_ending() && (newer || it.term() < term)
         };
         if self.snapshots.receiving.as_ref().is_none_or(other) {
+            if !self.has_space_for_snapshot() {
+                // The leader sends it again.
+                return;
+            }
             self.give_up_writing();
             let has_damaged = self.snapshots.damaged.iter().any(|damaged| damaged.meta == Some(meta));
             let receiving = Receiving::new(meta, term, has_damaged);

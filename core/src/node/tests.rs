@@ -43,6 +43,8 @@ struct Cluster {
     boots: u8,
     /// Whether there is memory for password hashes.
     memory: bool,
+    /// The node whose disk has no space for snapshots.
+    full: Option<NodeId>,
 }
 
 fn config(id: u16, members: u16, access: AccessMode) -> NodeConfig {
@@ -82,6 +84,7 @@ impl Cluster {
             requests: 0,
             boots: 0,
             memory: true,
+            full: None,
         }
     }
 
@@ -104,7 +107,16 @@ impl Cluster {
         for output in out.drain() {
             match output {
                 Output::Disk { token, op } => {
-                    let result = execute(self.disks.get_mut(&id).unwrap(), op);
+                    let result = match op {
+                        DiskOp::WriteAt {
+                            file: FileName::SnapshotPart(_) | FileName::SnapshotTmp(_),
+                            ..
+                        } if self.full == Some(id) => {
+                            let message = "no space for snapshots".to_owned();
+                            Err(DiskError { kind: DiskErrorKind::NoSpace, message })
+                        }
+                        op => execute(self.disks.get_mut(&id).unwrap(), op),
+                    };
                     self.queue.push_back((id, Input::DiskDone { token, result }));
                 }
                 Output::Send { conn, data } => {

@@ -35,6 +35,9 @@ pub struct Log {
     gone: VecDeque<LogEntry>,
 }
 
+/// What an entry takes beside its body, in bytes: more than its record's header on the disk, and about that in memory.
+const ENTRY_TAKES: u64 = 64;
+
 /// How many entries that a snapshot has replaced are freed with a step, at least: all of them at once would take tens
 /// of milliseconds.
 const FREED_AT_ONCE: usize = 256;
@@ -90,10 +93,10 @@ impl Log {
         if self.lost.contains(&index) { None } else { Some(entry) }
     }
 
-    /// The bytes of all bodies.
+    /// The bytes of all bodies, and what else the entries take.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.bytes + self.entries.len() as u64 * ENTRY_TAKES
     }
 
     /// How many entries there are.
@@ -308,7 +311,7 @@ mod tests {
     fn what_a_snapshot_covers_is_freed_in_portions() {
         let mut log = log((0, 0), &[1; 800]);
         log.compact(Index(400));
-        assert_eq!((log.len(), log.gone.len(), log.bytes()), (400, 400, 1600));
+        assert_eq!((log.len(), log.gone.len(), log.bytes()), (400, 400, 400 * (4 + ENTRY_TAKES)));
         log.compact(Index(700));
         assert_eq!((log.len(), log.gone.len()), (100, 700));
         assert_eq!((log.take_unwritten().count(), log.gone.len()), (0, 444));
@@ -322,7 +325,10 @@ mod tests {
     fn what_a_snapshot_covers_goes_and_the_rest_stays_where_it_was() {
         let mut log = log((0, 0), &[1, 1, 2, 2]);
         log.compact(Index(3));
-        assert_eq!((log.start(), log.len(), log.bytes()), (EntryId { index: Index(3), term: Term(2) }, 1, 4));
+        assert_eq!(
+            (log.start(), log.len(), log.bytes()),
+            (EntryId { index: Index(3), term: Term(2) }, 1, 4 + ENTRY_TAKES)
+        );
         assert_eq!(log.slice(Index(4), 9, 99).len(), 1);
         log.compact(Index(2));
         log.compact(Index(9));
@@ -366,7 +372,7 @@ mod tests {
         assert!(log.fill(Index(13), entry(2)));
         assert_eq!(log.first_lost(), Some((Index(15), Index(16))));
         assert!(log.fill(Index(15), entry(2)) && log.fill(Index(16), entry(3)));
-        assert_eq!((log.first_lost(), log.len(), log.bytes()), (None, 7, 3 * 4 + 4 * 3));
+        assert_eq!((log.first_lost(), log.len(), log.bytes()), (None, 7, 3 * 4 + 4 * 3 + 7 * ENTRY_TAKES));
     }
 
     #[test]
@@ -386,7 +392,7 @@ mod tests {
             (id(7, 1), Some((Index(8), Index(12))), Index(13))
         );
         log.rebase(id(12, 2));
-        assert_eq!((log.first_lost(), log.len(), log.bytes()), (None, 1, 4));
+        assert_eq!((log.first_lost(), log.len(), log.bytes()), (None, 1, 4 + ENTRY_TAKES));
         log.rebase(id(99, 5));
         assert_eq!((log.end(), log.len()), (id(99, 5), 0));
     }

@@ -1,7 +1,7 @@
 //! Snapshots: the committed state at one index, as a file that takes the place of the log up to there.
 //!
 //! *Same bytes everywhere.* A snapshot's bytes follow from the state and the block size alone; they name no node. Nodes
-//! take their snapshots at the same indexes ([`is_point`]), so that a block that rots on one can be had from another.
+//! take their snapshots at the same indexes where they can ([`is_point`]), so that a block that rots on one can be had from another.
 //!
 //! *Written without a pause.* The state is captured at an index and walked in slices while it goes on
 //! (`state/capture.rs`); a slice becomes bytes in a compute job, and these are written by bounded operations, synced
@@ -35,7 +35,7 @@ pub use writer::{Writer, Written};
 pub const UNSYNCED_BYTES: u64 = 2 << 20;
 
 /// Whether an entry is one of those after which a snapshot is due: the first beyond each multiple of `interval` of the
-/// log's weight. Every node with the same interval takes the same ones.
+/// log's weight. They are the same on every node with the same interval; not every node can take each of them.
 #[must_use]
 pub fn is_point(before: u64, after: u64, interval: u64) -> bool {
     let interval = interval.max(1);

@@ -99,7 +99,7 @@ pub(crate) struct Remains {
     pub(crate) unreadable: Option<Index>,
     /// Every segment that there is.
     pub(crate) segments: Vec<u64>,
-    /// Those of them that never became part of the log: an earlier repair has not got to its end.
+    /// Those of them that never became part of the log and hold nothing: an earlier repair has not got to its end.
     pub(crate) unfinished: Vec<u64>,
     /// Damaged snapshots of later entries than the one that is used.
     pub(crate) snapshots: Vec<FileName>,
@@ -458,10 +458,18 @@ impl Verify {
             self.scans.values().flat_map(|scan| scan.unreadable.iter().map(|(_, index, _)| *index));
         let newer = |found: &&Found| found.index > covered.index;
         let hard = self.hard.state.clone()?;
-        let headless = self.headers.iter().filter(|(_, header)| header.is_err()).map(|(segment, _)| *segment);
+        let unreadable_in =
+            |segment: u64| self.unreadable.iter().any(|(file, _)| *file == FileName::Wal(segment));
+        let blank = |segment: &u64, scan: &Scan| {
+            self.headers.get(segment).is_some_and(Result::is_err)
+                && scan.batches == 0
+                && !unreadable_in(*segment)
+        };
+        let blank =
+            self.scans.iter().filter(|(segment, scan)| blank(segment, scan)).map(|(segment, _)| *segment);
         Some(Remains {
             identity: self.identity?,
-            unfinished: headless.filter(|segment| *segment > hard.0.log_segment).collect(),
+            unfinished: blank.filter(|segment| *segment > hard.0.log_segment).collect(),
             hard,
             covered,
             log,

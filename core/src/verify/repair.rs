@@ -5,7 +5,8 @@
 //! the new log, in a segment beside the damaged ones; its header comes last and makes it the log, as after a repair from
 //! other nodes ([`crate::wal::Wal::mend`]). Then the hard state vouches for it, and only then the old files lose
 //! their names. A crash leaves either the damaged log, still refused, or the new one. Who drives this has put the
-//! old files aside before: nothing here knows a second directory.
+//! old files aside before: nothing here knows a second directory. What holds nothing, an earlier repair's unfinished
+//! segment, is not among these, and goes as soon as the disk is full.
 
 use std::collections::VecDeque;
 

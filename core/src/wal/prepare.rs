@@ -73,7 +73,7 @@ impl Preparation {
 
     /// Of an old segment of the same size, whose records nothing needs any more.
     pub(super) fn again(old: u64, segment: u64, bytes: u64) -> Self {
-        assert!(old < segment, "a segment's number is never used twice");
+        assert!(old < segment, "no number that a segment was used under is used twice");
         Self {
             filled: bytes,
             synced: bytes,
@@ -92,6 +92,11 @@ impl Preparation {
     /// Whether it was another segment before.
     pub(super) fn is_again(&self) -> bool {
         self.is_again
+    }
+
+    /// Whether it was ready, before it was made larger perhaps.
+    pub(super) fn was_ready(&self) -> bool {
+        self.named
     }
 
     /// Whether its file exists.

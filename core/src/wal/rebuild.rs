@@ -5,7 +5,7 @@
 //! and the old tail is until then; the mark after it proves that the header was durable. A crash anywhere
 //! leaves one of the two to be recovered again. No byte of an older segment changes here.
 //!
-//! Where the disk is full, what an earlier life had begun to prepare goes first, and the segment is as large as there
+//! Where the disk is full, what nothing needs goes first (`Recovery::makes_space`), and the segment is as large as there
 //! is space: a node must be able to start there, so that something can be deleted.
 
 use std::collections::VecDeque;

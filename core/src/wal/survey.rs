@@ -199,7 +199,7 @@ fn check_owner(identity: &Identity, file: &SegmentFile, home: bool) -> Result<()
     Ok(())
 }
 
-/// The number for a new segment: higher than all there are, so that no number is ever used twice.
+/// The number for a new segment: higher than all there are, so that no number that was used is used twice.
 fn next_segment(files: &[SegmentFile]) -> Result<u64, Refusal> {
     let newest = files.last().map_or(0, |file| file.segment);
     newest.checked_add(1).ok_or_else(|| {

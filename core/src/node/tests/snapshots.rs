@@ -82,3 +82,46 @@ fn a_transfer_that_entries_have_overtaken_does_not_keep_a_node_from_its_own_snap
     assert!(!cluster.has(follower, |file| matches!(file, FileName::SnapshotPart(_))), "it led nowhere");
     assert!(cluster.has(follower, |file| matches!(file, FileName::Snapshot(_))), "it writes its own");
 }
+
+#[test]
+fn a_follower_without_space_does_not_try_again_at_once() {
+    let mut cluster = Cluster::new(3, AccessMode::InsecureNoAuth);
+    let follower = cluster.follower();
+    let begun = cluster.replica(follower).raft.commit().0 + 3;
+    let part = |file: &FileName| *file == FileName::SnapshotPart(begun);
+    let yields = |cluster: &mut Cluster| cluster.replica(follower).wal.has_yielded();
+    cluster.full = Some(follower);
+    cluster.send_first_block(follower, begun);
+    cluster.full = None;
+    for _ in 0..10 {
+        assert!(!cluster.has(follower, part) && !yields(&mut cluster), "it is not tried again at once");
+        cluster.send_first_block(follower, begun);
+    }
+    cluster.run(1200);
+    assert!(cluster.has(follower, |file| matches!(file, FileName::Snapshot(_))), "its own, of what it has");
+    assert!(!yields(&mut cluster), "and then there is space");
+    cluster.send_first_block(follower, begun);
+    assert!(cluster.has(follower, part), "for the leader's too");
+}
+
+#[test]
+fn space_that_was_left_for_a_snapshot_which_never_comes_goes_back_to_the_log() {
+    let mut cluster = Cluster::new(3, AccessMode::InsecureNoAuth);
+    let follower = cluster.follower();
+    cluster.full = Some(follower);
+    cluster.send_first_block(follower, FAR);
+    cluster.run(1500);
+    let mut yielded = 0;
+    for _ in 0..40_000 {
+        cluster.run(1);
+        yielded += u32::from(cluster.replica(follower).wal.has_yielded());
+    }
+    assert!((1..10_000).contains(&yielded), "{yielded} ms of 40,000");
+    cluster.full = None;
+    cluster.run(70_000);
+    assert!(
+        cluster.has(follower, |file| matches!(file, FileName::Snapshot(_))),
+        "once there is space it is written"
+    );
+    assert!(!cluster.replica(follower).wal.has_yielded());
+}

@@ -367,6 +367,49 @@ fn a_snapshot_that_lacks_space_gets_what_a_next_segment_would_take() {
     assert_eq!(machine.recover().expect("recovers").len(), written);
 }
 
+/// A disk that is full, its next segment ready and vouched for, and an entry too large for that.
+fn waits_for_a_larger_segment(machine: &mut Machine) -> Rig<'_> {
+    let mut rig = machine.start().expect("starts");
+    while rig.hard.get().log_segment < 2 {
+        rig.append_next(900);
+        rig.settle().expect("settles");
+    }
+    let used: u64 = rig.machine.disk.list().iter().map(|(_, len)| len).sum();
+    rig.machine.disk.room = Some(used + 5000);
+    rig.append_next(40_000);
+    rig.settle().expect("settles");
+    assert!(rig.wal.is_full(), "the larger segment finds no space");
+    rig
+}
+
+#[test]
+fn a_segment_that_was_vouched_for_is_never_let_go() {
+    let mut machine = Machine::new(16 << 10, 1024);
+    let rig = waits_for_a_larger_segment(&mut machine);
+    let executed = rig.machine.disk.executed;
+    let mut kills = 0;
+    for kill in executed.. {
+        let mut machine = Machine::new(16 << 10, 1024);
+        let mut rig = waits_for_a_larger_segment(&mut machine);
+        rig.machine.kill_at = kill;
+        rig.wal.yield_space(true);
+        let mut ended = rig.settle();
+        rig.machine.disk.room = None;
+        if ended.is_ok() {
+            rig.wal.yield_space(false);
+            rig.now = rig.now.after(Micros::from_millis(10_000));
+            ended = rig.settle();
+        }
+        machine.crash(&mut Rng(kill));
+        machine.recover().unwrap_or_else(|reason| panic!("kill at {kill}: {reason}"));
+        if ended.is_ok() {
+            break;
+        }
+        kills += 1;
+    }
+    assert!(kills > 3, "{kills} kills");
+}
+
 #[test]
 fn a_start_without_writes_leaves_no_segment_behind() {
     let mut machine = Machine::new(2048, 1024);

@@ -75,9 +75,9 @@ impl Wal {
             }
             self.yielded = true;
         }
-        // Its number is used again, but not before the file has gone.
-        self.yielded &= self.yields || self.cleaning.is_some() || !self.cleanup.is_empty();
-        self.next.is_none() && (self.yields || self.yielded)
+        // Its number is used again, but not before the file has gone. A segment that is used again takes no space.
+        self.yielded &= self.cleaning.is_some() || !self.cleanup.is_empty();
+        self.next.is_none() && (self.yielded || (self.yields && self.spare.is_empty()))
     }
 
     /// Prepares the next segment from the moment on when this one is half full; at once, if it was made on a full disk:
@@ -116,9 +116,10 @@ impl Wal {
     }
 }
 
-/// Whether a segment that is being prepared takes space which it may lose again.
+/// Whether a segment that is being prepared takes space which it may lose again. Not one that was ever ready: the hard
+/// state may vouch for it.
 fn takes_space(next: &Preparation) -> bool {
-    !next.is_ready() && !next.is_again()
+    !next.was_ready() && !next.is_again()
 }
 
 pub(super) fn has_no_space(result: &Result<DiskReply, DiskError>) -> bool {
