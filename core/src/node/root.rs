@@ -7,15 +7,21 @@
 
 use bytes::Bytes;
 
-use super::replica::{Replica, Stepped};
+use super::replica::{Replica, Stepped, notice};
 use crate::access::password::{Job, JobResult};
 use crate::access::user::root_user;
 use crate::config::AccessMode;
-use crate::io::{DiskError, DiskOp, DiskReply, FileName, HaltReason, Outbox, Output, Owner, Token};
+use crate::io::{
+    DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, HaltReason, Outbox, Output, Owner, Token,
+};
 use crate::state::effect::{Cause, Effect};
+use crate::time::Micros;
 use crate::trace::Event;
 use crate::types::Blob;
 use rand_core::Rng;
+
+/// How long what the disk had no space for waits for another try.
+const SPACE_PAUSE: Micros = Micros::from_millis(1000);
 
 /// Where the setup stands.
 #[derive(Clone, Debug, Default)]
@@ -31,8 +37,10 @@ enum Stage {
     Idle,
     /// The password is being hashed.
     Hashing { token: Token, password: String },
-    /// The file is being written; the operations still to come, the next one last.
+    /// The file is being written; the operations still to come, the one under way last.
     Writing { token: Token, hash: String, rest: Vec<DiskOp> },
+    /// There was no space for the last of these, which is tried again after this time.
+    Full { until: Micros, hash: String, rest: Vec<DiskOp> },
     /// The file is there, and the user is logged.
     Logged { hash: String },
     /// A file that is worth nothing is being removed.
@@ -42,6 +50,9 @@ enum Stage {
 impl Replica {
     /// Begins, if this node leads a founded cluster without any user.
     pub fn root_begin(&mut self, out: &mut Outbox) {
+        if matches!(self.root.stage, Stage::Full { until, .. } if self.now.mono >= until) {
+            self.root_try_again(out);
+        }
         let start = self.raft.term_start();
         let leads = start.is_some_and(|start| self.state.committed() >= start);
         let enforced = self.config.access == AccessMode::Enforced;
@@ -59,6 +70,15 @@ impl Replica {
         let job = Job::Hash { password: password.clone(), salt, cost: self.config.password_cost };
         out.push(Output::Compute { token, job: crate::job::Job::Password(job) });
         self.root.stage = Stage::Hashing { token, password };
+    }
+
+    /// There may be space for the file by now.
+    fn root_try_again(&mut self, out: &mut Outbox) {
+        let token = self.root_token(Owner::Credentials);
+        if let Stage::Full { hash, rest, .. } = std::mem::take(&mut self.root.stage) {
+            self.root.stage = Stage::Writing { token, hash, rest };
+            self.root_issue(out);
+        }
     }
 
     /// The password's hash has come: write the file.
@@ -83,7 +103,7 @@ impl Replica {
             DiskOp::Create { file },
         ];
         self.root.stage = Stage::Writing { token, hash, rest };
-        self.root_next_op(out);
+        self.root_issue(out);
     }
 
     /// An operation on the file has ended.
@@ -97,35 +117,55 @@ impl Replica {
             Stage::Writing { token, .. } | Stage::Removing { token, .. } => *token,
             _ => return Ok(()),
         };
-        if wanted == token {
-            result.map_err(|error| HaltReason::Disk {
-                doing: "keeping the first administrator's password in".into(),
-                file: Some(FileName::RootCredentials),
-                error,
-            })?;
-            self.root_next_op(out);
+        if wanted != token || self.root_is_full(&result, out) {
+            return Ok(());
         }
+        result.map_err(|error| HaltReason::Disk {
+            doing: "keeping the first administrator's password in".into(),
+            file: Some(FileName::RootCredentials),
+            error,
+        })?;
+        if let Stage::Writing { rest, .. } | Stage::Removing { rest, .. } = &mut self.root.stage {
+            rest.pop();
+        }
+        self.root_issue(out);
         Ok(())
     }
 
-    /// The next operation, or what follows the last.
-    fn root_next_op(&mut self, out: &mut Outbox) {
+    /// Whether there was no space for something that is no sync. It is tried again: nobody has been told that the file
+    /// is there.
+    fn root_is_full(&mut self, result: &Result<DiskReply, DiskError>, out: &mut Outbox) -> bool {
+        let no_space = matches!(result, Err(error) if error.kind == DiskErrorKind::NoSpace);
+        let Stage::Writing { hash, rest, .. } = &mut self.root.stage else { return false };
+        if !no_space || matches!(rest.last(), Some(DiskOp::Sync { .. } | DiskOp::SyncDir)) {
+            return false;
+        }
+        let until = self.now.mono.after(SPACE_PAUSE);
+        let (hash, rest) = (std::mem::take(hash), std::mem::take(rest));
+        self.root.stage = Stage::Full { until, hash, rest };
+        let text =
+            "there is no space for the first administrator's password: nobody can log in until there is";
+        notice(out, text.into());
+        true
+    }
+
+    /// Issues the next operation, or does what follows the last.
+    fn root_issue(&mut self, out: &mut Outbox) {
         let next = self.root_token(Owner::Credentials);
-        match std::mem::take(&mut self.root.stage) {
-            Stage::Writing { hash, mut rest, .. } => match rest.pop() {
-                Some(op) => {
-                    out.push(Output::Disk { token: next, op });
-                    self.root.stage = Stage::Writing { token: next, hash, rest };
-                }
-                None => self.root_log(hash, out),
-            },
-            Stage::Removing { mut rest, .. } => {
-                if let Some(op) = rest.pop() {
-                    out.push(Output::Disk { token: next, op });
-                    self.root.stage = Stage::Removing { token: next, rest };
+        let op = match &mut self.root.stage {
+            Stage::Writing { token, rest, .. } | Stage::Removing { token, rest } => {
+                *token = next;
+                rest.last().cloned()
+            }
+            _ => return,
+        };
+        match op {
+            Some(op) => out.push(Output::Disk { token: next, op }),
+            None => {
+                if let Stage::Writing { hash, .. } = std::mem::take(&mut self.root.stage) {
+                    self.root_log(hash, out);
                 }
             }
-            other => self.root.stage = other,
         }
     }
 
@@ -154,7 +194,7 @@ impl Replica {
             let token = self.root_token(Owner::Credentials);
             let rest = vec![DiskOp::SyncDir, DiskOp::Remove { file: FileName::RootCredentials }];
             self.root.stage = Stage::Removing { token, rest };
-            self.root_next_op(out);
+            self.root_issue(out);
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a damaged log still holds: batch by batch, in the order in which they were written, each from its own mark.
 //!
-//! A mark says where the log was when its batch was written. Where that does not follow from the batches before it,
+//! A mark says where the log was when its batch was written, and so does a segment's header. Where that does not follow from the batches before it,
 //! something between was lost: if both sides are of one term, the entries between (within a term a log only grows),
 //! else everything up to there, because what was lost may have superseded any of it. Lost entries are holes, to be
 //! filled from other nodes (CTRL, FAST '18, section 3.3). Nothing here decides that a log is damaged, and nothing is
@@ -101,9 +101,9 @@ pub(super) struct Salvage {
     careful: u64,
     /// The newest segment in which a mark or a header of its own was found.
     newest: u64,
-    /// The end of the last batch that was believed.
+    /// The end of the last batch or header that was believed.
     believed: Position,
-    /// The last sector that can't be read.
+    /// The last sector that can't be read, or is missing.
     unread: Position,
     /// Whether the cluster has no other node.
     alone: bool,
@@ -160,8 +160,18 @@ impl Salvage {
     fn segment(&mut self, segment: u64, bytes: &Bytes) {
         let seed = self.identity.seed(segment);
         let header = SegmentHeader::decode(bytes);
-        if header.is_ok_and(|header| header.identity == self.identity && header.segment == segment) {
+        if let Ok(header) = header
+            && (header.identity, header.segment) == (self.identity, segment)
+        {
             self.newest = self.newest.max(segment);
+            // It says where the log was, as a mark does; a start that has nothing to copy writes no other.
+            self.log.resume(&header.link, self.alone);
+            self.believed = Position { segment, offset: HEADER_BYTES };
+            // No crash makes a segment shorter, but an older one's unused end is cut.
+            let len = bytes.len() as u64;
+            if len < header.bytes {
+                self.unread = self.unread.max(Position { segment, offset: len });
+            }
         }
         let mut at = HEADER_BYTES;
         while at < bytes.len() as u64 {
@@ -212,10 +222,10 @@ impl Salvage {
     }
 
     /// What was found, and whether the log may have gone on behind it, given the newest segment that the hard state
-    /// vouches for: one that was prepared and not used yet may follow. No crash leaves a sector that can't be read, so
-    /// there may have been anything in it.
+    /// vouches for: one that was prepared and not used yet may follow. No crash leaves a sector that can't be read, or
+    /// takes one away, so there may have been anything in it.
     pub(super) fn finish(self, vouched: u64) -> (Salvaged, bool) {
-        let doubtful = self.newest + 1 < vouched || self.unread > self.believed;
+        let doubtful = self.newest + 1 < vouched || self.unread >= self.believed;
         (self.log, doubtful)
     }
 }

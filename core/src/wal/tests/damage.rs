@@ -75,6 +75,51 @@ fn every_lost_sector_is_survived_or_refused() {
     }
 }
 
+/// Whether the log is called damaged. If it is not, nothing is missing; if it is, what a vote goes by, the last entry's
+/// term and then its index, is not below what was acknowledged, or the node is in doubt.
+fn damage_is_known(mut machine: Machine, what: &str) -> bool {
+    let acknowledged = machine.model.acknowledged();
+    let (_, recovered) = machine.read_back(true).expect("it is not refused");
+    let Some(damage) = recovered.damage else {
+        assert!(machine.model.admits(&recovered.entries), "{what}");
+        return false;
+    };
+    let log = &damage.log;
+    let term = log.entries.last().map_or(log.start.term, |(term, _)| *term);
+    let end = (term, log.start.index.0 + log.entries.len() as u64);
+    let known = end >= (acknowledged.term, acknowledged.index.0) || damage.doubtful;
+    assert!(known, "{what}: {end:?} is left, and {acknowledged} was acknowledged");
+    true
+}
+
+#[test]
+fn where_others_can_help_no_loss_goes_unnoticed() {
+    let (mut machine, _) = small_log();
+    let mut damaged = 0;
+    // A life without writes leaves a segment that has nothing but a header.
+    for idle in [false, true] {
+        if idle {
+            machine.start().expect("starts").settle().expect("cleans up");
+        }
+        for (file, len) in segments(&machine) {
+            let mut check = |what: &str, spoil: &dyn Fn(&mut Machine)| {
+                let mut machine = machine.clone();
+                spoil(&mut machine);
+                damaged += u32::from(damage_is_known(machine, &format!("{file}, {what}")));
+            };
+            check("lost", &|machine| machine.disk.lose(file));
+            for sector in 0..(len / SECTOR) as usize {
+                let at = sector * SECTOR as usize;
+                let of = |what: &str| format!("{what} sector {sector}");
+                check(&of("lost"), &|machine| machine.disk.tamper(file, |bytes| bytes[at..at + 512].fill(0)));
+                check(&of("rotten"), &|machine| machine.disk.tamper(file, |bytes| bytes[at + 13] ^= 4));
+                check(&of("cut at"), &|machine| machine.disk.tamper(file, |bytes| bytes.truncate(at)));
+            }
+        }
+    }
+    assert!(damaged > 100, "{damaged} logs are damaged");
+}
+
 #[test]
 fn every_misdirected_sector_is_survived_or_refused() {
     let (machine, _) = small_log();

@@ -82,9 +82,9 @@ impl Machine {
         Self { disk: MemDisk::default(), model: Model::default(), log, kill_at: u64::MAX }
     }
 
-    /// Starts a node on the files, up to a usable log.
-    pub(super) fn start(&mut self) -> Result<Rig<'_>, Stop> {
-        let mut hard = self.start_hard()?;
+    /// Reads the log back in a new boot, as a lone node or as one whose damage others can repair.
+    pub(super) fn read_back(&mut self, repairable: bool) -> Result<(HardStore, Recovered), Stop> {
+        let hard = self.start_hard()?;
         let setup = Setup {
             identity: IDENTITY,
             boot: hard.get().boot,
@@ -93,7 +93,7 @@ impl Machine {
             idle_mark: Micros::from_millis(5),
         };
         let mut out = Outbox::default();
-        let mut recovery = Recovery::new(setup, hard.get().log_segment, self.model.covered, false);
+        let mut recovery = Recovery::new(setup, hard.get().log_segment, self.model.covered, repairable);
         recovery.start(&mut out);
         let recovered = loop {
             let (token, op) = only_op(&mut out);
@@ -102,6 +102,13 @@ impl Machine {
                 break *recovered;
             }
         };
+        Ok((hard, recovered))
+    }
+
+    /// Starts a node on the files, up to a usable log.
+    pub(super) fn start(&mut self) -> Result<Rig<'_>, Stop> {
+        let (mut hard, recovered) = self.read_back(false)?;
+        let mut out = Outbox::default();
         let Recovered { wal, entries, cut, damage: _ } = recovered;
         assert!(self.model.admits(&entries), "recovered {} entries, against the model", entries.len());
         self.model = Model { base: entries.clone(), covered: self.model.covered, ..Model::default() };
