@@ -122,6 +122,12 @@ impl HardStore {
         self.patient = true;
     }
 
+    /// Whether a write that found no space waits for [`Self::retry`].
+    #[must_use]
+    pub fn waits_for_space(&self) -> bool {
+        self.refused
+    }
+
     /// What found no space may be tried again. Called now and then.
     pub fn retry(&mut self) {
         self.refused = false;

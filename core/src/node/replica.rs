@@ -81,6 +81,8 @@ pub(super) struct Replica {
     pub rng: ChaCha8Rng,
     /// When this boot began to work.
     pub started: Micros,
+    /// When the next regular tick is, should anything wait for that.
+    pub tick_at: Micros,
     /// How many clients are connected, for INFO.
     pub connections: usize,
     /// What INFO shows, made when it is asked for.
@@ -130,6 +132,7 @@ impl Replica {
             traced: None,
             rng,
             started: now.mono,
+            tick_at: now.mono,
             connections: 0,
             info: NodeInfo::default(),
         }
@@ -165,6 +168,7 @@ impl Replica {
 
     /// Time has passed.
     pub fn tick(&mut self, out: &mut Outbox) -> Stepped {
+        self.tick_at = self.now.mono.after(self.config.timing.heartbeat);
         self.raft.tick(self.now.mono);
         self.hard.retry();
         self.repair_tick(out);
@@ -426,8 +430,9 @@ impl Replica {
         let repeat = self.forwarder.wake_at().filter(|_| follows);
         let disk = [self.wal.wake_at(), self.snapshots_wake_at(), self.scrub_wake_at()];
         let times = disk.into_iter().chain([repeat, due, self.repair_wake_at()]);
-        let unsent = (!self.forwarder.is_empty()).then(|| self.now.mono.after(self.config.timing.heartbeat));
-        times.flatten().chain(unsent).fold(self.raft.wake_at(), Micros::min)
+        // Not counted from now: a node that hears its leader all the time would never be woken.
+        let unsent = !self.forwarder.is_empty() || self.hard.waits_for_space();
+        times.flatten().chain(unsent.then_some(self.tick_at)).fold(self.raft.wake_at(), Micros::min)
     }
 
     /// How many requests wait for an answer. What a leader took over from its time as a follower waits for its own

@@ -217,13 +217,18 @@ fn check_vouched(vouched: u64, newest: Option<&SegmentFile>, files: &[SegmentFil
     }
     let there = |segment: u64| files.iter().find(|file| file.segment == segment);
     let (lost, at, what) = match there(vouched) {
-        None => (vouched, 0, "the file is missing"),
-        Some(file) if file.len < SECTOR => (vouched, file.len, "the file was cut to less than a header"),
+        None => (vouched, 0, "the file is missing".to_owned()),
+        Some(file) if file.len < SECTOR => {
+            (vouched, file.len, "the file was cut to less than a header".to_owned())
+        }
         // It was prepared and never used, or its first batch is torn.
         Some(_) if newest > 0 && newest + 1 == vouched => return Ok(()),
         // Whichever of the two had the header, it has none now. A start's own segment may follow one that is gone.
-        Some(_) if there(vouched - 1).is_some() => (vouched - 1, 0, "its header is not valid"),
-        Some(_) => (vouched, 0, "its header is not valid"),
+        Some(_) if there(vouched - 1).is_some() => {
+            let newer = FileName::Wal(vouched);
+            (vouched - 1, 0, format!("its header is not valid, or that of {newer} is the one that was lost"))
+        }
+        Some(_) => (vouched, 0, "its header is not valid".to_owned()),
     };
     Err(damaged(lost, at, format!("{what}, and the hard state says that it was complete")))
 }

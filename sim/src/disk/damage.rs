@@ -303,15 +303,18 @@ impl Disk {
             return None;
         }
         let (name, sector) = *self.damage.pick(&places);
-        // What begins a sector is never padding.
+        let id = self.live[&name];
+        let from = sector as usize * SECTOR;
+        let blank = self.files[&id].live[from..from + SECTOR].iter().all(|byte| *byte == 0);
+        // What begins a sector is never padding, but may be all zeros.
         let spot = match self.damage.below(4) {
             0 => Spot::Unreadable,
+            1 if blank => Spot::Unreadable,
             1 => Spot::Instead(vec![0; SECTOR]),
             _ => Spot::Flipped(
                 (0..8).map(|_| self.damage.below(64) as u16).collect::<BTreeSet<_>>().into_iter().collect(),
             ),
         };
-        let id = self.live[&name];
         self.files.get_mut(&id).expect("a name leads to a file").overlay.strike(sector, spot);
         Some((name, sector, places.len() as u64 * SECTOR as u64))
     }
