@@ -10,6 +10,9 @@ use super::{Leadership, Message, Needs, Raft, RaftEvent, Role};
 use crate::time::Micros;
 use crate::types::{Index, NodeId, Term};
 
+/// A time-out is drawn from a range up to this power of two times as wide as usual.
+const MOST_WIDENED: u32 = 3;
+
 impl Raft {
     /// No leader was heard of for an election time-out.
     pub(super) fn election_timeout(&mut self, now: Micros) {
@@ -49,6 +52,7 @@ impl Raft {
         self.role = Role::Candidate { real, granted: Vec::new(), refused: Vec::new() };
         if real {
             self.term = self.term.next();
+            self.unled = self.unled.saturating_add(1);
             self.vote = Some(self.id);
             self.answered_round = 0;
             self.reset_election_timer(now);
@@ -162,8 +166,12 @@ impl Raft {
         assert!(term >= self.term, "terms never go back");
         if term > self.term {
             self.term = term;
+            self.unled = self.unled.saturating_add(1);
             self.vote = None;
             self.answered_round = 0;
+        }
+        if leader.is_some() {
+            self.unled = 0;
         }
         if self.is_leader() {
             self.events.push(RaftEvent::LostLeadership);
@@ -183,6 +191,7 @@ impl Raft {
             Role::Candidate { granted, .. } => granted.clone(),
             _ => unreachable!("only a candidate becomes leader"),
         };
+        self.unled = 0;
         let last = self.log.last();
         let progress: BTreeMap<_, _> = self.others().map(|peer| (peer, Progress::new(last, now))).collect();
         self.role = Role::Leader(Box::new(Leadership {
@@ -202,10 +211,13 @@ impl Raft {
         (last_term, last_index) >= (self.log.last_term(), self.log.last())
     }
 
-    /// Draws the next election time-out, between one and two times the configured one.
+    /// Draws the next election time-out, between one and two times the configured one. The more terms in a row had no
+    /// leader, the wider it is drawn: where votes take longer to become durable than the time-out is, nobody could be
+    /// elected (paper, section 5.6).
     pub(super) fn reset_election_timer(&mut self, now: Micros) {
         let span = self.timing.election.0.max(1);
-        let jitter = self.rng.next_u64() % span;
+        let jitter =
+            self.rng.next_u64() % span.saturating_mul(1 << self.unled.saturating_sub(1).min(MOST_WIDENED));
         self.election_at = now.after(Micros(span + jitter));
     }
 }

@@ -155,6 +155,8 @@ pub struct Raft {
     role: Role,
     /// When a follower or candidate asks for an election.
     election_at: Micros,
+    /// Terms that were opened since a leader was last heard of.
+    unled: u32,
     /// Its disk stood still: until then it does not ask for an election.
     passes_until: Micros,
     /// When a leader was last heard from.
@@ -218,6 +220,7 @@ impl Raft {
             durable,
             role: Role::Follower { leader: None },
             election_at: Micros(0),
+            unled: 0,
             passes_until: Micros(0),
             heard_leader_at: None,
             answered_round: 0,

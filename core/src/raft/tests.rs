@@ -12,7 +12,9 @@ mod script;
 mod show;
 mod wander;
 
+use super::message::Append;
 use super::{Message, Verdict};
+use crate::config::Timing;
 use crate::types::{Incarnation, Index, NodeId, Term};
 
 /// One test per script, and one that no script was forgotten.
@@ -117,6 +119,34 @@ fn an_answer_that_no_member_can_mean_changes_nothing() {
     }
     assert_eq!(cluster.host(leader).raft().commit(), commit);
     assert!(cluster.host(leader).raft().is_leader());
+}
+
+#[test]
+fn terms_without_a_leader_widen_the_time_out_and_a_leader_narrows_it() {
+    let (node, peer) = (NodeId(1), NodeId(2));
+    let wait = |cluster: &mut cluster::Cluster| {
+        let host = cluster.host(node);
+        host.election_at().since(host.now).0
+    };
+    let usual = Timing::default().election.0;
+    let mut longest = 0;
+    for seed in 0..20 {
+        let mut cluster = cluster::Cluster::found(3, &crate::limits::Limits::default(), seed);
+        for term in 1..8 {
+            let vote = Message::Vote { term: Term(term), last_index: Index(9), last_term: Term(term) };
+            cluster.step(node, |raft, now| raft.receive(now, peer, Incarnation(2), vote));
+            let drawn = wait(&mut cluster);
+            assert!(term > 1 || drawn <= 2 * usual, "an election that succeeds takes no longer");
+            assert!(drawn <= 9 * usual, "{drawn}");
+            longest = longest.max(drawn);
+        }
+        let (prev_index, prev_term, commit) = (Index(0), Term(0), Index(0));
+        let (term, round, relies, entries) = (Term(7), 1, false, Vec::new());
+        let append = Message::Append(Append { term, prev_index, prev_term, commit, round, relies, entries });
+        cluster.step(node, |raft, now| raft.receive(now, peer, Incarnation(2), append));
+        assert!(wait(&mut cluster) <= 2 * usual, "a leader was heard");
+    }
+    assert!(longest > 5 * usual, "{longest}");
 }
 
 #[test]
