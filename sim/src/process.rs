@@ -57,7 +57,7 @@ pub struct Process {
     pub recovering: bool,
     /// What the node showed after its last step.
     pub seen: Option<Inspection>,
-    /// The segments of its log when it said that this was damaged.
+    /// The segments of its log when it said that this was damaged, until it is whole again.
     pub damaged: BTreeSet<u32>,
     /// The highest commit index that it ever showed.
     pub ever_committed: u64,

@@ -123,6 +123,7 @@ impl World<'_> {
             return self.note(Place::Node(node), "no image", || format!("all others can tell: {told}"));
         }
         self.nodes[node].disk.restore(&image);
+        self.nodes[node].damaged.clear();
         self.nodes[node].came_back = true;
         self.invariants.rolled_back(node, told);
         self.note(Place::Node(node), "OLD IMAGE", String::new);

@@ -267,6 +267,7 @@ impl World<'_> {
     pub(super) fn lose_disk(&mut self, node: usize) {
         let process = &mut self.nodes[node];
         process.disk.wipe();
+        process.damaged.clear();
         process.wiped = true;
         process.returning = None;
         process.came_back = false;

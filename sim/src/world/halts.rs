@@ -46,7 +46,11 @@ impl World<'_> {
 
     /// The node says that its log is damaged, and will have it repaired by the others.
     pub(super) fn blames_its_log(&mut self, node: usize, what: &str) {
-        self.blames_its_disk(node, what);
+        // What an earlier boot has found is still so if it did not get to the end of the repair. A snapshot that was rotten
+        // may have gone meanwhile, for an older one of the leader's that the log does not reach back to.
+        if self.nodes[node].damaged.is_empty() {
+            self.blames_its_disk(node, what);
+        }
         self.nodes[node].damaged = self.nodes[node].disk.segments(false);
     }
 
@@ -78,6 +82,7 @@ impl World<'_> {
                 format!("node {} takes part again, and its mended log is not durable", node + 1),
             );
         }
+        self.nodes[node].damaged.clear();
     }
 
     /// The operator mends a disk, or gives the node an empty one: what a liar has lost, nobody can mend.
@@ -89,6 +94,7 @@ impl World<'_> {
             return self.lose_disk(node);
         }
         self.nodes[node].disk.heal();
+        self.nodes[node].damaged.clear();
         self.note(Place::Node(node), "MENDED", String::new);
     }
 }
