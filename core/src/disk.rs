@@ -1,7 +1,13 @@
 //! How the stores talk to the disk: tokens that are never reused, operations under way, and failures in
 //! words. It decides on no operation and no order.
 
-use crate::io::{DiskError, DiskOp, DiskReply, FileName, HaltReason, Outbox, Output, Owner, Token};
+use crate::io::{
+    DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, HaltReason, Outbox, Output, Owner, Token,
+};
+use crate::time::Micros;
+
+/// How long what the disk had no space for waits for another try.
+pub(crate) const SPACE_PAUSE: Micros = Micros::from_millis(500);
 
 /// Hands out one owner's tokens.
 #[derive(Clone, Debug)]
@@ -47,6 +53,11 @@ impl Pending {
     pub(crate) fn settle(&self, result: Result<DiskReply, DiskError>) -> Result<DiskReply, HaltReason> {
         result.map_err(|error| HaltReason::Disk { doing: self.doing.to_owned(), file: self.file, error })
     }
+}
+
+/// Whether an operation found no space.
+pub(crate) fn has_no_space(result: &Result<DiskReply, DiskError>) -> bool {
+    matches!(result, Err(error) if error.kind == DiskErrorKind::NoSpace)
 }
 
 /// The file that an operation is about.

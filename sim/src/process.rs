@@ -59,6 +59,8 @@ pub struct Process {
     pub seen: Option<Inspection>,
     /// The segments of its log when it said that this was damaged, until it is whole again.
     pub damaged: BTreeSet<u32>,
+    /// Whether it has said so in this start, and is not done with that.
+    pub said_damaged: bool,
     /// The highest commit index that it ever showed.
     pub ever_committed: u64,
     /// The time of the last step, and how many ticks in a row came at it.
@@ -142,6 +144,7 @@ impl Process {
             recovering: false,
             seen: None,
             damaged: BTreeSet::new(),
+            said_damaged: false,
             ever_committed: 0,
             ticked: (0, 0),
             limits: schedule.node_config(number as u16 + 1).limits,

@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use super::format::{FILE_BYTES, encode, place_of, slot_of};
 use super::{HardState, MAX_PEERS};
-use crate::disk::{Pending, Tokens};
-use crate::io::{DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, HaltReason, Outbox, Token};
+use crate::disk::{Pending, Tokens, has_no_space};
+use crate::io::{DiskError, DiskOp, DiskReply, FileName, HaltReason, Outbox, Token};
 use crate::types::WriteSeq;
 use crate::wal::Wal;
 
@@ -159,7 +159,7 @@ impl HardStore {
         let pending = self.pending.take_if(|pending| pending.token == token);
         let pending = pending.expect("a driver reports an operation once, and only one that was issued");
         let writes = matches!(self.ops.front(), Some((_, DiskOp::WriteAt { .. })));
-        if self.patient && writes && matches!(&result, Err(error) if error.kind == DiskErrorKind::NoSpace) {
+        if self.patient && writes && has_no_space(&result) {
             // A record of which only a part is there is not believed, and the slot of the newest is another one.
             self.refused = true;
             return Ok(());

@@ -431,8 +431,8 @@ impl Replica {
         let disk = [self.wal.wake_at(), self.snapshots_wake_at(), self.scrub_wake_at()];
         let times = disk.into_iter().chain([repeat, due, self.repair_wake_at()]);
         // Not counted from now: a node that hears its leader all the time would never be woken.
-        let unsent = !self.forwarder.is_empty() || self.hard.waits_for_space();
-        times.flatten().chain(unsent.then_some(self.tick_at)).fold(self.raft.wake_at(), Micros::min)
+        let needs_tick = !self.forwarder.is_empty() || self.hard.waits_for_space();
+        times.flatten().chain(needs_tick.then_some(self.tick_at)).fold(self.raft.wake_at(), Micros::min)
     }
 
     /// How many requests wait for an answer. What a leader took over from its time as a follower waits for its own

@@ -11,17 +11,13 @@ use super::replica::{Replica, Stepped, notice};
 use crate::access::password::{Job, JobResult};
 use crate::access::user::root_user;
 use crate::config::AccessMode;
-use crate::io::{
-    DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, HaltReason, Outbox, Output, Owner, Token,
-};
+use crate::disk::{SPACE_PAUSE, has_no_space};
+use crate::io::{DiskError, DiskOp, DiskReply, FileName, HaltReason, Outbox, Output, Owner, Token};
 use crate::state::effect::{Cause, Effect};
 use crate::time::Micros;
 use crate::trace::Event;
 use crate::types::Blob;
 use rand_core::Rng;
-
-/// How long what the disk had no space for waits for another try.
-const SPACE_PAUSE: Micros = Micros::from_millis(1000);
 
 /// Where the setup stands.
 #[derive(Clone, Debug, Default)]
@@ -135,9 +131,8 @@ impl Replica {
     /// Whether there was no space for something that is no sync. It is tried again: nobody has been told that the file
     /// is there.
     fn root_is_full(&mut self, result: &Result<DiskReply, DiskError>, out: &mut Outbox) -> bool {
-        let no_space = matches!(result, Err(error) if error.kind == DiskErrorKind::NoSpace);
         let Stage::Writing { hash, rest, .. } = &mut self.root.stage else { return false };
-        if !no_space || matches!(rest.last(), Some(DiskOp::Sync { .. } | DiskOp::SyncDir)) {
+        if !has_no_space(result) || matches!(rest.last(), Some(DiskOp::Sync { .. } | DiskOp::SyncDir)) {
             return false;
         }
         let until = self.now.mono.after(SPACE_PAUSE);

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::UNSYNCED_BYTES;
 use super::format::{BlockFlaw, Meta, root, verify_block};
 use super::writer::{Written, ending};
-use crate::disk::{Pending, Tokens};
-use crate::io::{DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, HaltReason, Outbox, Token};
+use crate::disk::{Pending, Tokens, has_no_space};
+use crate::io::{DiskError, DiskOp, DiskReply, FileName, HaltReason, Outbox, Token};
 use crate::time::Micros;
 use crate::types::Term;
 
@@ -311,7 +311,7 @@ impl Receiving {
             Some(ending) => matches!(ending.front(), Some((_, DiskOp::Sync { .. } | DiskOp::SyncDir))),
             None => self.created && self.unsynced >= UNSYNCED_BYTES,
         };
-        if matches!(&result, Err(error) if error.kind == DiskErrorKind::NoSpace && !is_sync) {
+        if has_no_space(&result) && !is_sync {
             return Ok(Written::NoSpace);
         }
         pending.settle(result)?;

@@ -10,8 +10,8 @@ use bytes::Bytes;
 
 use super::format::{Meta, Seal, root};
 use super::{EncodeJob, Encoded, UNSYNCED_BYTES};
-use crate::disk::{Pending, Tokens};
-use crate::io::{DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, HaltReason, Outbox, Output, Token};
+use crate::disk::{Pending, Tokens, has_no_space};
+use crate::io::{DiskError, DiskOp, DiskReply, FileName, HaltReason, Outbox, Output, Token};
 use crate::job::Job;
 use crate::state::State;
 use crate::state::row::Head;
@@ -164,7 +164,7 @@ impl Writer {
     pub(crate) fn disk_done(&mut self, result: Result<DiskReply, DiskError>) -> Result<Written, HaltReason> {
         let pending = self.pending.take().expect("an operation that ends was under way");
         let is_sync = self.syncs();
-        if matches!(&result, Err(error) if error.kind == DiskErrorKind::NoSpace && !is_sync) {
+        if has_no_space(&result) && !is_sync {
             return Ok(Written::NoSpace);
         }
         pending.settle(result)?;

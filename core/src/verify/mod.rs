@@ -458,15 +458,9 @@ impl Verify {
             self.scans.values().flat_map(|scan| scan.unreadable.iter().map(|(_, index, _)| *index));
         let newer = |found: &&Found| found.index > covered.index;
         let hard = self.hard.state.clone()?;
-        let unreadable_in =
-            |segment: u64| self.unreadable.iter().any(|(file, _)| *file == FileName::Wal(segment));
-        let blank = |segment: &u64, scan: &Scan| {
-            self.headers.get(segment).is_some_and(Result::is_err)
-                && scan.batches == 0
-                && !unreadable_in(*segment)
-        };
-        let blank =
-            self.scans.iter().filter(|(segment, scan)| blank(segment, scan)).map(|(segment, _)| *segment);
+        let was_read = |segment: u64| self.unreadable.iter().all(|(file, _)| *file != FileName::Wal(segment));
+        let blank = self.scans.iter().filter(|(_, scan)| scan.header.is_err() && scan.batches == 0);
+        let blank = blank.map(|(segment, _)| *segment).filter(|segment| was_read(*segment));
         Some(Remains {
             identity: self.identity?,
             unfinished: blank.filter(|segment| *segment > hard.0.log_segment).collect(),

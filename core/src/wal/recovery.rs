@@ -5,6 +5,8 @@
 //! whatever follows. Then the part behind the newest mark is written again elsewhere (`rebuild.rs`), and only
 //! then is anything trusted. A crash at any point of this is recovered by doing it again.
 
+mod space;
+
 use std::collections::VecDeque;
 
 use bytes::Bytes;
@@ -19,6 +21,7 @@ use super::writer::{Closed, Setup, Start, Wal};
 use crate::disk::{Pending, Tokens};
 use crate::io::{DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, HaltReason, Outbox, Owner, Token};
 use crate::types::{EntryId, Index, Term};
+use space::is_spent;
 
 /// A recovery under way.
 #[derive(Clone, Debug)]
@@ -182,34 +185,6 @@ impl Recovery {
             (result, _) => self.accept(pending.settle(result)?),
         }
         self.go_on(out)
-    }
-
-    /// The end of the log finds no space: whether it can do with less. What an earlier life had begun to prepare may go,
-    /// and a copy that an earlier start did not finish: no hard state vouches for them, so the log was never there. So may
-    /// snapshots that were not finished, or that one which was just read has replaced. If that is too little, what was
-    /// prepared to its end is cut to its blank header, as a segment that is vouched for must not be missing.
-    fn makes_space(&mut self) -> bool {
-        let Stage::Rebuilding(rebuild) = &mut self.stage else { return false };
-        let (vouched, headless) = (self.vouched, &mut self.survey.headless);
-        let unused = headless.extract_if(.., |(segment, _)| *segment > vouched);
-        let unused: Vec<FileName> = unused.map(|(segment, _)| FileName::Wal(segment)).collect();
-        let mut frees = Vec::new();
-        if unused.is_empty() && self.spent.is_empty() {
-            // A mark in one proves how far the log was synced, and may be needed for that yet.
-            let proves = |segment: u64| self.claims.iter().any(|claim| claim.at.segment == segment);
-            for (segment, len) in headless.iter_mut().filter(|(at, len)| *len > SECTOR && !proves(*at)) {
-                *len = SECTOR;
-                let file = FileName::Wal(*segment);
-                frees.push(("cutting the unused end of", DiskOp::Truncate { file, len: SECTOR }));
-            }
-        }
-        if !self.spent.is_empty() {
-            // The newest snapshot may have been given its name by a life that did not sync that.
-            frees.push(("syncing the data directory before removals", DiskOp::SyncDir));
-        }
-        let gone = unused.into_iter().chain(self.spent.drain(..));
-        frees.extend(gone.map(|file| ("removing the unused", DiskOp::Remove { file })));
-        rebuild.no_space(frees)
     }
 
     /// Where the read under way begins, if it is one of a segment.
@@ -507,15 +482,6 @@ fn segment_file((name, len): (FileName, u64)) -> Option<SegmentFile> {
             Some(SegmentFile { segment, len, header: Err(HeaderFlaw::Short) })
         }
         _ => None,
-    }
-}
-
-/// Whether nothing needs a snapshot's file, now that the snapshot of this entry was read.
-fn is_spent(file: FileName, covered: Index) -> bool {
-    match file {
-        FileName::SnapshotTmp(_) | FileName::SnapshotPart(_) => true,
-        FileName::Snapshot(index) => index < covered.0,
-        _ => false,
     }
 }
 

@@ -1,10 +1,10 @@
 //! What a damaged log still holds: batch by batch, in the order in which they were written, each from its own mark.
 //!
-//! A mark says where the log was when its batch was written, and so does a segment's header. Where that does not follow from the batches before it,
-//! something between was lost: if both sides are of one term, the entries between (within a term a log only grows),
-//! else everything up to there, because what was lost may have superseded any of it. Lost entries are holes, to be
-//! filled from other nodes (CTRL, FAST '18, section 3.3). Nothing here decides that a log is damaged, and nothing is
-//! written: the damaged segments stay as they are until a whole log lies beside them.
+//! A mark says where the log was when its batch was written, and so does a segment's header. Where that does not follow
+//! from the batches before it, something between was lost: if both sides are of one term, the entries between (within a
+//! term a log only grows), else everything up to there, because what was lost may have superseded any of it. Lost entries
+//! are holes, to be filled from other nodes (CTRL, FAST '18, section 3.3). Nothing here decides that a log is damaged,
+//! and nothing is written: the damaged segments stay as they are until a whole log lies beside them.
 
 use std::collections::VecDeque;
 

@@ -17,12 +17,12 @@ use bytes::Bytes;
 use super::format::{Identity, Link, MAX_PAYLOAD, Mark, Position, SegmentHeader};
 use super::prepare::{Preparation, PreparationStep, segment_bytes};
 use crate::config::LogConfig;
-use crate::disk::{Pending, Tokens};
+use crate::disk::{Pending, Tokens, has_no_space};
 use crate::io::{DiskError, DiskOp, DiskReply, FileName, HaltReason, Outbox, Owner, Token};
 use crate::time::Micros;
 use crate::types::{BootNumber, EntryId, Index, Term, WriteSeq};
 use mending::Mending;
-use space::{Task, has_no_space};
+use space::Task;
 
 /// Most segments that wait to be used again.
 const MOST_SPARE: usize = 2;

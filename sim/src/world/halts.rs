@@ -52,6 +52,14 @@ impl World<'_> {
             self.blames_its_disk(node, what);
         }
         self.nodes[node].damaged = self.nodes[node].disk.segments(false);
+        self.nodes[node].said_damaged = true;
+    }
+
+    /// The node has read its directory. If it found its log whole, what an earlier boot had found is no evidence any more.
+    pub(super) fn recovered(&mut self, node: usize) {
+        if !std::mem::take(&mut self.nodes[node].said_damaged) {
+            self.nodes[node].damaged.clear();
+        }
     }
 
     /// The node says something. At a start that may be that its snapshot is damaged, and that it does without it.

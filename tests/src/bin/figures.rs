@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
+use steadfast_tests::figures::options::{Options, USAGE};
+use steadfast_tests::figures::{bytes, latency, restart};
+
 /// As the server has it.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-use steadfast_tests::figures::options::{Options, USAGE};
-use steadfast_tests::figures::{bytes, latency, restart};
 
 fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("serve") {

@@ -3,12 +3,8 @@
 
 use super::super::prepare::{Preparation, segment_bytes};
 use super::Wal;
-use crate::disk::Pending;
-use crate::io::{DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, HaltReason, Outbox};
-use crate::time::Micros;
-
-/// How long what the disk had no space for waits for another try.
-const SPACE_PAUSE: Micros = Micros::from_millis(500);
+use crate::disk::{Pending, SPACE_PAUSE, has_no_space};
+use crate::io::{DiskError, DiskOp, DiskReply, FileName, HaltReason, Outbox};
 
 /// What needs space on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,8 +116,4 @@ impl Wal {
 /// state may vouch for it.
 fn takes_space(next: &Preparation) -> bool {
     !next.was_ready() && !next.is_again()
-}
-
-pub(super) fn has_no_space(result: &Result<DiskReply, DiskError>) -> bool {
-    matches!(result, Err(error) if error.kind == DiskErrorKind::NoSpace)
 }
