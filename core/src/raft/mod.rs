@@ -203,7 +203,10 @@ impl Raft {
         let voter = members.contains(&(id, incarnation));
         // Alone, no promise was made to anybody.
         let doubtful = doubtful && members.len() > 1;
-        let commit = damaged.unwrap_or(log.start().index);
+        // What a cluster of one has on its only disk is committed. A leader of several learns that with an entry of its
+        // own term (paper, section 5.4.2).
+        let known = if members.len() == 1 { log.last() } else { log.start().index };
+        let commit = damaged.unwrap_or(known);
         let durable = if damaged.is_some() { commit } else { log.last() };
         let mut raft = Self {
             id,

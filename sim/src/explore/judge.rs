@@ -53,7 +53,9 @@ pub struct Found {
     pub doubtful: bool,
     /// The index of the snapshot that it read; zero without one.
     pub start: Index,
-    /// The digest of the state in it.
+    /// Up to where the state went that it began with: the snapshot's end, or alone its log's.
+    pub applied: Index,
+    /// That state's digest.
     pub digest: u64,
     /// The log that it read, from behind the snapshot on.
     pub log: Arc<Vec<Stood>>,
@@ -177,7 +179,8 @@ impl Restart<'_> {
         let read = self.read.clone().unwrap_or_else(|| seen.clone());
         (self.found.term, self.found.vote) = (read.term, read.vote);
         self.found.doubtful = read.role == RoleName::Learner;
-        (self.found.start, self.found.digest) = (read.start, read.state_digest);
+        self.found.start = read.start;
+        (self.found.applied, self.found.digest) = (read.commit, read.state_digest);
         let file = self.image.files.get(&FileName::RootCredentials);
         let password = format!("password {ROOT_PASSWORD}\n");
         self.found.credentials = file.is_some_and(|file| file.bytes().ends_with(password.as_bytes()));
@@ -316,10 +319,12 @@ fn judge_snapshot(
             ledger.snapshot, found.start
         ));
     }
-    match recording.committed_at(found.start) {
-        Some(known) if known.digest != found.digest => {
-            Err(format!("the state in its snapshot of entry {} is not what the log gives", found.start))
-        }
+    match recording.committed_at(found.applied) {
+        // What was written and never committed may stand where another entry was committed later: `Found::state` is of that.
+        Some(known) if known.digest != found.digest && found.replays_committed(recording) => Err(format!(
+            "the state up to {} that it began with, from a snapshot of entry {}, is not what the log gives",
+            found.applied, found.start
+        )),
         _ => Ok(()),
     }
 }
@@ -335,6 +340,14 @@ fn keeps(found: &Told, told: &Told) -> bool {
 }
 
 impl Found {
+    /// Whether all entries between the snapshot and the state that it began with are the committed ones.
+    fn replays_committed(&self, recording: &Recording) -> bool {
+        let mut replayed = (self.start.0 + 1..=self.applied.0).zip(self.log.iter());
+        replayed.all(|(at, entry)| {
+            recording.committed_at(Index(at)).is_some_and(|committed| committed.entry == *entry)
+        })
+    }
+
     /// What was found, in a line.
     #[must_use]
     pub fn describe(&self) -> String {

@@ -189,7 +189,7 @@ fn a_snapshot_that_covers_what_it_may_not_or_holds_another_state_is_missed() {
         };
         rejects("another state", &|found, _| found.digest ^= 1);
         rejects("the state of the entry before", &|found, _| {
-            found.digest = recording.committed_at(start.prev()).unwrap().digest;
+            found.digest = recording.committed_at(found.applied.prev()).unwrap().digest;
         });
         rejects("a lost snapshot", &|found, _| found.start = Index(0));
         rejects("a snapshot that was never begun", &|_, ledger| ledger.begun = Arc::default());
@@ -197,11 +197,13 @@ fn a_snapshot_that_covers_what_it_may_not_or_holds_another_state_is_missed() {
         rejects("a start beyond what was vouched for", &|found, ledger| {
             let last = ledger.log.len() as u64 + 1;
             (found.start, found.log) = (Index(last), Arc::default());
+            found.applied = found.start;
             found.digest = recording.committed_at(found.start).map_or(0, |it| it.digest);
         });
         rejects("a gap behind the snapshot", &|found, ledger| {
             Arc::make_mut(&mut ledger.begun).insert(start.prev());
             (found.start, ledger.snapshot) = (start.prev(), start.prev());
+            found.applied = start.prev();
             found.digest = recording.committed_at(start.prev()).unwrap().digest;
         });
         rejects("a log that the snapshot's entry does not come before", &|found, ledger| {
