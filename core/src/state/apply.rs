@@ -4,11 +4,12 @@
 //! Nothing here fails or decides. An effect that finds nothing to change (a redate of a missing key, a step
 //! of an unknown session) changes nothing, in every layer and on every replica alike.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use super::effect::{Deadline, Effect, Founding, StoredReply};
+use super::effect::{Answer, Deadline, Effect, Founding, StoredReply};
+use super::table::{ForwardedReplies, Forwards, Replies, Sessions, Stored, Table, Users};
 use super::{ForwardHead, KeyRecord, SessionRecord};
-use crate::access::user::User;
 use crate::time::Millis;
 use crate::types::{Blob, BootNumber, Incarnation, Index, SessionId};
 
@@ -16,17 +17,16 @@ use crate::types::{Blob, BootNumber, Incarnation, Index, SessionId};
 pub(super) trait Rows {
     fn key(&mut self, key: &[u8]) -> Option<KeyRecord>;
     fn set_key(&mut self, key: &Blob, record: Option<KeyRecord>);
-    fn session(&mut self, id: SessionId) -> Option<SessionRecord>;
-    fn set_session(&mut self, id: SessionId, record: Option<SessionRecord>);
-    fn keep_reply(&mut self, id: SessionId, seq: u64, time: Millis, reply: &StoredReply);
-    /// The answers of a session up to `through` can't be asked for any more: its header guards them.
-    fn release_replies(&mut self, id: SessionId, through: u64);
-    fn forward(&mut self, origin: Incarnation) -> Option<ForwardHead>;
-    fn set_forward(&mut self, origin: Incarnation, head: ForwardHead);
-    fn keep_forwarded(&mut self, number: (Incarnation, BootNumber, u64), time: Millis, reply: &StoredReply);
-    /// The answers for an origin below its header's boot, or up to its header's floor, can't be asked for any more.
-    fn release_forwarded(&mut self, origin: Incarnation, head: ForwardHead);
-    fn set_user(&mut self, name: &Blob, user: Option<Arc<User>>);
+    fn get<T: Table>(&mut self, key: &T::Key) -> Option<T::Value>;
+    fn set<T: Table>(&mut self, key: &T::Key, value: Option<T::Value>);
+
+    /// Keeps an answer.
+    fn keep<T: Table<Value = Stored>>(&mut self, key: &T::Key, make: impl FnOnce() -> Stored) {
+        self.set::<T>(key, Some(make()));
+    }
+
+    /// These answers can't be asked for any more: a header guards them, which never goes back.
+    fn release<T: Table>(&mut self, range: RangeInclusive<T::Key>);
     fn set_level(&mut self, level: u32);
     fn set_founding(&mut self, founding: &Founding);
 }
@@ -55,21 +55,21 @@ pub(super) fn apply(rows: &mut impl Rows, place: Place, effect: &Effect) {
             let record =
                 SessionRecord { user: user.clone(), ttl: *ttl, floor: 0, last: 0, active: place.time };
             let id = SessionId(place.index.0);
-            rows.set_session(id, Some(record));
-            rows.release_replies(id, u64::MAX);
+            rows.set::<Sessions>(&id, Some(record));
+            release_replies(rows, id, u64::MAX);
         }
         Effect::SessionStepped { id, seq, floor, reply } => {
             step_session(rows, place, *id, *seq, *floor, reply);
         }
         Effect::SessionEnded { id, cause: _ } => {
-            rows.set_session(*id, None);
-            rows.release_replies(*id, u64::MAX);
+            rows.set::<Sessions>(id, None);
+            release_replies(rows, *id, u64::MAX);
         }
         Effect::Forwarded { origin, boot, seq, floor, reply } => {
             forwarded(rows, place, (*origin, *boot, *seq), *floor, reply);
         }
-        Effect::UserPut { name, user } => rows.set_user(name, Some(Arc::new(user.clone()))),
-        Effect::UserRemoved { name } => rows.set_user(name, None),
+        Effect::UserPut { name, user } => rows.set::<Users>(name, Some(Arc::new(user.clone()))),
+        Effect::UserRemoved { name } => rows.set::<Users>(name, None),
     }
 }
 
@@ -87,17 +87,25 @@ fn step_session(
     floor: u64,
     reply: &StoredReply,
 ) {
-    let Some(mut record) = rows.session(id) else { return };
+    let Some(mut record) = rows.get::<Sessions>(&id) else { return };
     // Commands of a session may be logged in another order than their numbers: neither figure goes back.
     record.floor = record.floor.max(floor);
     record.last = record.last.max(seq);
     record.active = place.time;
     let through = record.floor;
-    rows.set_session(id, Some(record));
+    rows.set::<Sessions>(&id, Some(record));
     if seq > through {
-        rows.keep_reply(id, seq, place.time, reply);
+        rows.keep::<Replies>(&(id, seq), || stored(place, reply));
     }
-    rows.release_replies(id, through);
+    release_replies(rows, id, through);
+}
+
+fn release_replies(rows: &mut impl Rows, id: SessionId, through: u64) {
+    rows.release::<Replies>((id, 0)..=(id, through));
+}
+
+fn stored(place: Place, reply: &StoredReply) -> Stored {
+    (place.index, Arc::new(Answer { time: place.time, reply: reply.clone() }))
 }
 
 fn forwarded(
@@ -108,16 +116,16 @@ fn forwarded(
     reply: &StoredReply,
 ) {
     let (origin, boot, seq) = number;
-    let head = match rows.forward(origin) {
+    let head = match rows.get::<Forwards>(&origin) {
         Some(head) if head.boot > boot => return,
         Some(head) if head.boot == boot => {
             ForwardHead { boot, floor: head.floor.max(floor), last: head.last.max(seq) }
         }
         Some(_) | None => ForwardHead { boot, floor, last: seq },
     };
-    rows.set_forward(origin, head);
+    rows.set::<Forwards>(&origin, Some(head));
     if seq > head.floor {
-        rows.keep_forwarded(number, place.time, reply);
+        rows.keep::<ForwardedReplies>(&number, || stored(place, reply));
     }
-    rows.release_forwarded(origin, head);
+    rows.release::<ForwardedReplies>((origin, BootNumber(0), 0)..=(origin, head.boot, head.floor));
 }

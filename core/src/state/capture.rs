@@ -10,9 +10,10 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::base::{Base, Stored};
+use super::base::Base;
 use super::packed::KeyRow;
-use super::row::{Head, Row};
+use super::row::Head;
+use super::table::{Row, Sections, Stored};
 use super::{ForwardHead, KeyRecord, SessionRecord};
 use crate::access::user::User;
 use crate::types::{Blob, BootNumber, Incarnation, SessionId};
@@ -25,11 +26,7 @@ const KEPT: usize = 96;
 pub(super) struct Capture {
     pub(super) head: Head,
     pub(super) keys: Section<Blob, KeyRecord>,
-    pub(super) sessions: Section<SessionId, SessionRecord>,
-    pub(super) replies: Section<(SessionId, u64), Stored>,
-    pub(super) forwards: Section<Incarnation, ForwardHead>,
-    pub(super) forwarded: Section<(Incarnation, BootNumber, u64), Stored>,
-    pub(super) users: Section<Blob, Arc<User>>,
+    pub(super) tables: Sections,
 }
 
 /// Rows of one kind.
@@ -103,7 +100,7 @@ impl Size for Arc<User> {
 }
 
 /// A row as it is now.
-trait Present<K, V> {
+pub(super) trait Present<K, V> {
     /// Where it stands beside a key.
     fn order(&self, key: &K) -> Ordering;
     fn take(self) -> (K, V);
@@ -143,7 +140,7 @@ macro_rules! figures {
 figures!(ForwardHead, SessionId, (SessionId, u64), Incarnation, (Incarnation, BootNumber, u64));
 
 impl<K: Ord + Clone + Size, V: Clone + Size> Section<K, V> {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { passed: Passed::Nothing, kept: BTreeMap::new(), bytes: 0 }
     }
 
@@ -160,8 +157,13 @@ impl<K: Ord + Clone + Size, V: Clone + Size> Section<K, V> {
         }
     }
 
+    /// What the rows that were kept take.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Where the walk goes on in the rows as they are now; `None` at its end.
-    fn from(&self) -> Option<Bound<K>> {
+    pub(super) fn from(&self) -> Option<Bound<K>> {
         match &self.passed {
             Passed::Nothing => Some(Bound::Unbounded),
             Passed::UpTo(last) => Some(Bound::Excluded(last.clone())),
@@ -170,7 +172,7 @@ impl<K: Ord + Clone + Size, V: Clone + Size> Section<K, V> {
     }
 
     /// Walks on: the rows as they are now, from where the last slice ended, with what was kept in its place.
-    fn walk(
+    pub(super) fn walk(
         &mut self,
         rows: impl Iterator<Item = impl Present<K, V>>,
         budget: &mut Budget,
@@ -209,14 +211,6 @@ fn kept_size<K: Size, V: Size>(key: &K, row: Option<&V>) -> usize {
 impl Capture {
     /// Of the state as it is now.
     pub(super) fn new(base: &Base) -> Self {
-        let rows = [
-            base.keys.len(),
-            base.sessions().len(),
-            base.replies().len(),
-            base.forwards().len(),
-            base.forwarded().len(),
-            base.users().len(),
-        ];
         Self {
             head: Head {
                 committed: base.committed,
@@ -224,55 +218,27 @@ impl Capture {
                 level: base.level,
                 founding: base.founding.clone(),
                 weight: base.weight,
-                rows: rows.map(|rows| rows as u64),
+                keys: base.keys.len() as u64,
+                rows: base.tables.counts(),
             },
             keys: Section::new(),
-            sessions: Section::new(),
-            replies: Section::new(),
-            forwards: Section::new(),
-            forwarded: Section::new(),
-            users: Section::new(),
+            tables: Sections::new(),
         }
     }
 
     /// What the rows that were kept take, in bytes.
     pub(super) fn kept_bytes(&self) -> usize {
-        self.keys.bytes
-            + self.sessions.bytes
-            + self.replies.bytes
-            + self.forwards.bytes
-            + self.forwarded.bytes
-            + self.users.bytes
+        self.keys.bytes() + self.tables.bytes()
     }
 
-    /// The next rows. Fewer than the budget allows mean the end.
+    /// The next rows, and whether these were the last.
     pub(super) fn slice(&mut self, base: &Base, mut budget: Budget) -> (Vec<Row>, bool) {
         let mut out = Vec::new();
-        let budget = &mut budget;
         if let Some(from) = self.keys.from() {
             let rows = base.keys.range(from.as_ref().map(|key| key.as_slice()));
-            self.keys.walk(rows, budget, |key, record| out.push(Row::Key(key, record)));
+            self.keys.walk(rows, &mut budget, |key, record| out.push(Row::Key(key, record)));
         }
-        if let Some(from) = self.sessions.from() {
-            let rows = base.sessions().range((from, Bound::Unbounded));
-            self.sessions.walk(rows, budget, |id, record| out.push(Row::Session(id, record)));
-        }
-        if let Some(from) = self.replies.from() {
-            let rows = base.replies().range((from, Bound::Unbounded));
-            self.replies.walk(rows, budget, |key, stored| out.push(Row::Reply(key, stored)));
-        }
-        if let Some(from) = self.forwards.from() {
-            let rows = base.forwards().range((from, Bound::Unbounded));
-            self.forwards.walk(rows, budget, |origin, head| out.push(Row::Forward(origin, head)));
-        }
-        if let Some(from) = self.forwarded.from() {
-            let rows = base.forwarded().range((from, Bound::Unbounded));
-            self.forwarded.walk(rows, budget, |key, stored| out.push(Row::Forwarded(key, stored)));
-        }
-        if let Some(from) = self.users.from() {
-            let rows = base.users().range((from, Bound::Unbounded));
-            self.users.walk(rows, budget, |name, user| out.push(Row::User(name, user)));
-        }
-        (out, self.users.from().is_none())
+        let done = self.tables.slice(&base.tables, &mut budget, &mut out);
+        (out, done && self.keys.from().is_none())
     }
 }

@@ -5,13 +5,13 @@ use std::hash::Hasher;
 
 use siphasher::sip::SipHasher13;
 
-use super::base::{Base, Stored};
+use super::base::Base;
 use super::effect::Deadline;
-use crate::types::Index;
+use super::table::Walk;
 
 /// The digest of a committed state and its index.
 pub(super) fn digest(base: &Base) -> u64 {
-    let mut walk = Walk(SipHasher13::new());
+    let mut walk = Fields(SipHasher13::new());
     walk.number(base.committed.0);
     walk.number(base.time.0);
     walk.number(base.weight);
@@ -25,50 +25,14 @@ pub(super) fn digest(base: &Base) -> u64 {
         walk.number(row.revision().0);
         walk.deadline(row.deadline());
     }
-    walk.number(base.sessions().len() as u64);
-    for (id, record) in base.sessions() {
-        walk.number(id.0);
-        walk.bytes(&record.user);
-        for figure in [record.ttl, record.floor, record.last, record.active.0] {
-            walk.number(figure);
-        }
-    }
-    walk.number(base.replies().len() as u64);
-    for ((id, seq), stored) in base.replies() {
-        walk.number(id.0);
-        walk.number(*seq);
-        walk.stored(stored);
-    }
-    walk.number(base.forwards().len() as u64);
-    for (origin, head) in base.forwards() {
-        walk.number(origin.0);
-        walk.number(head.boot.0);
-        walk.number(head.floor);
-        walk.number(head.last);
-    }
-    walk.number(base.forwarded().len() as u64);
-    for ((origin, boot, seq), stored) in base.forwarded() {
-        walk.number(origin.0);
-        walk.number(boot.0);
-        walk.number(*seq);
-        walk.stored(stored);
-    }
-    walk.number(base.users().len() as u64);
-    for (name, user) in base.users() {
-        walk.bytes(name);
-        walk.record(user.as_ref());
-    }
+    base.tables.walk(&mut walk);
     walk.0.finish()
 }
 
 /// Feeds a hash with fields that can't run into each other.
-struct Walk(SipHasher13);
+struct Fields(SipHasher13);
 
-impl Walk {
-    fn number(&mut self, number: u64) {
-        self.0.write(&number.to_le_bytes());
-    }
-
+impl Fields {
     fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
         self.0.write(bytes);
@@ -84,13 +48,14 @@ impl Walk {
             }
         }
     }
+}
 
-    fn stored(&mut self, (Index(index), reply): &Stored) {
-        self.number(*index);
-        self.record(reply.as_ref());
+impl Walk for Fields {
+    fn number(&mut self, number: u64) {
+        self.0.write(&number.to_le_bytes());
     }
 
-    /// A record with many fields, in the bytes that the log has for it.
+    /// In the bytes that a snapshot has for it.
     fn record(&mut self, record: &impl serde::Serialize) {
         let bytes = Counted { walk: self, bytes: 0 };
         let written = postcard::serialize_with_flavor(record, bytes);
@@ -101,7 +66,7 @@ impl Walk {
 
 /// Where postcard writes to: the hash. The number of bytes follows them.
 struct Counted<'a> {
-    walk: &'a mut Walk,
+    walk: &'a mut Fields,
     bytes: u64,
 }
 

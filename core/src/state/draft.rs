@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use super::effect::{DeleteCause, Effect};
 use super::overlay::Overlay;
+use super::table::Sessions;
 use crate::types::{Blob, Index, SessionId};
 
 /// What a command changes.
@@ -55,7 +56,7 @@ impl Draft {
 
     /// A session was found to be due.
     pub(super) fn expire_session(&mut self, index: Index, id: SessionId) {
-        self.rows_mut().sessions.set(id, index, None);
+        self.rows_mut().rows_mut::<Sessions>().set(id, index, None);
         self.expired.push(Effect::SessionEnded { id, cause: DeleteCause::Expired });
     }
 

@@ -3,18 +3,17 @@
 //!
 //! Both see one effect at a time through [`Rows`], and keep what is known about the tail up to date.
 
-use std::sync::Arc;
+use std::ops::RangeInclusive;
 
+use super::KeyRecord;
 use super::apply::Rows;
 use super::base::Base;
-use super::effect::{Answer, Deadline, Founding, StoredReply};
+use super::effect::{Deadline, Founding};
 use super::overlay::Overlay;
 use super::packed::KeyRow;
-use super::tail::{Tail, session_due};
-use super::{ForwardHead, KeyRecord, SessionRecord};
-use crate::access::user::User;
-use crate::time::Millis;
-use crate::types::{Blob, BootNumber, Incarnation, Index, SessionId};
+use super::table::{Stored, Table};
+use super::tail::Tail;
+use crate::types::{Blob, Index};
 
 /// Writes the entry at `index` into pending, over the base.
 pub(super) struct Append<'a> {
@@ -32,10 +31,10 @@ impl Append<'_> {
         }
     }
 
-    fn find_session(&self, id: SessionId) -> Option<&SessionRecord> {
-        match self.pending.sessions.get(&id) {
+    fn find<T: Table>(&self, key: &T::Key) -> Option<&T::Value> {
+        match self.pending.rows::<T>().get(key) {
             Some(row) => row.value.as_ref(),
-            None => self.base.sessions().get(&id),
+            None => self.base.rows::<T>().get(key),
         }
     }
 }
@@ -56,48 +55,21 @@ impl Rows for Append<'_> {
         self.pending.keys.set(key.clone(), self.index, record);
     }
 
-    fn session(&mut self, id: SessionId) -> Option<SessionRecord> {
-        self.find_session(id).cloned()
+    fn get<T: Table>(&mut self, key: &T::Key) -> Option<T::Value> {
+        self.find::<T>(key).cloned()
     }
 
-    fn set_session(&mut self, id: SessionId, record: Option<SessionRecord>) {
-        let old = self.find_session(id).map(session_due);
-        if old.is_some() != record.is_some() {
-            self.tail.sessions_counted_at = self.index;
+    fn set<T: Table>(&mut self, key: &T::Key, value: Option<T::Value>) {
+        if T::INDEXED {
+            let old = self.find::<T>(key).cloned();
+            T::changed(self.tail, key, old.as_ref(), value.as_ref(), self.index);
         }
-        self.tail.session_changed(id, old, record.as_ref().map(session_due));
-        self.pending.sessions.set(id, self.index, record);
+        self.pending.rows_mut::<T>().set(key.clone(), self.index, value);
     }
 
-    fn keep_reply(&mut self, id: SessionId, seq: u64, time: Millis, reply: &StoredReply) {
-        self.pending.replies.set((id, seq), self.index, Some(answer(time, reply)));
-    }
-
-    fn release_replies(&mut self, id: SessionId, through: u64) {
-        self.pending.release_replies(id, through);
-    }
-
-    fn forward(&mut self, origin: Incarnation) -> Option<ForwardHead> {
-        match self.pending.forwards.get(&origin) {
-            Some(row) => row.value,
-            None => self.base.forwards().get(&origin).copied(),
-        }
-    }
-
-    fn set_forward(&mut self, origin: Incarnation, head: ForwardHead) {
-        self.pending.forwards.set(origin, self.index, Some(head));
-    }
-
-    fn keep_forwarded(&mut self, number: (Incarnation, BootNumber, u64), time: Millis, reply: &StoredReply) {
-        self.pending.forwarded.set(number, self.index, Some(answer(time, reply)));
-    }
-
-    fn release_forwarded(&mut self, _: Incarnation, _: ForwardHead) {
-        // The header guards them: neither its boot nor its floor ever goes back. They go as they settle.
-    }
-
-    fn set_user(&mut self, name: &Blob, user: Option<Arc<User>>) {
-        self.pending.users.set(name.clone(), self.index, user);
+    fn release<T: Table>(&mut self, range: RangeInclusive<T::Key>) {
+        // Those that lie below are guarded by their header.
+        self.pending.rows_mut::<T>().forget(range);
     }
 
     fn set_level(&mut self, level: u32) {
@@ -134,52 +106,28 @@ impl Rows for Fold<'_> {
         }
     }
 
-    fn session(&mut self, id: SessionId) -> Option<SessionRecord> {
-        self.base.sessions().get(&id).cloned()
+    fn get<T: Table>(&mut self, key: &T::Key) -> Option<T::Value> {
+        self.base.rows::<T>().get(key).cloned()
     }
 
-    fn set_session(&mut self, id: SessionId, record: Option<SessionRecord>) {
-        self.pending.sessions.settle(&id, self.index);
-        let new = record.as_ref().map(session_due);
-        let old = self.base.set_session(id, record);
+    fn set<T: Table>(&mut self, key: &T::Key, value: Option<T::Value>) {
+        self.pending.rows_mut::<T>().settle(key, self.index);
+        let new = if T::INDEXED { value.clone() } else { None };
+        let old = self.base.set::<T>(key, value);
         if let Some(tail) = &mut self.tail {
-            tail.session_changed(id, old.as_ref().map(session_due), new);
+            T::changed(tail, key, old.as_ref(), new.as_ref(), self.index);
         }
     }
 
-    fn keep_reply(&mut self, id: SessionId, seq: u64, time: Millis, reply: &StoredReply) {
-        let row = self.pending.replies.settle(&(id, seq), self.index);
-        let kept = row.and_then(|row| row.value).unwrap_or_else(|| answer(time, reply));
-        self.base.keep_reply(id, seq, (self.index, kept));
-    }
-
-    fn release_replies(&mut self, id: SessionId, through: u64) {
-        self.base.release_replies(id, through);
-    }
-
-    fn forward(&mut self, origin: Incarnation) -> Option<ForwardHead> {
-        self.base.forwards().get(&origin).copied()
-    }
-
-    fn set_forward(&mut self, origin: Incarnation, head: ForwardHead) {
-        self.pending.forwards.settle(&origin, self.index);
-        self.base.set_forward(origin, head);
-    }
-
-    fn keep_forwarded(&mut self, number: (Incarnation, BootNumber, u64), time: Millis, reply: &StoredReply) {
-        let row = self.pending.forwarded.settle(&number, self.index);
+    fn keep<T: Table<Value = Stored>>(&mut self, key: &T::Key, make: impl FnOnce() -> Stored) {
         // The answer that pending holds already is the same, for it came from the same effect.
-        let kept = row.and_then(|row| row.value).unwrap_or_else(|| answer(time, reply));
-        self.base.keep_forwarded(number, (self.index, kept));
+        let pending = self.pending.rows_mut::<T>().settle(key, self.index);
+        let kept = pending.and_then(|row| row.value).unwrap_or_else(make);
+        self.base.set::<T>(key, Some(kept));
     }
 
-    fn release_forwarded(&mut self, origin: Incarnation, head: ForwardHead) {
-        self.base.release_forwarded(origin, head);
-    }
-
-    fn set_user(&mut self, name: &Blob, user: Option<Arc<User>>) {
-        self.pending.users.settle(name, self.index);
-        self.base.set_user(name, user);
+    fn release<T: Table>(&mut self, range: RangeInclusive<T::Key>) {
+        self.base.release::<T>(range);
     }
 
     fn set_level(&mut self, level: u32) {
@@ -191,8 +139,4 @@ impl Rows for Fold<'_> {
         self.pending.founding.settle(self.index);
         self.base.founding = Some(founding.clone());
     }
-}
-
-fn answer(time: Millis, reply: &StoredReply) -> Arc<Answer> {
-    Arc::new(Answer { time, reply: reply.clone() })
 }

@@ -14,6 +14,7 @@
 //! |---|---|
 //! | `effect.rs`, `codec.rs` | entries and effects, and their bytes |
 //! | `apply.rs` | what an effect does to rows |
+//! | `table.rs` | the tables beside the keys, and what follows from the list of them |
 //! | `base.rs`, `key_table.rs`, `order.rs` | the committed state |
 //! | `slab.rs`, `packed.rs`, `deadlines.rs` | where its keys lie, and how |
 //! | `overlay.rs`, `layered.rs`, `tail.rs` | pending, and the two writers: append and fold |
@@ -39,6 +40,7 @@ mod order;
 mod overlay;
 mod packed;
 mod slab;
+mod table;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -59,6 +61,7 @@ use effect::{Deadline, Effect, Entry, Founding};
 use layered::{Append, Fold};
 use overlay::Overlay;
 use row::{Head, Row};
+use table::{Sessions, Users};
 use tail::Tail;
 pub use view::{Dependency, Finished, Forwarded, View};
 
@@ -226,11 +229,7 @@ impl State {
             let stays = self.base.keys.get(key).and_then(|row| row.deadline());
             self.tail.key_changed(key, dropped, stays);
         }
-        for (&id, row) in rows.sessions.iter() {
-            let dropped = row.value.as_ref().map(tail::session_due);
-            let stays = self.base.sessions().get(&id).map(tail::session_due);
-            self.tail.session_changed(id, dropped, stays);
-        }
+        rows.tables.drop_from(&mut self.tail, &self.base.tables, self.base.committed);
         self.tail.time = self.base.time;
         self.tail.sessions_counted_at = self.base.committed;
     }
@@ -317,19 +316,19 @@ impl State {
     /// How many sessions are committed.
     #[must_use]
     pub fn session_count(&self) -> usize {
-        self.base.sessions().len()
+        self.base.rows::<Sessions>().len()
     }
 
     /// How many users are committed.
     #[must_use]
     pub fn user_count(&self) -> usize {
-        self.base.users().len()
+        self.base.rows::<Users>().len()
     }
 
     /// A committed user.
     #[must_use]
     pub fn committed_user(&self, name: &[u8]) -> Option<&User> {
-        self.base.users().get(name).map(|user| &**user)
+        self.base.rows::<Users>().get(name).map(|user| &**user)
     }
 
     /// The committed keys, in order.

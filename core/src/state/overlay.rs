@@ -6,13 +6,12 @@
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::ops::Bound;
-use std::sync::Arc;
+use std::ops::{Bound, RangeInclusive};
 
-use super::effect::{Answer, Founding};
-use super::{ForwardHead, KeyRecord, SessionRecord};
-use crate::access::user::User;
-use crate::types::{Blob, BootNumber, Incarnation, Index, SessionId};
+use super::KeyRecord;
+use super::effect::Founding;
+use super::table::{Layers, Table};
+use crate::types::{Blob, Index};
 
 /// A row of an overlay.
 #[derive(Clone)]
@@ -70,6 +69,17 @@ impl<K: Ord + Clone, T> Layer<K, T> {
         self.rows.range((from, Bound::Unbounded))
     }
 
+    /// Forgets a range of rows: what guards them lies elsewhere.
+    pub(super) fn forget(&mut self, range: RangeInclusive<K>) {
+        if self.rows.is_empty() {
+            return;
+        }
+        while let Some((key, _)) = self.rows.range(range.clone()).next() {
+            let key = key.clone();
+            self.rows.remove(&key);
+        }
+    }
+
     /// How many rows there are.
     pub(super) fn len(&self) -> usize {
         self.rows.len()
@@ -110,33 +120,27 @@ impl<T> Default for Cell<T> {
 #[derive(Clone, Default)]
 pub(super) struct Overlay {
     pub(super) keys: Layer<Blob, KeyRecord>,
-    pub(super) sessions: Layer<SessionId, SessionRecord>,
-    /// By session and sequence. Never a tombstone: the session's header says from where on they count.
-    pub(super) replies: Layer<(SessionId, u64), Arc<Answer>>,
-    pub(super) forwards: Layer<Incarnation, ForwardHead>,
-    /// By origin, boot and number. Never a tombstone, as above.
-    pub(super) forwarded: Layer<(Incarnation, BootNumber, u64), Arc<Answer>>,
-    pub(super) users: Layer<Blob, Arc<User>>,
+    /// Of answers never a tombstone: a header of their table's says from where on they count.
+    pub(super) tables: Layers,
     pub(super) level: Cell<u32>,
     pub(super) founding: Cell<Founding>,
 }
 
 impl Overlay {
-    /// Forgets the answers of a session up to `through`. Those that lie below are guarded by its header.
-    pub(super) fn release_replies(&mut self, id: SessionId, through: u64) {
-        while let Some((&row, _)) = self.replies.rows.range((id, 0)..=(id, through)).next() {
-            self.replies.rows.remove(&row);
-        }
+    /// The rows of a table.
+    pub(super) fn rows<T: Table>(&self) -> &Layer<T::Key, T::Value> {
+        T::layer(&self.tables)
+    }
+
+    /// The rows of a table, for writing.
+    pub(super) fn rows_mut<T: Table>(&mut self) -> &mut Layer<T::Key, T::Value> {
+        T::layer_mut(&mut self.tables)
     }
 
     /// How many rows there are, of all kinds.
     pub(super) fn len(&self) -> usize {
         self.keys.len()
-            + self.sessions.len()
-            + self.replies.len()
-            + self.forwards.len()
-            + self.forwarded.len()
-            + self.users.len()
+            + self.tables.len()
             + usize::from(self.level.get().is_some())
             + usize::from(self.founding.get().is_some())
     }

@@ -3,13 +3,11 @@
 
 use std::fmt;
 
-use super::base::{Base, Stored};
-use super::row::{Head, Item, KINDS, Row};
-use super::tail::{Tail, session_due};
-use super::{ForwardHead, Pending, SessionRecord, State};
-use crate::access::user::User;
-use crate::types::{Blob, BootNumber, Incarnation, SessionId};
-use std::sync::Arc;
+use super::base::Base;
+use super::row::{Head, Item, Row};
+use super::table::TABLES;
+use super::tail::Tail;
+use super::{Pending, State};
 
 /// Why rows make no state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +39,9 @@ impl fmt::Display for RestoreError {
     }
 }
 
+/// Kinds of rows: the keys, and the tables after them.
+const KINDS: usize = 1 + TABLES;
+
 /// Most keys for which room is made at once, whatever a head says.
 const MOST_RESERVED: u64 = 1 << 24;
 
@@ -52,11 +53,6 @@ pub struct Restore {
     /// The kind of the newest row, and how many of each kind came.
     kind: usize,
     found: [u64; KINDS],
-    sessions: Vec<(SessionId, SessionRecord)>,
-    replies: Vec<((SessionId, u64), Stored)>,
-    forwards: Vec<(Incarnation, ForwardHead)>,
-    forwarded: Vec<((Incarnation, BootNumber, u64), Stored)>,
-    users: Vec<(Blob, Arc<User>)>,
 }
 
 impl fmt::Debug for Restore {
@@ -72,17 +68,7 @@ impl Restore {
     /// Of nothing yet; keys are hashed under this seed.
     #[must_use]
     pub fn new(hash_seed: (u64, u64)) -> Self {
-        Self {
-            base: Base::new(hash_seed),
-            head: None,
-            kind: 0,
-            found: [0; KINDS],
-            sessions: Vec::new(),
-            replies: Vec::new(),
-            forwards: Vec::new(),
-            forwarded: Vec::new(),
-            users: Vec::new(),
-        }
+        Self { base: Base::new(hash_seed), head: None, kind: 0, found: [0; KINDS] }
     }
 
     /// Takes the next item.
@@ -92,7 +78,7 @@ impl Restore {
     pub fn item(&mut self, item: Item) -> Result<(), RestoreError> {
         match (item, &self.head) {
             (Item::Head(head), None) => {
-                self.base.keys.reserve(head.rows[0].min(MOST_RESERVED) as usize);
+                self.base.keys.reserve(head.keys.min(MOST_RESERVED) as usize);
                 self.head = Some(head);
                 Ok(())
             }
@@ -102,27 +88,24 @@ impl Restore {
     }
 
     fn row(&mut self, row: Row) -> Result<(), RestoreError> {
-        let (kind, follows) = match &row {
-            Row::Key(key, _) => (0, self.base.keys.last().is_none_or(|last| last < key.as_slice())),
-            Row::Session(id, _) => (1, follows(&self.sessions, id)),
-            Row::Reply(key, _) => (2, follows(&self.replies, key)),
-            Row::Forward(origin, _) => (3, follows(&self.forwards, origin)),
-            Row::Forwarded(key, _) => (4, follows(&self.forwarded, key)),
-            Row::User(name, _) => (5, follows(&self.users, name)),
+        let kind = match row {
+            Row::Key(key, record) => {
+                if self.kind > 0 || self.base.keys.last().is_some_and(|last| last >= key.as_slice()) {
+                    return Err(RestoreError::Order(0));
+                }
+                self.base.keys.push_last(&key, record);
+                0
+            }
+            row => {
+                let table = self.base.tables.push(row).ok_or(RestoreError::Order(self.kind))?;
+                1 + table
+            }
         };
-        if !follows || kind < self.kind {
+        if kind < self.kind {
             return Err(RestoreError::Order(kind));
         }
         self.kind = kind;
         self.found[kind] += 1;
-        match row {
-            Row::Key(key, record) => self.base.keys.push_last(&key, record),
-            Row::Session(id, record) => self.sessions.push((id, record)),
-            Row::Reply(key, stored) => self.replies.push((key, stored)),
-            Row::Forward(origin, head) => self.forwards.push((origin, head)),
-            Row::Forwarded(key, stored) => self.forwarded.push((key, stored)),
-            Row::User(name, user) => self.users.push((name, user)),
-        }
         Ok(())
     }
 
@@ -132,9 +115,9 @@ impl Restore {
     /// [`RestoreError`] if one is missing.
     pub fn finish(self) -> Result<State, RestoreError> {
         let head = self.head.ok_or(RestoreError::Head)?;
-        let wrong = (0..KINDS).find(|kind| head.rows[*kind] != self.found[*kind]);
-        if let Some(kind) = wrong {
-            return Err(RestoreError::Count { kind, announced: head.rows[kind], found: self.found[kind] });
+        let announced: Vec<u64> = [head.keys].into_iter().chain(head.rows).collect();
+        if let Some(kind) = (0..KINDS).find(|kind| announced[*kind] != self.found[*kind]) {
+            return Err(RestoreError::Count { kind, announced: announced[kind], found: self.found[kind] });
         }
         let mut base = self.base;
         base.committed = head.committed;
@@ -142,15 +125,11 @@ impl Restore {
         base.weight = head.weight;
         base.level = head.level;
         base.founding = head.founding;
-        let due_sessions = self.sessions.iter().map(|(id, record)| (session_due(record), *id)).collect();
         let all = base.keys.range(std::ops::Bound::Unbounded);
         let due_keys = all.filter_map(|row| Some((row.deadline()?.due(), row.name().into()))).collect();
-        let tail = Tail::new(head.time, head.committed, due_keys, due_sessions);
-        base.fill(self.sessions, self.replies, self.forwards, self.forwarded, self.users);
+        let mut tail = Tail::new(head.time, due_keys);
+        // The snapshot's index stands for all that came before.
+        base.tables.index(&mut tail, head.committed);
         Ok(State { base, pending: Pending::default(), tail })
     }
-}
-
-fn follows<K: Ord, V>(rows: &[(K, V)], key: &K) -> bool {
-    rows.last().is_none_or(|(last, _)| last < key)
 }

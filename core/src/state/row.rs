@@ -4,16 +4,15 @@
 //! is the same, so that a damaged block can be fetched from any other node. `docs/formats.md` has the layout.
 //! Decoding believes nothing; an unknown kind of row is an error, never skipped.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 
 use super::codec::{EntryError, frame, parse, take_byte, take_number};
-use super::effect::{Answer, Deadline, Founding, StoredReply};
-use super::{ForwardHead, KeyRecord, SessionRecord};
-use crate::access::user::User;
+use super::effect::Founding;
+use super::table::{self, TABLES};
 use crate::time::Millis;
-use crate::types::{Blob, BootNumber, Incarnation, Index, SessionId};
+use crate::types::Index;
+
+pub use super::table::Row;
 
 /// What a snapshot says before its rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,28 +27,10 @@ pub struct Head {
     pub founding: Option<Founding>,
     /// How much was ever logged, as [`super::State::weight`] counts.
     pub weight: u64,
-    /// How many rows of each kind follow: keys, sessions, their answers, forwarding nodes, their answers, users.
-    pub rows: [u64; KINDS],
-}
-
-/// How many kinds of rows there are.
-pub const KINDS: usize = 6;
-
-/// One row of the committed state. Kinds come in this order, and each in the order of its key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Row {
-    /// A key.
-    Key(Blob, KeyRecord),
-    /// A session.
-    Session(SessionId, SessionRecord),
-    /// An answer that a session keeps, with the index of its entry.
-    Reply((SessionId, u64), (Index, Arc<Answer>)),
-    /// A node that forwards.
-    Forward(Incarnation, ForwardHead),
-    /// An answer to a forwarded command, with the index of its entry.
-    Forwarded((Incarnation, BootNumber, u64), (Index, Arc<Answer>)),
-    /// A user.
-    User(Blob, Arc<User>),
+    /// How many keys follow.
+    pub keys: u64,
+    /// How many rows of each table follow these, in the order of the tables.
+    pub rows: [u64; TABLES],
 }
 
 /// A snapshot's items, as they lie in its bytes.
@@ -68,16 +49,7 @@ pub fn encode_head(out: &mut Vec<u8>, head: &Head) {
 
 /// Appends the bytes of a row.
 pub fn encode_row(out: &mut Vec<u8>, row: &Row) {
-    match row {
-        Row::Key(key, record) => frame(out, 2, &(key, &record.value, record.revision, record.deadline)),
-        Row::Session(id, record) => {
-            frame(out, 3, &(id, &record.user, record.ttl, record.floor, record.last, record.active));
-        }
-        Row::Reply(key, (index, reply)) => frame(out, 4, &(key, index, reply.time, &reply.reply)),
-        Row::Forward(origin, head) => frame(out, 5, &(origin, head.boot, head.floor, head.last)),
-        Row::Forwarded(key, (index, reply)) => frame(out, 6, &(key, index, reply.time, &reply.reply)),
-        Row::User(name, user) => frame(out, 7, &(name, &**user)),
-    }
+    table::encode(out, row);
 }
 
 /// Takes one item off the front; none if the bytes end before it does.
@@ -101,36 +73,8 @@ pub fn take_item(bytes: &[u8]) -> Result<Option<(Item, &[u8])>, EntryError> {
 const ITEM_BYTES: u64 = 64 << 20;
 
 fn decode(kind: u8, body: &[u8]) -> Result<Item, EntryError> {
-    Ok(Item::Row(match kind {
-        1 => return Ok(Item::Head(parse::<Head>(kind, body)?)),
-        2 => {
-            let (key, value, revision, deadline) =
-                parse::<(Blob, Blob, Index, Option<Deadline>)>(kind, body)?;
-            Row::Key(key, KeyRecord { value, revision, deadline })
-        }
-        3 => {
-            let (id, user, ttl, floor, last, active) =
-                parse::<(SessionId, Blob, u64, u64, u64, Millis)>(kind, body)?;
-            Row::Session(id, SessionRecord { user, ttl, floor, last, active })
-        }
-        4 => {
-            let (key, index, time, reply) =
-                parse::<((SessionId, u64), Index, Millis, StoredReply)>(kind, body)?;
-            Row::Reply(key, (index, Arc::new(Answer { time, reply })))
-        }
-        5 => {
-            let (origin, boot, floor, last) = parse::<(Incarnation, BootNumber, u64, u64)>(kind, body)?;
-            Row::Forward(origin, ForwardHead { boot, floor, last })
-        }
-        6 => {
-            let (key, index, time, reply) =
-                parse::<((Incarnation, BootNumber, u64), Index, Millis, StoredReply)>(kind, body)?;
-            Row::Forwarded(key, (index, Arc::new(Answer { time, reply })))
-        }
-        7 => {
-            let (name, user) = parse::<(Blob, User)>(kind, body)?;
-            Row::User(name, Arc::new(user))
-        }
-        _ => return Err(EntryError::UnknownEffect { kind }),
-    }))
+    match kind {
+        1 => parse::<Head>(kind, body).map(Item::Head),
+        _ => table::decode(kind, body).map(Item::Row),
+    }
 }

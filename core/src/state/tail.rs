@@ -20,17 +20,14 @@ pub(super) struct Tail {
     pub(super) sessions_counted_at: Index,
     due_keys: BTreeSet<(Millis, Blob)>,
     due_sessions: BTreeSet<(Millis, SessionId)>,
+    /// All sessions, by user.
+    by_user: BTreeSet<(Blob, SessionId)>,
 }
 
 impl Tail {
-    /// Of a state that was read from a snapshot: its index stands for all that opened or ended a session before.
-    pub(super) fn new(
-        time: Millis,
-        sessions_counted_at: Index,
-        due_keys: BTreeSet<(Millis, Blob)>,
-        due_sessions: BTreeSet<(Millis, SessionId)>,
-    ) -> Self {
-        Self { time, sessions_counted_at, due_keys, due_sessions }
+    /// Of a state that was read from a snapshot, but for its tables.
+    pub(super) fn new(time: Millis, due_keys: BTreeSet<(Millis, Blob)>) -> Self {
+        Self { time, due_keys, ..Self::default() }
     }
 
     /// Whether any key has a deadline.
@@ -58,8 +55,32 @@ impl Tail {
         }
     }
 
+    /// The sessions of a user.
+    pub(super) fn sessions_of(&self, user: &[u8]) -> impl Iterator<Item = SessionId> {
+        let user = Blob::from(user);
+        let range = (user.clone(), SessionId(0))..=(user, SessionId(u64::MAX));
+        self.by_user.range(range).map(|(_, id)| *id)
+    }
+
     /// A session's header is another one; none stands for a missing session.
-    pub(super) fn session_changed(&mut self, id: SessionId, old: Option<Millis>, new: Option<Millis>) {
+    pub(super) fn session_changed(
+        &mut self,
+        id: SessionId,
+        old: Option<&SessionRecord>,
+        new: Option<&SessionRecord>,
+        at: Index,
+    ) {
+        // Every step of a session passes here, and leaves its user as it was.
+        if old.map(|old| &old.user) != new.map(|new| &new.user) {
+            self.sessions_counted_at = at;
+            if let Some(old) = old {
+                self.by_user.remove(&(old.user.clone(), id));
+            }
+            if let Some(new) = new {
+                self.by_user.insert((new.user.clone(), id));
+            }
+        }
+        let (old, new) = (old.map(session_due), new.map(session_due));
         if old == new {
             return;
         }

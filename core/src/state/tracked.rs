@@ -8,14 +8,14 @@ use std::iter::Peekable;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::base::Stored;
-use super::effect::{Answer, Deadline};
+use super::effect::Deadline;
 use super::overlay::{Layer, Row};
 use super::packed::KeyRow;
-use super::{ForwardHead, KeyRecord, SessionRecord, State};
+use super::table::{Table, Users};
+use super::{KeyRecord, State};
 use crate::access::user::User;
 use crate::time::Millis;
-use crate::types::{Blob, BootNumber, Incarnation, Index, SessionId};
+use crate::types::{Blob, Index, SessionId};
 
 /// The state at the tail, and what was seen of it.
 pub(super) struct Tracked<'a> {
@@ -65,18 +65,11 @@ impl<'a> Tracked<'a> {
         }
     }
 
-    pub(super) fn session(&mut self, id: SessionId) -> Option<&'a SessionRecord> {
-        match self.row(&self.state.pending.rows.sessions, &id) {
+    /// A row of a table. That of an answer only if its header, which the caller has read, lets it be asked for.
+    pub(super) fn get<T: Table>(&mut self, key: &T::Key) -> Option<&'a T::Value> {
+        match self.row(self.state.pending.rows.rows::<T>(), key) {
             Some(row) => row.value.as_ref(),
-            None => self.state.base.sessions().get(&id),
-        }
-    }
-
-    /// A stored answer, if the session's header (which the caller has read) lets it be asked for.
-    pub(super) fn reply(&mut self, id: SessionId, seq: u64) -> Option<Stored> {
-        match self.row(&self.state.pending.rows.replies, &(id, seq)) {
-            Some(row) => stored(row),
-            None => self.state.base.replies().get(&(id, seq)).cloned(),
+            None => self.state.base.rows::<T>().get(key),
         }
     }
 
@@ -87,46 +80,13 @@ impl<'a> Tracked<'a> {
 
     /// The sessions of a user.
     pub(super) fn sessions_of(&mut self, user: &[u8]) -> BTreeSet<SessionId> {
-        let base = &self.state.base;
-        let mut ids: BTreeSet<SessionId> = base.sessions_of(user).collect();
-        for (&id, row) in self.state.pending.rows.sessions.iter() {
-            match &row.value {
-                Some(record) if *record.user == *user => ids.insert(id),
-                Some(_) => continue,
-                // A tombstone does not say whose session it was; the base may.
-                None if base.sessions().get(&id).is_some_and(|record| *record.user != *user) => continue,
-                None => ids.remove(&id),
-            };
-            self.note(row.index);
-        }
-        ids
-    }
-
-    pub(super) fn forward(&mut self, origin: Incarnation) -> Option<ForwardHead> {
-        match self.row(&self.state.pending.rows.forwards, &origin) {
-            Some(row) => row.value,
-            None => self.state.base.forwards().get(&origin).copied(),
-        }
-    }
-
-    /// A stored answer, if the origin's header (which the caller has read) lets it be asked for.
-    pub(super) fn forwarded(&mut self, origin: Incarnation, boot: BootNumber, seq: u64) -> Option<Stored> {
-        match self.row(&self.state.pending.rows.forwarded, &(origin, boot, seq)) {
-            Some(row) => stored(row),
-            None => self.state.base.forwarded().get(&(origin, boot, seq)).cloned(),
-        }
-    }
-
-    pub(super) fn user(&mut self, name: &[u8]) -> Option<&'a Arc<User>> {
-        match self.row(&self.state.pending.rows.users, name) {
-            Some(row) => row.value.as_ref(),
-            None => self.state.base.users().get(name),
-        }
+        self.note(self.state.tail.sessions_counted_at);
+        self.state.tail.sessions_of(user).collect()
     }
 
     pub(super) fn users(&mut self) -> BTreeMap<Blob, Arc<User>> {
-        let mut users = self.state.base.users().clone();
-        for (name, row) in self.state.pending.rows.users.iter() {
+        let mut users = self.state.base.rows::<Users>().clone();
+        for (name, row) in self.state.pending.rows.rows::<Users>().iter() {
             self.note(row.index);
             match &row.value {
                 Some(user) => users.insert(name.clone(), Arc::clone(user)),
@@ -207,8 +167,4 @@ fn boxed<'a, T: 'a>(rows: impl Iterator<Item = (&'a [u8], T)> + 'a, prefix: &[u8
     let prefix = Blob::from(prefix);
     let rows = rows.take_while(move |(key, _)| key.starts_with(&prefix));
     (Box::new(rows) as Box<dyn Iterator<Item = (&'a [u8], T)> + 'a>).peekable()
-}
-
-fn stored(row: &Row<Arc<Answer>>) -> Option<Stored> {
-    row.value.as_ref().map(|reply| (row.index, Arc::clone(reply)))
 }

@@ -4,15 +4,16 @@
 //! what is due at the command's time reads as absent, its removal becoming part of the draft. A view never
 //! changes the state: [`View::finish`] hands out effects, and logging them is for the caller, in the same step.
 
-use std::ops::Bound;
+use std::ops::{Bound, RangeInclusive};
 use std::sync::Arc;
 
 use super::apply::{Place, Rows, apply};
 use super::draft::Draft;
-use super::effect::{Answer, Deadline, DeleteCause, Effect, Founding, StoredReply};
+use super::effect::{Answer, Deadline, DeleteCause, Effect, Founding};
+use super::table::{ForwardedReplies, Forwards, Replies, Sessions, Table, Users};
 use super::tail::session_due;
 use super::tracked::Tracked;
-use super::{ForwardHead, KeyRecord, SessionRecord, State};
+use super::{KeyRecord, SessionRecord, State};
 use crate::access::user::User;
 use crate::time::Millis;
 use crate::types::{Blob, BootNumber, Incarnation, Index, SessionId};
@@ -135,17 +136,14 @@ impl<'a> View<'a> {
     /// A user.
     pub fn user(&mut self, name: &[u8]) -> Option<Arc<User>> {
         self.catch_up();
-        match self.draft.rows().and_then(|rows| rows.users.get(name)) {
-            Some(row) => row.value.clone(),
-            None => self.below.user(name).cloned(),
-        }
+        self.read::<Users>(&Blob::from(name))
     }
 
     /// All users, in the order of their names.
     pub fn users(&mut self) -> Vec<(Blob, Arc<User>)> {
         self.catch_up();
         let mut users = self.below.users();
-        for (name, row) in self.draft.rows().into_iter().flat_map(|rows| rows.users.iter()) {
+        for (name, row) in self.draft.rows().into_iter().flat_map(|rows| rows.rows::<Users>().iter()) {
             match &row.value {
                 Some(user) => users.insert(name.clone(), Arc::clone(user)),
                 None => users.remove(name),
@@ -166,18 +164,15 @@ impl<'a> View<'a> {
         if seq <= record.floor {
             return None;
         }
-        match self.draft.rows().and_then(|rows| rows.replies.get(&(id, seq))) {
-            Some(row) => row.value.clone().map(|reply| (row.index, reply)),
-            None => self.below.reply(id, seq),
-        }
+        self.read::<Replies>(&(id, seq))
     }
 
     /// How many sessions there are, with those that are due and not yet ended.
     pub fn session_count(&mut self) -> usize {
         self.catch_up();
         let mut count = self.below.session_count();
-        for (&id, row) in self.draft.rows().into_iter().flat_map(|rows| rows.sessions.iter()) {
-            match (self.below.session(id).is_some(), row.value.is_some()) {
+        for (&id, row) in self.draft.rows().into_iter().flat_map(|rows| rows.rows::<Sessions>().iter()) {
+            match (self.below.get::<Sessions>(&id).is_some(), row.value.is_some()) {
                 (false, true) => count += 1,
                 (true, false) => count -= 1,
                 (true, true) | (false, false) => {}
@@ -190,7 +185,7 @@ impl<'a> View<'a> {
     pub fn sessions_of(&mut self, user: &[u8]) -> Vec<SessionId> {
         self.catch_up();
         let mut ids = self.below.sessions_of(user);
-        let drafted = self.draft.rows().into_iter().flat_map(|rows| rows.sessions.iter());
+        let drafted = self.draft.rows().into_iter().flat_map(|rows| rows.rows::<Sessions>().iter());
         ids.extend(drafted.map(|(id, _)| *id));
         let mut ids: Vec<SessionId> = ids.into_iter().collect();
         ids.retain(|id| self.read_session(*id).is_some_and(|record| *record.user == *user));
@@ -200,24 +195,21 @@ impl<'a> View<'a> {
     /// What is known about a command that an origin forwarded.
     pub fn forwarded(&mut self, origin: Incarnation, boot: BootNumber, seq: u64) -> Forwarded {
         self.catch_up();
-        match self.read_forward(origin) {
+        match self.read::<Forwards>(&origin) {
             Some(head) if head.boot > boot => return Forwarded::OldBoot,
             Some(head) if head.boot < boot => return Forwarded::New,
             Some(head) if seq <= head.floor => return Forwarded::Stale,
             Some(_) => {}
             None => return Forwarded::New,
         }
-        let known = match self.draft.rows().and_then(|rows| rows.forwarded.get(&(origin, boot, seq))) {
-            Some(row) => row.value.clone().map(|reply| (row.index, reply)),
-            None => self.below.forwarded(origin, boot, seq),
-        };
+        let known = self.read::<ForwardedReplies>(&(origin, boot, seq));
         known.map_or(Forwarded::New, |(index, reply)| Forwarded::Known { index, reply })
     }
 
     /// The highest number of a command that this boot of an origin forwarded and that was logged; zero if none
     /// was.
     pub fn forwarded_last(&mut self, origin: Incarnation, boot: BootNumber) -> u64 {
-        self.forward(origin).filter(|head| head.boot == boot).map_or(0, |head| head.last)
+        self.read::<Forwards>(&origin).filter(|head| head.boot == boot).map_or(0, |head| head.last)
     }
 
     /// The feature level.
@@ -249,7 +241,7 @@ impl<'a> View<'a> {
         match &effect {
             Effect::Redate { key, .. } => _ = self.key(key),
             Effect::SessionStepped { id, .. } => _ = self.read_session(*id),
-            Effect::Forwarded { origin, .. } => _ = self.read_forward(*origin),
+            Effect::Forwarded { origin, .. } => _ = self.read::<Forwards>(origin),
             _ => {}
         }
         self.draft.push(effect);
@@ -290,10 +282,10 @@ impl<'a> View<'a> {
     }
 
     fn read_session(&mut self, id: SessionId) -> Option<SessionRecord> {
-        if let Some(row) = self.draft.rows().and_then(|rows| rows.sessions.get(&id)) {
+        if let Some(row) = self.draft.rows().and_then(|rows| rows.rows::<Sessions>().get(&id)) {
             return row.value.clone();
         }
-        let record = self.below.session(id)?;
+        let record = self.below.get::<Sessions>(&id)?;
         if session_due(record) <= self.now {
             self.draft.expire_session(self.below.next_index(), id);
             return None;
@@ -301,10 +293,11 @@ impl<'a> View<'a> {
         Some(record.clone())
     }
 
-    fn read_forward(&mut self, origin: Incarnation) -> Option<ForwardHead> {
-        match self.draft.rows().and_then(|rows| rows.forwards.get(&origin)) {
-            Some(row) => row.value,
-            None => self.below.forward(origin),
+    /// A row of a table as it is, due or not.
+    fn read<T: Table>(&mut self, key: &T::Key) -> Option<T::Value> {
+        match self.draft.rows().and_then(|rows| rows.rows::<T>().get(key)) {
+            Some(row) => row.value.clone(),
+            None => self.below.get::<T>(key).cloned(),
         }
     }
 
@@ -332,53 +325,17 @@ impl Rows for View<'_> {
         self.draft.rows_mut().keys.set(key.clone(), index, record);
     }
 
-    fn session(&mut self, id: SessionId) -> Option<SessionRecord> {
-        self.read_session(id)
+    fn get<T: Table>(&mut self, key: &T::Key) -> Option<T::Value> {
+        self.read::<T>(key)
     }
 
-    fn set_session(&mut self, id: SessionId, record: Option<SessionRecord>) {
+    fn set<T: Table>(&mut self, key: &T::Key, value: Option<T::Value>) {
         let index = self.below.next_index();
-        self.draft.rows_mut().sessions.set(id, index, record);
+        self.draft.rows_mut().rows_mut::<T>().set(key.clone(), index, value);
     }
 
-    fn keep_reply(&mut self, id: SessionId, seq: u64, time: Millis, reply: &StoredReply) {
-        let index = self.below.next_index();
-        self.draft.rows_mut().replies.set(
-            (id, seq),
-            index,
-            Some(Arc::new(Answer { time, reply: reply.clone() })),
-        );
-    }
-
-    fn release_replies(&mut self, id: SessionId, through: u64) {
-        self.draft.rows_mut().release_replies(id, through);
-    }
-
-    fn forward(&mut self, origin: Incarnation) -> Option<ForwardHead> {
-        self.read_forward(origin)
-    }
-
-    fn set_forward(&mut self, origin: Incarnation, head: ForwardHead) {
-        let index = self.below.next_index();
-        self.draft.rows_mut().forwards.set(origin, index, Some(head));
-    }
-
-    fn keep_forwarded(&mut self, number: (Incarnation, BootNumber, u64), time: Millis, reply: &StoredReply) {
-        let index = self.below.next_index();
-        self.draft.rows_mut().forwarded.set(
-            number,
-            index,
-            Some(Arc::new(Answer { time, reply: reply.clone() })),
-        );
-    }
-
-    fn release_forwarded(&mut self, _: Incarnation, _: ForwardHead) {
-        // The header guards them: neither its boot nor its floor ever goes back.
-    }
-
-    fn set_user(&mut self, name: &Blob, user: Option<Arc<User>>) {
-        let index = self.below.next_index();
-        self.draft.rows_mut().users.set(name.clone(), index, user);
+    fn release<T: Table>(&mut self, range: RangeInclusive<T::Key>) {
+        self.draft.rows_mut().rows_mut::<T>().forget(range);
     }
 
     fn set_level(&mut self, level: u32) {

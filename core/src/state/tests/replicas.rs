@@ -81,7 +81,7 @@ fn answers_up_to_the_floor_are_forgotten() {
     assert_eq!(view.session_reply(SessionId(2), 1), None);
     assert_eq!(view.session_reply(SessionId(2), 2), Some((Index(4), answer(2, 30))));
     let _ = view.finish();
-    assert_eq!(state.base.replies().len(), 1);
+    assert_eq!(state.base.rows::<super::super::table::Replies>().len(), 1);
 }
 
 #[test]
@@ -91,14 +91,18 @@ fn a_later_boot_replaces_all_that_a_node_forwarded_before() {
         entry(2, vec![forwarded(2, 5, 1, 0)]),
         entry(3, vec![forwarded(2, 4, 9, 0)]),
     ]);
-    assert_eq!(state.base.forwarded().len(), 1, "and a late command of the old boot adds nothing");
+    assert_eq!(
+        state.base.rows::<super::super::table::ForwardedReplies>().len(),
+        1,
+        "and a late command of the old boot adds nothing"
+    );
 }
 
 #[test]
 fn ending_a_session_forgets_its_answers() {
     let mut state = replayed();
     state.commit(Index(5), &entry(40, vec![ended(2)]));
-    assert_eq!((state.session_count(), state.base.replies().len()), (0, 0));
+    assert_eq!((state.session_count(), state.base.rows::<super::super::table::Replies>().len()), (0, 0));
 }
 
 #[test]

@@ -1,0 +1,248 @@
+//! The tables beside the keys: one list of them, and whatever follows from the list.
+//!
+//! A table has a key and a value. From its line in the list come its committed rows, its layer in pending and in drafts, its
+//! section of a snapshot in the making, its rows there and their bytes, and its part of the digest. What a table's rows are
+//! *for* is elsewhere: `apply.rs` changes them, `view.rs` reads them.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::capture::{Budget, Section, Size};
+use super::codec::{EntryError, frame, parse};
+use super::effect::Answer;
+use super::overlay::Layer;
+use super::tail::Tail;
+use super::{ForwardHead, KeyRecord, SessionRecord};
+use crate::access::user::User;
+use crate::types::{Blob, BootNumber, Incarnation, Index, SessionId};
+
+/// An answer with the index of the entry that stored it.
+pub type Stored = (Index, Arc<Answer>);
+
+/// A table beside the keys. Its type stands for it and is never made.
+pub(super) trait Table {
+    type Key: Ord + Clone + Size + Serialize + 'static;
+    type Value: Clone + Size + Serialize + 'static;
+    /// Whether anything is kept about the rows, base and pending taken together, and so has to be told what was there
+    /// before.
+    const INDEXED: bool;
+    /// A row is another one since this entry; `None` stands for no row.
+    fn changed(
+        tail: &mut Tail,
+        key: &Self::Key,
+        old: Option<&Self::Value>,
+        new: Option<&Self::Value>,
+        at: Index,
+    );
+    fn committed(tables: &Committed) -> &BTreeMap<Self::Key, Self::Value>;
+    fn committed_mut(tables: &mut Committed) -> &mut BTreeMap<Self::Key, Self::Value>;
+    fn layer(layers: &Layers) -> &Layer<Self::Key, Self::Value>;
+    fn layer_mut(layers: &mut Layers) -> &mut Layer<Self::Key, Self::Value>;
+    fn section(sections: &mut Sections) -> &mut Section<Self::Key, Self::Value>;
+}
+
+/// Declares the tables: field and type, key and value, the kind of their rows in a snapshot's bytes, those rows' name, and
+/// for some what keeps count of changes, base and pending taken together.
+/// Kinds grow, and are never reused: rows come in the order of this list.
+macro_rules! tables {
+    ($($(#[$doc:meta])* $field:ident: $table:ident($key:ty => $value:ty) = $kind:literal, $row:ident $(, $hook:path)?;)*) => {
+        $($(#[$doc])* #[derive(Debug)] pub(super) enum $table {})*
+
+        $(impl Table for $table {
+            type Key = $key;
+            type Value = $value;
+            const INDEXED: bool = !<[&str]>::is_empty(&[$(stringify!($hook))?]);
+
+            fn changed(tail: &mut Tail, key: &$key, old: Option<&$value>, new: Option<&$value>, at: Index) {
+                let _ = (&tail, key, old, new, at);
+                $($hook(tail, key, old, new, at);)?
+            }
+
+            fn committed(tables: &Committed) -> &BTreeMap<$key, $value> {
+                &tables.$field
+            }
+
+            fn committed_mut(tables: &mut Committed) -> &mut BTreeMap<$key, $value> {
+                &mut tables.$field
+            }
+
+            fn layer(layers: &Layers) -> &Layer<$key, $value> {
+                &layers.$field
+            }
+
+            fn layer_mut(layers: &mut Layers) -> &mut Layer<$key, $value> {
+                &mut layers.$field
+            }
+
+            fn section(sections: &mut Sections) -> &mut Section<$key, $value> {
+                &mut sections.$field
+            }
+        })*
+
+        /// The committed rows.
+        #[derive(Clone, Default)]
+        pub(super) struct Committed { $($field: BTreeMap<$key, $value>,)* }
+
+        /// The rows of an overlay.
+        #[derive(Clone, Default)]
+        pub(super) struct Layers { $($field: Layer<$key, $value>,)* }
+
+        /// What a snapshot in the making keeps of each.
+        #[derive(Clone, Debug)]
+        pub(super) struct Sections { $($field: Section<$key, $value>,)* }
+
+        /// One row of the committed state. Kinds come in this order, and each in the order of its key.
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum Row {
+            /// A key.
+            Key(Blob, KeyRecord),
+            $($(#[$doc])* $row($key, $value),)*
+        }
+
+        /// The tables' names, in the order of their rows.
+        const NAMES: &[&str] = &[$(stringify!($field),)*];
+
+        impl Committed {
+            /// How many rows each table has.
+            pub(super) fn counts(&self) -> [u64; TABLES] {
+                [$(self.$field.len() as u64,)*]
+            }
+
+            /// Hands every row to a hash, after the number of them.
+            pub(super) fn walk(&self, walk: &mut impl Walk) {
+                $(
+                    walk.number(self.$field.len() as u64);
+                    self.$field.iter().for_each(|row| walk.record(&row));
+                )*
+            }
+
+            /// Adds a row of a snapshot behind the others of its table, and says which table that is; none if it does not
+            /// come behind them.
+            pub(super) fn push(&mut self, row: Row) -> Option<usize> {
+                match row {
+                    Row::Key(..) => None,
+                    $(Row::$row(key, value) => {
+                        let follows = self.$field.last_key_value().is_none_or(|(last, _)| *last < key);
+                        if follows {
+                            self.$field.insert(key, value);
+                        }
+                        follows.then(|| table_number(stringify!($field)))
+                    })*
+                }
+            }
+
+            /// Tells the tail of every row: what is known about it is built from nothing.
+            pub(super) fn index(&self, tail: &mut Tail, at: Index) {
+                $(if $table::INDEXED {
+                    self.$field.iter().for_each(|(key, value)| $table::changed(tail, key, None, Some(value), at));
+                })*
+            }
+        }
+
+        impl Layers {
+            /// How many rows there are.
+            pub(super) fn len(&self) -> usize {
+                0 $(+ self.$field.len())*
+            }
+
+            /// Tells the tail that all rows here are no longer so, and what lies below counts again.
+            pub(super) fn drop_from(&self, tail: &mut Tail, below: &Committed, at: Index) {
+                $(if $table::INDEXED {
+                    for (key, row) in self.$field.iter() {
+                        $table::changed(tail, key, row.value.as_ref(), below.$field.get(key), at);
+                    }
+                })*
+            }
+        }
+
+        impl Sections {
+            pub(super) fn new() -> Self {
+                Self { $($field: Section::new(),)* }
+            }
+
+            /// What the rows that were kept take, in bytes.
+            pub(super) fn bytes(&self) -> usize {
+                0 $(+ self.$field.bytes())*
+            }
+
+            /// The next rows of all tables, and whether these were the last.
+            pub(super) fn slice(&mut self, tables: &Committed, budget: &mut Budget, out: &mut Vec<Row>) -> bool {
+                let mut done = true;
+                $(
+                    if let Some(from) = self.$field.from() {
+                        let rows = tables.$field.range((from, Bound::Unbounded));
+                        self.$field.walk(rows, budget, |key, value| out.push(Row::$row(key, value)));
+                    }
+                    done &= self.$field.from().is_none();
+                )*
+                done
+            }
+        }
+
+        /// Appends the bytes of a row of a table.
+        pub(super) fn encode(out: &mut Vec<u8>, row: &Row) {
+            match row {
+                Row::Key(key, record) => frame(out, KEY, &(key, &record.value, record.revision, record.deadline)),
+                $(Row::$row(key, value) => frame(out, $kind, &(key, value)),)*
+            }
+        }
+
+        /// The row of this kind in these bytes.
+        pub(super) fn decode(kind: u8, body: &[u8]) -> Result<Row, EntryError> {
+            Ok(match kind {
+                KEY => {
+                    let (key, value, revision, deadline) = parse(kind, body)?;
+                    Row::Key(key, KeyRecord { value, revision, deadline })
+                }
+                $($kind => {
+                    let (key, value) = parse::<($key, $value)>(kind, body)?;
+                    Row::$row(key, value)
+                })*
+                _ => return Err(EntryError::UnknownEffect { kind }),
+            })
+        }
+    };
+}
+
+tables! {
+    /// Sessions, without the answers that they keep.
+    sessions: Sessions(SessionId => SessionRecord) = 3, Session, session_changed;
+    /// The answers that sessions keep, by session and sequence.
+    replies: Replies((SessionId, u64) => Stored) = 4, Reply;
+    /// The nodes that forward.
+    forwards: Forwards(Incarnation => ForwardHead) = 5, Forward;
+    /// The answers to forwarded commands, by origin, boot and number.
+    forwarded: ForwardedReplies((Incarnation, BootNumber, u64) => Stored) = 6, Forwarded;
+    /// Users, by name.
+    users: Users(Blob => Arc<User>) = 7, User;
+}
+
+/// The kind of a key's row in a snapshot's bytes.
+const KEY: u8 = 2;
+
+/// How many tables there are.
+pub(super) const TABLES: usize = NAMES.len();
+
+fn table_number(name: &str) -> usize {
+    NAMES.iter().position(|known| *known == name).expect("a table has a name")
+}
+
+/// What takes the rows for a digest.
+pub(super) trait Walk {
+    fn number(&mut self, number: u64);
+    fn record(&mut self, record: &impl Serialize);
+}
+
+/// A session is another one; none stands for no session.
+fn session_changed(
+    tail: &mut Tail,
+    id: &SessionId,
+    old: Option<&SessionRecord>,
+    new: Option<&SessionRecord>,
+    at: Index,
+) {
+    tail.session_changed(*id, old, new, at);
+}
