@@ -120,6 +120,12 @@ codes! {
     FeatureLevel = 31, "FEATURE_LEVEL", Definite;
     /// The command was evaluated, and its answer is larger than the frames that the client takes.
     ReplyTooLarge = 32, "REPLY_TOO_LARGE", Indeterminate;
+    /// The key holds another kind of value than the command is for.
+    WrongType = 33, "WRONG_TYPE", Definite;
+    /// The value or the number to add is no decimal number, or the sum has too many digits.
+    NotANumber = 34, "NOT_A_NUMBER", Definite;
+    /// A key that has to be there is not.
+    NoSuchKey = 35, "NO_SUCH_KEY", Definite;
 }
 
 /// An error for a client: the code, and a sentence with the offending value and the way out.

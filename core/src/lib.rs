@@ -19,6 +19,7 @@ pub mod config;
 mod disk;
 pub mod error;
 pub mod founding;
+pub mod glob;
 pub mod hard;
 pub mod inspect;
 pub mod io;

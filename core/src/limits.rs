@@ -69,6 +69,10 @@ pub struct Limits {
     pub session_ttl_ms: u64,
     /// Most keys that one SCAN returns, and its default is a tenth of that.
     pub scan_keys: usize,
+    /// Most keys that one SCAN or KEYS looks at.
+    pub keys_walked: usize,
+    /// Most fields of one hash.
+    pub hash_fields: usize,
     /// Most keys that one entry of expiry deletes.
     pub expiry_batch: usize,
 }
@@ -104,6 +108,8 @@ impl Default for Limits {
             session_window: 256,
             session_ttl_ms: 600_000,
             scan_keys: 1000,
+            keys_walked: 100_000,
+            hash_fields: 1 << 24,
             expiry_batch: 256,
         }
     }
@@ -112,6 +118,7 @@ impl Default for Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::value::MAX_VALUES;
 
     #[test]
     fn what_one_limit_lets_in_no_other_is_too_small_for() {
@@ -135,5 +142,9 @@ mod tests {
         assert!(limits.log_bytes + limits.pending_bytes as u64 <= u64::from(u32::MAX));
         assert!(2 * limits.name_bytes < limits.greeting_bytes, "every user can log in");
         assert!(limits.greeting_ms <= limits.deadline_ms && limits.scan_keys <= limits.arguments);
+        assert!(
+            limits.scan_keys <= limits.keys_walked && limits.keys_walked < MAX_VALUES - 8,
+            "KEYS can be answered"
+        );
     }
 }

@@ -27,6 +27,8 @@ pub enum Value {
     List(Vec<Value>),
     /// Names with values, in the order in which they read best.
     Map(Vec<(String, Value)>),
+    /// Values with values, in the order of the first ones: what is somebody's data, and no name of ours.
+    Pairs(Vec<(Value, Value)>),
 }
 
 impl Value {
@@ -46,6 +48,7 @@ impl Value {
             Self::Bytes(bytes) => bytes.len(),
             Self::List(items) => items.iter().map(Self::size).sum(),
             Self::Map(pairs) => pairs.iter().map(|(name, value)| 11 + name.len() + value.size()).sum(),
+            Self::Pairs(pairs) => pairs.iter().map(|(first, second)| first.size() + second.size()).sum(),
         }
     }
 }
@@ -104,13 +107,14 @@ enum Variant {
     Bytes,
     List,
     Map,
+    Pairs,
 }
 
 impl<'de> DeserializeSeed<'de> for Nested {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        const VARIANTS: &[&str] = &["Nil", "Status", "Int", "Bytes", "List", "Map"];
+        const VARIANTS: &[&str] = &["Nil", "Status", "Int", "Bytes", "List", "Map", "Pairs"];
         deserializer.deserialize_enum("Value", VARIANTS, self)
     }
 }
@@ -139,6 +143,7 @@ impl<'de> Visitor<'de> for Nested {
             Variant::Bytes => Value::Bytes(content.newtype_variant()?),
             Variant::List => Value::List(content.newtype_variant_seed(Sequence(inner()?))?),
             Variant::Map => Value::Map(content.newtype_variant_seed(Sequence(Pair(inner()?)))?),
+            Variant::Pairs => Value::Pairs(content.newtype_variant_seed(Sequence(Two(inner()?)))?),
         })
     }
 }
@@ -196,17 +201,41 @@ impl<'de> Visitor<'de> for Pair {
     }
 }
 
+/// A value with a value.
+#[derive(Clone, Copy)]
+struct Two(Nested);
+
+impl<'de> DeserializeSeed<'de> for Two {
+    type Value = (Value, Value);
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_tuple(2, self)
+    }
+}
+
+impl<'de> Visitor<'de> for Two {
+    type Value = (Value, Value);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("two values")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let first = items.next_element_seed(self.0)?.ok_or_else(|| A::Error::invalid_length(0, &self))?;
+        let second = items.next_element_seed(self.0)?.ok_or_else(|| A::Error::invalid_length(1, &self))?;
+        Ok((first, second))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn nested(levels: usize) -> Value {
-        (0..levels).fold(Value::Int(7), |inner, level| {
-            if level % 2 == 0 {
-                Value::List(vec![Value::Nil, inner])
-            } else {
-                Value::Map(vec![("n".into(), inner)])
-            }
+        (0..levels).fold(Value::Int(7), |inner, level| match level % 3 {
+            0 => Value::List(vec![Value::Nil, inner]),
+            1 => Value::Map(vec![("n".into(), inner)]),
+            _ => Value::Pairs(vec![(inner, Value::Int(1))]),
         })
     }
 

@@ -137,6 +137,13 @@ impl fmt::Display for Brief<'_> {
                 f.write_str(")")
             }
             Value::Map(pairs) => write!(f, "a map of {}", pairs.len()),
+            Value::Pairs(pairs) => {
+                f.write_str("(")?;
+                for (at, (first, second)) in pairs.iter().enumerate() {
+                    write!(f, "{}{}={}", if at == 0 { "" } else { " " }, Brief(first), Brief(second))?;
+                }
+                f.write_str(")")
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Every written value is unique, so that a judge can tell writes apart. Keys say what they are for:
 //! `c` counters, `r` registers, `u` unique keys written once, `m` keys written together, `t` keys with
-//! deadlines.
+//! deadlines, `s` strings in every way, `h` hashes.
 
 use crate::rng::Stream;
 use crate::schedule::{ClientSpec, Cluster, Op, ROOT_PASSWORD};
@@ -36,6 +36,8 @@ enum Family {
     SetGet,
     Admin,
     Misc,
+    Text,
+    Hash,
 }
 
 /// Setup, clients, and the length of the safety phase in microseconds.
@@ -74,11 +76,12 @@ pub fn draw(stream: &mut Stream, cluster: &Cluster) -> (Vec<Op>, Vec<ClientSpec>
 }
 
 fn plan(stream: &mut Stream, cluster: &Cluster) -> Plan {
-    use Family::{Admin, Compare, Counter, Deadline, Many, Misc, Register, Scan, SetGet, Unique};
+    use Family::{Admin, Compare, Counter, Deadline, Hash, Many, Misc, Register, Scan, SetGet, Text, Unique};
     // Where the leader deletes few keys at a time, others are found due before it comes to them.
     let due_together = stream.chance(if cluster.limits.expiry_batch.is_some() { 700_000 } else { 200_000 });
     let mut mix = Vec::new();
-    for family in [Counter, Register, Compare, Unique, Many, Deadline, Scan, SetGet, Admin, Misc] {
+    for family in [Counter, Register, Compare, Unique, Many, Deadline, Scan, SetGet, Admin, Misc, Text, Hash]
+    {
         let (on, weight) = (stream.chance(550_000), stream.magnitude(1, 16));
         if on && (family != Admin || cluster.access) {
             let weight = match family {
@@ -121,7 +124,7 @@ fn setup(stream: &mut Stream, users: u64) -> Vec<Op> {
         if *user != "root" {
             ops.push(Op::new(0, &["USER", "ADD", user, &password(user)]));
         }
-        for prefix in ["c*", "r*", "u*", "m*", "t*"] {
+        for prefix in ["c*", "r*", "u*", "m*", "t*", "s*", "h*"] {
             for permission in ["READ", "WRITE"] {
                 if *user == "root" || stream.chance(850_000) {
                     ops.push(Op::new(0, &["GRANT", permission, "ON", prefix, "TO", user]));
@@ -201,10 +204,12 @@ fn words(stream: &mut Stream, plan: &Plan, family: Family, client: u64, count: u
         }
         Family::Deadline => deadline(stream, plan, choice, value),
         Family::Scan => {
-            let prefix = *stream.pick(&["c", "r", "u", "m", "t", "r0"]);
+            let prefix = *stream.pick(&["c", "r", "u", "m", "t", "r0", "s", "h"]);
             let after = if choice < 50 { "AFTER $after " } else { "" };
             format!("SCAN {prefix} {after}COUNT {}", stream.between(1, 8))
         }
+        Family::Text => text(stream, plan, choice, value),
+        Family::Hash => hash(stream, plan, choice, value),
         Family::SetGet => format!("SET {} {value} GET", hot(stream, 'r')),
         Family::Admin if plan.access => admin(stream, choice),
         Family::Admin | Family::Misc => match choice {
@@ -215,6 +220,65 @@ fn words(stream: &mut Stream, plan: &Plan, family: Family, client: u64, count: u
             70..80 => "USER LIST".into(),
             _ => format!("EXISTS {}", hot(stream, 'c')),
         },
+    }
+}
+
+/// Strings in all other ways: `s` keys, some of which are hashes for a while.
+fn text(stream: &mut Stream, plan: &Plan, choice: u64, value: &str) -> String {
+    let key = format!("s{}", stream.below(plan.hot));
+    let other = format!("s{}", stream.below(plan.hot));
+    let ttl = stream.magnitude(20, 2_000);
+    // Cluster time begins in the year 2023: some of these moments have passed.
+    let at = 1_700_000_000_000 + stream.below(20_000);
+    match choice {
+        0..8 => format!("SET {key} {value} KEEPTTL"),
+        8..14 => format!("SET {key} {value} PXAT {at}"),
+        14..18 => format!("SETNX {key} {value}"),
+        18..22 => format!("MSETNX {key} {value} {other} {value}"),
+        22..27 => format!("GETDEL {key}"),
+        27..31 => format!("GETEX {key} PX {ttl}"),
+        31..34 => format!("GETEX {key} {}", *stream.pick(&["PERSIST", "EXAT 1700000009", "PX 5"])),
+        34..40 => format!("INCRBYFLOAT {key} {}.{}", stream.between_signed(-9, 9), stream.below(100)),
+        40..46 => format!("APPEND {key} {}", stream.below(10)),
+        46..50 => format!("SET {key} {}.5", stream.below(10)),
+        50..53 => format!("STRLEN {key}"),
+        53..57 => format!("GETRANGE {key} {} {}", stream.between_signed(-4, 4), stream.between_signed(-2, 9)),
+        57..60 => format!("TYPE {key}"),
+        60..66 => format!("PEXPIRE {key} {ttl} {}", *stream.pick(&["NX", "XX", "GT", "LT"])),
+        66..70 => format!("PEXPIREAT {key} {at}"),
+        70..74 => format!("{} {key}", *stream.pick(&["TTL", "EXPIRETIME", "PEXPIRETIME"])),
+        74..80 => format!("RENAME {key} {other}"),
+        80..84 => format!("RENAMENX {key} {other}"),
+        84..87 => format!("KEYS {}*", *stream.pick(&["s", "s1", "h", "c"])),
+        87..90 => format!("SCAN s MATCH s{}* COUNT {}", stream.below(2), stream.between(1, 4)),
+        90..92 => "DBSIZE".into(),
+        92..95 => format!("HSET {key} a {value}"),
+        95..97 => format!("GET {key}"),
+        _ => format!("DEL {key}"),
+    }
+}
+
+/// Hashes of a few fields; with a large value now and then they take the large shape.
+fn hash(stream: &mut Stream, plan: &Plan, choice: u64, value: &str) -> String {
+    let key = format!("h{}", stream.below(plan.hot));
+    let field = *stream.pick(&["a", "b", "count", "d"]);
+    match choice {
+        0..22 => format!("HSET {key} {field} {value}"),
+        22..28 => format!("HSET {key} {field} {value} e {value} {field} {}", stream.below(9)),
+        28..31 => format!("HMSET {key} {field} 1 f {value}"),
+        31..36 => format!("HSETNX {key} {field} {value}"),
+        36..46 => format!("HGET {key} {field}"),
+        46..50 => format!("HMGET {key} a {field} none"),
+        50..58 => format!("HDEL {key} {field} {}", *stream.pick(&["a", "e", "none"])),
+        58..61 => format!("HEXISTS {key} {field}"),
+        61..75 => format!("HINCRBY {key} count {}", stream.between_signed(-3, 9)),
+        75..78 => format!("HLEN {key}"),
+        78..86 => format!("{} {key}", *stream.pick(&["HGETALL", "HKEYS", "HVALS"])),
+        86..90 => format!("PEXPIRE {key} {} LT", stream.magnitude(20, 2_000)),
+        90..93 => format!("RENAME {key} h{}", stream.below(plan.hot)),
+        93..95 => format!("GET {key}"),
+        95..97 => format!("SET {key} {value}"),
+        _ => format!("DEL {key}"),
     }
 }
 
@@ -245,7 +309,7 @@ fn deadline(stream: &mut Stream, plan: &Plan, choice: u64, value: &str) -> Strin
 fn admin(stream: &mut Stream, choice: u64) -> String {
     let user = *stream.pick(&USERS);
     let (permission, pattern) =
-        (*stream.pick(&["READ", "WRITE"]), *stream.pick(&["c*", "r*", "m*", "t*", "r0"]));
+        (*stream.pick(&["READ", "WRITE"]), *stream.pick(&["c*", "r*", "m*", "t*", "r0", "s*", "h*"]));
     match choice {
         0..40 => format!("REVOKE {permission} ON {pattern} FROM {user}"),
         40..85 => format!("GRANT {permission} ON {pattern} TO {user}"),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 use steadfast_core::state::KeyRecord;
+use steadfast_core::state::data::Data;
 use steadfast_core::types::{Blob, Index};
 
 use crate::measure::{Bench, name, shuffled, used, value};
@@ -23,7 +24,7 @@ fn run<T>(
     let order = shuffled(keys, 1);
     let again = shuffled(keys, 2);
     let bench = Bench::new(label, keys);
-    let record = |at| KeyRecord { value: value(at), revision: Index(at as u64), deadline: None };
+    let record = |at| KeyRecord { data: Data::String(value(at)), revision: Index(at as u64), deadline: None };
     bench.time_each("create", keys, |at| put(&mut table, &name(order[at]), record(at)));
     bench.memory();
     bench.time("read", keys, |at| {

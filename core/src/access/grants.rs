@@ -16,6 +16,12 @@ pub fn holds(grants: &[Grant], permission: Permission) -> bool {
     grants.iter().any(|grant| grant.permission == permission)
 }
 
+/// Whether this is allowed on every key.
+#[must_use]
+pub fn allows_all(grants: &[Grant], permission: Permission) -> bool {
+    grants.iter().any(|grant| grant.permission == permission && grant.pattern == Pattern::everything())
+}
+
 /// The keys with a prefix on which this is allowed: patterns without overlap, in the order of their keys.
 ///
 /// A scan walks these and nothing else, so that its cursor, its count and its pages can't tell about a

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use super::table::TABLE;
+use super::table::TABLES;
 use crate::access::user::Permission;
 use crate::error::{ErrorCode, Failure};
 use crate::types::Blob;
@@ -53,6 +53,8 @@ impl Keys {
     pub const NONE: Keys = Keys { first: 0, last: 0, step: 0 };
     /// The word after the name.
     pub const ONE: Keys = Keys { first: 1, last: 1, step: 1 };
+    /// The two words after the name.
+    pub const TWO: Keys = Keys { first: 1, last: 2, step: 1 };
     /// All words after the name.
     pub const ALL: Keys = Keys { first: 1, last: -1, step: 1 };
     /// Every other word after the name.
@@ -83,6 +85,8 @@ pub enum Needed {
     ReadWrite,
     /// READ on some of the keys; shows no others.
     ReadSome,
+    /// READ on every key.
+    ReadAll,
     /// ADMIN.
     Admin,
     /// ADMIN, but for one's own password.
@@ -95,7 +99,7 @@ impl Needed {
     pub const fn permissions(self) -> &'static [Permission] {
         match self {
             Self::Nothing | Self::Login => &[],
-            Self::Read | Self::ReadSome => &[Permission::Read],
+            Self::Read | Self::ReadSome | Self::ReadAll => &[Permission::Read],
             Self::Write => &[Permission::Write],
             Self::ReadWrite => &[Permission::Read, Permission::Write],
             Self::Admin | Self::AdminOrSelf => &[Permission::Admin],
@@ -112,6 +116,7 @@ impl Needed {
             Self::Write => "WRITE on the keys; READ too if an option tells something about them",
             Self::ReadWrite => "READ and WRITE on the keys",
             Self::ReadSome => "READ on some key with the prefix; no other key is shown",
+            Self::ReadAll => "READ ON *",
             Self::Admin => "ADMIN",
             Self::AdminOrSelf => "ADMIN, or a login as that user",
         }
@@ -129,13 +134,16 @@ pub enum Group {
     Sessions,
     /// Users and what they may do.
     Access,
+    /// Fields with values under one key.
+    Hashes,
     /// The server itself.
     Server,
 }
 
 impl Group {
     /// All groups, in the order in which they are listed.
-    pub const ALL: [Group; 5] = [Self::Keys, Self::Expiry, Self::Sessions, Self::Access, Self::Server];
+    pub const ALL: [Group; 6] =
+        [Self::Keys, Self::Expiry, Self::Hashes, Self::Sessions, Self::Access, Self::Server];
 
     /// One word.
     #[must_use]
@@ -145,6 +153,7 @@ impl Group {
             Self::Expiry => "expiry",
             Self::Sessions => "sessions",
             Self::Access => "access",
+            Self::Hashes => "hashes",
             Self::Server => "server",
         }
     }
@@ -152,8 +161,10 @@ impl Group {
 
 /// All commands, in the order of their names.
 #[must_use]
-pub fn all() -> &'static [Spec] {
-    TABLE
+pub fn all() -> Vec<&'static Spec> {
+    let mut all: Vec<&Spec> = TABLES.iter().copied().flatten().collect();
+    all.sort_by_key(|spec| spec.name);
+    all
 }
 
 /// The command with this full name (`GET`, `USER ADD`), in any case.
@@ -164,8 +175,10 @@ pub fn find(name: &[u8]) -> Option<&'static Spec> {
     let upper = upper.get_mut(..name.len())?;
     upper.copy_from_slice(name);
     upper.make_ascii_uppercase();
-    let found = TABLE.binary_search_by(|spec| spec.name.as_bytes().cmp(upper)).ok()?;
-    Some(&TABLE[found])
+    TABLES.iter().find_map(|table| {
+        let found = table.binary_search_by(|spec| spec.name.as_bytes().cmp(upper)).ok()?;
+        Some(&table[found])
+    })
 }
 
 /// The command that these words begin with, if their number fits it.
@@ -226,7 +239,7 @@ pub fn document() -> String {
     let mut page = String::from(PAGE_OPENING);
     for group in Group::ALL {
         let _ = write!(page, "\n## {}{}\n", group.name()[..1].to_uppercase(), &group.name()[1..]);
-        for spec in all().iter().filter(|spec| spec.group == group) {
+        for spec in all().into_iter().filter(|spec| spec.group == group) {
             let kind = if spec.write { "write" } else { "read" };
             let danger = if spec.dangerous { ", dangerous" } else { "" };
             let _ = write!(
@@ -280,7 +293,10 @@ mod tests {
 
     #[test]
     fn the_table_is_sorted_and_consistent() {
-        assert!(all().is_sorted_by(|a, b| a.name < b.name), "find() searches by halves");
+        for table in TABLES {
+            assert!(table.is_sorted_by(|a, b| a.name < b.name), "find() searches by halves");
+        }
+        assert!(all().is_sorted_by(|a, b| a.name < b.name), "no name is in two tables");
         for spec in all() {
             let words = spec.name.split(' ').count();
             assert!(spec.name.len() <= NAME_BYTES_MAX, "{}", spec.name);

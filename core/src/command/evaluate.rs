@@ -267,10 +267,13 @@ impl<'a> Evaluation<'a> {
         Ok(match command {
             Command::Ping { message: None } => Value::Status("PONG".into()),
             Command::Ping { message: Some(message) } => Value::Bytes(message.clone()),
-            Command::Get { key } => self.get(key),
-            Command::GetV { key } => self.getv(key),
+            Command::Strings(command) => self.string_value(command)?,
+            Command::Keyspace(command) => self.keyspace(command)?,
+            Command::Hashes(command) => self.hash(command)?,
+            Command::Get { key } => self.get(key)?,
+            Command::GetV { key } => self.getv(key)?,
             Command::Set { key, value, expiry, condition, return_old } => {
-                self.set((key, value), *expiry, *condition, *return_old)
+                self.set((key, value), *expiry, *condition, *return_old)?
             }
             Command::Del { keys } => self.del(keys),
             Command::Exists { keys } => self.exists(keys),
@@ -280,7 +283,7 @@ impl<'a> Evaluation<'a> {
             Command::Persist { key } => self.persist(key),
             Command::MGet { keys } => self.mget(keys),
             Command::MSet { pairs } => self.mset(pairs),
-            Command::Scan { prefix, after, count } => self.scan(prefix, after.as_ref(), *count),
+            Command::Scan { prefix, after, count } => self.page(prefix, after.as_ref(), *count, None),
             Command::Info => self.info(),
             Command::UserAdd { name, password_hash } => self.user_add(name, password_hash)?,
             Command::UserRemove { name } => self.user_remove(name)?,

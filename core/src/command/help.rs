@@ -22,10 +22,13 @@ impl Question {
     pub fn answer(&self) -> Value {
         match self {
             Self::Overview => Value::Map(
-                catalogue::all().iter().map(|spec| (spec.syntax.to_owned(), text(spec.summary))).collect(),
+                catalogue::all()
+                    .into_iter()
+                    .map(|spec| (spec.syntax.to_owned(), text(spec.summary)))
+                    .collect(),
             ),
             Self::About(spec) => about(spec),
-            Self::List => Value::List(catalogue::all().iter().map(entry).collect()),
+            Self::List => Value::List(catalogue::all().into_iter().map(entry).collect()),
             Self::Docs(specs) => {
                 Value::Map(specs.iter().map(|spec| (program_name(spec), docs(spec))).collect())
             }

@@ -4,32 +4,32 @@
 use super::evaluate::Evaluation;
 use super::info::{count, number};
 use super::parse::integer;
+use super::values::{deadline, string};
 use super::{SetCondition, SetExpiry};
 use crate::access::grants;
 use crate::access::user::{Pattern, Permission};
 use crate::error::{ErrorCode, Failure};
 use crate::reply::{Outcome, Value};
-use crate::state::effect::Deadline;
-use crate::time::Millis;
+use crate::state::data::Kind;
 use crate::types::Blob;
 
-/// What a clock may gain on another while a time to live runs, as a fraction: the slack of a deadline is this
-/// part of the time to live, and a millisecond.
-const SLACK_DIVISOR: u64 = 500;
+/// Which keys a scan is to show, of those that it comes to; all, if it does not say.
+pub(super) type Wanted<'a> = Option<&'a dyn Fn(&[u8], Kind) -> bool>;
 
 impl Evaluation<'_> {
-    pub(super) fn get(&mut self, key: &Blob) -> Value {
-        self.view.key(key).map_or(Value::Nil, |record| Value::Bytes(record.value))
+    pub(super) fn get(&mut self, key: &Blob) -> Outcome {
+        Ok(self.string_at(key)?.map_or(Value::Nil, |(value, _)| Value::Bytes(value)))
     }
 
-    pub(super) fn getv(&mut self, key: &Blob) -> Value {
-        self.view.key(key).map_or(Value::Nil, |record| {
-            Value::List(vec![Value::Bytes(record.value), number(record.revision.0)])
-        })
+    pub(super) fn getv(&mut self, key: &Blob) -> Outcome {
+        let Some(record) = self.view.key(key) else { return Ok(Value::Nil) };
+        Ok(Value::List(vec![Value::Bytes(string(record.data)?), number(record.revision.0)]))
     }
 
+    /// What is no string is nil here, as in Redis: the others are still of use.
     pub(super) fn mget(&mut self, keys: &[Blob]) -> Value {
-        Value::List(keys.iter().map(|key| self.get(key)).collect())
+        let mut value = |key| self.view.key(key).and_then(|record| string(record.data).ok());
+        Value::List(keys.iter().map(|key| value(key).map_or(Value::Nil, Value::Bytes)).collect())
     }
 
     pub(super) fn set(
@@ -38,8 +38,8 @@ impl Evaluation<'_> {
         expiry: SetExpiry,
         condition: SetCondition,
         return_old: bool,
-    ) -> Value {
-        let blind = condition == SetCondition::Always && !return_old;
+    ) -> Outcome {
+        let blind = condition == SetCondition::Always && !return_old && expiry != SetExpiry::Keep;
         // A blind write reads nothing, so that its answer rests on nothing that its user may not read.
         let old = if blind { None } else { self.view.key(key) };
         let met = match condition {
@@ -50,18 +50,28 @@ impl Evaluation<'_> {
                 old.as_ref().map_or(revision.0 == 0, |record| record.revision == revision)
             }
         };
+        let kept = old.as_ref().and_then(|record| record.deadline);
+        let answer = match (return_old, met) {
+            (true, _) => old.map(|record| string(record.data)).transpose()?.map_or(Value::Nil, Value::Bytes),
+            (false, true) => Value::ok(),
+            (false, false) => Value::Nil,
+        };
         if met {
             let deadline = match expiry {
                 SetExpiry::Clear => None,
                 SetExpiry::After(ttl) => Some(deadline(self.view.now(), ttl)),
+                SetExpiry::At(at) => match self.deadline_at(at) {
+                    Some(deadline) => Some(deadline),
+                    None => {
+                        self.view.delete(key.clone());
+                        return Ok(answer);
+                    }
+                },
+                SetExpiry::Keep => kept,
             };
             self.view.put(key.clone(), value.clone(), deadline);
         }
-        match (return_old, met) {
-            (true, _) => old.map_or(Value::Nil, |record| Value::Bytes(record.value)),
-            (false, true) => Value::ok(),
-            (false, false) => Value::Nil,
-        }
+        Ok(answer)
     }
 
     pub(super) fn mset(&mut self, pairs: &[(Blob, Blob)]) -> Value {
@@ -87,11 +97,11 @@ impl Evaluation<'_> {
     }
 
     pub(super) fn incr_by(&mut self, key: &Blob, delta: i64) -> Outcome {
-        let old = self.view.key(key);
+        let old = self.string_at(key)?;
         let fail = |why: &str| Err(Failure::new(ErrorCode::NotAnInteger, why));
         let number = match &old {
             None => 0,
-            Some(record) => match integer(&record.value) {
+            Some((value, _)) => match integer(value) {
                 Some(number) => number,
                 None => return fail("the value is not a whole number in 64 bits: SET it to one first"),
             },
@@ -99,7 +109,7 @@ impl Evaluation<'_> {
         let Some(sum) = number.checked_add(delta) else {
             return fail("the sum would leave the range of 64 bits: add less");
         };
-        let deadline = old.and_then(|record| record.deadline);
+        let deadline = old.and_then(|(_, deadline)| deadline);
         self.view.put(key.clone(), Blob::from(sum.to_string()), deadline);
         Ok(Value::Int(sum))
     }
@@ -133,57 +143,93 @@ impl Evaluation<'_> {
         Value::Int(dated.into())
     }
 
+    /// A page of a scan.
+    pub(super) fn page(
+        &mut self,
+        prefix: &Blob,
+        after: Option<&Blob>,
+        count: usize,
+        wanted: Wanted<'_>,
+    ) -> Value {
+        // Parsing bounds the count; a forwarding node's word does not.
+        self.find(prefix, after, count.clamp(1, self.limits.scan_keys.max(1)), wanted)
+    }
+
     /// Walks the readable ranges in order. Keys outside them are never looked at, so neither the page nor its
     /// cursor nor the time it takes can tell about them.
-    pub(super) fn scan(&mut self, prefix: &Blob, after: Option<&Blob>, count: usize) -> Value {
-        // Parsing bounds the count; a forwarding node's word does not.
-        let count = count.clamp(1, self.limits.scan_keys.max(1));
+    pub(super) fn find(
+        &mut self,
+        prefix: &Blob,
+        after: Option<&Blob>,
+        count: usize,
+        wanted: Wanted<'_>,
+    ) -> Value {
         let ranges = match self.grants() {
             None => vec![Pattern::Prefix(prefix.clone())],
             Some(held) => grants::ranges(held, Permission::Read, prefix),
         };
-        let mut page = Page { keys: Vec::new(), room: self.reply_room(), more: false };
+        let mut page = Page::new(self.reply_room(), count);
+        let mut budget = self.limits.keys_walked;
         for range in ranges {
-            if page.more {
+            if page.next.is_some() {
                 break;
             }
             if after.is_some_and(|after| lies_before(&range, after)) {
                 continue;
             }
-            // One more than fits tells whether there is another page.
-            let wanted = count + 1 - page.keys.len();
-            let found = match &range {
-                Pattern::Exact(key) => self.view.key(key).map(|_| key.clone()).into_iter().collect(),
-                Pattern::Prefix(prefix) => self.view.scan(prefix, after.map(Blob::as_slice), wanted),
-            };
-            found.into_iter().for_each(|key| page.add(key, count));
+            match &range {
+                Pattern::Exact(key) => {
+                    if let Some(record) = self.view.key(key) {
+                        page.meet(key, record.data.kind(), &mut budget, wanted);
+                    }
+                }
+                Pattern::Prefix(prefix) => {
+                    self.view.scan(prefix, after.map(Blob::as_slice), &mut |key, kind| {
+                        page.meet(key, kind, &mut budget, wanted)
+                    })
+                }
+            }
         }
-        let cursor = if page.more { page.keys.last().cloned() } else { None };
-        Value::List(vec![cursor.unwrap_or(Value::Nil), Value::List(page.keys)])
+        let cursor = page.next.map_or(Value::Nil, Value::Bytes);
+        Value::List(vec![cursor, Value::List(page.keys)])
     }
 }
 
 /// A page of a scan, as far as it is filled.
 struct Page {
     keys: Vec<Value>,
+    /// Most keys.
+    count: usize,
     /// Bytes that the reply may still take.
     room: usize,
-    /// Whether a key did not fit: the next page begins after the last one here.
-    more: bool,
+    /// The last key that was looked at.
+    last: Option<Blob>,
+    /// There is more: the next page begins after this key.
+    next: Option<Blob>,
 }
 
 impl Page {
-    fn add(&mut self, key: Blob, count: usize) {
-        let key = Value::Bytes(key);
-        let size = key.size();
+    fn new(room: usize, count: usize) -> Self {
+        Self { keys: Vec::new(), count, room, last: None, next: None }
+    }
+
+    /// Looks at the next key, and says whether to go on.
+    fn meet(&mut self, key: &[u8], kind: Kind, budget: &mut usize, wanted: Wanted<'_>) -> bool {
+        let value = Value::Bytes(key.into());
+        let size = value.size();
         // The last key is sent twice, as the cursor too; so every key pays double, and the first always fits.
         let fits = self.keys.is_empty() || 2 * size <= self.room;
-        if self.more || self.keys.len() == count || !fits {
-            self.more = true;
-            return;
+        if self.keys.len() == self.count || !fits || *budget == 0 {
+            self.next = self.last.take();
+            return false;
         }
-        self.room = self.room.saturating_sub(size);
-        self.keys.push(key);
+        *budget -= 1;
+        self.last = Some(key.into());
+        if wanted.is_none_or(|wanted| wanted(key, kind)) {
+            self.room = self.room.saturating_sub(size);
+            self.keys.push(value);
+        }
+        true
     }
 }
 
@@ -193,10 +239,4 @@ fn lies_before(range: &Pattern, after: &[u8]) -> bool {
         Pattern::Exact(key) => key.as_slice() <= after,
         Pattern::Prefix(prefix) => prefix.as_slice() <= after && !after.starts_with(prefix),
     }
-}
-
-/// The deadline of a key that is to live this long from now, at least.
-fn deadline(now: Millis, ttl: u64) -> Deadline {
-    let slack = u32::try_from(ttl / SLACK_DIVISOR + 1).unwrap_or(u32::MAX);
-    Deadline { at: Millis(now.0.saturating_add(ttl)), slack }
 }

@@ -14,8 +14,10 @@ mod keys;
 mod needs;
 pub mod parse;
 mod table;
+mod table_values;
 #[cfg(test)]
 mod tests;
+pub mod values;
 mod words;
 
 use std::fmt;
@@ -24,6 +26,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::user::{Pattern, Permission};
 use crate::types::{Blob, Index, SessionId};
+use values::hashes::HashCommand;
+use values::keyspace::KeyCommand;
+use values::strings::StringCommand;
 
 /// Longest time that a key can be given, in milliseconds: some 63 years. The slack of its deadline (a
 /// five-hundredth) then fits its field, so that no key goes early for want of room.
@@ -173,6 +178,12 @@ pub enum Command {
         /// The name.
         name: Blob,
     },
+    /// On strings.
+    Strings(StringCommand),
+    /// On keys of any kind.
+    Keyspace(KeyCommand),
+    /// On hashes.
+    Hashes(HashCommand),
 }
 
 /// What a SET does to the deadline.
@@ -182,6 +193,10 @@ pub enum SetExpiry {
     Clear,
     /// This many milliseconds from now, at least one, at most [`TTL_MS_MAX`].
     After(u64),
+    /// At this millisecond of the cluster's time, counted from 1970; if it has passed, the key is gone at once.
+    At(u64),
+    /// The one that there is.
+    Keep,
 }
 
 /// When a SET happens.
@@ -227,6 +242,9 @@ impl Command {
             Self::SessionOpen => "SESSION OPEN",
             Self::SessionEnd { .. } => "SESSION END",
             Self::UserLookup { .. } => "USER LOOKUP",
+            Self::Strings(command) => command.name(),
+            Self::Keyspace(command) => command.name(),
+            Self::Hashes(command) => command.name(),
         }
     }
 
@@ -234,15 +252,17 @@ impl Command {
     /// makes room.
     #[must_use]
     pub const fn grows(&self) -> bool {
-        self.is_write()
-            && !matches!(
-                self,
-                Self::Del { .. }
-                    | Self::UserRemove { .. }
-                    | Self::Revoke { .. }
-                    | Self::Expire { .. }
-                    | Self::SessionEnd { .. }
-            )
+        match self {
+            Self::Del { .. }
+            | Self::UserRemove { .. }
+            | Self::Revoke { .. }
+            | Self::Expire { .. }
+            | Self::SessionEnd { .. } => false,
+            Self::Strings(command) => command.grows(),
+            Self::Keyspace(command) => command.grows(),
+            Self::Hashes(command) => command.grows(),
+            other => other.is_write(),
+        }
     }
 
     /// Whether the command can change something. A write under a session is logged whatever comes of it;
@@ -275,13 +295,20 @@ impl Command {
             | Self::Revoke { .. }
             | Self::SessionOpen
             | Self::SessionEnd { .. } => true,
+            Self::Strings(command) => command.is_write(),
+            Self::Keyspace(command) => command.is_write(),
+            Self::Hashes(command) => command.is_write(),
         }
     }
 
-    /// The feature level at which the command's effects may be logged. All of today's came with the first.
+    /// The feature level at which the command's effects may be logged.
     #[must_use]
     pub const fn level(&self) -> u32 {
-        if self.is_write() { 1 } else { 0 }
+        match self {
+            Self::Hashes(_) | Self::Keyspace(KeyCommand::Rename { .. }) if self.is_write() => 2,
+            _ if self.is_write() => 1,
+            _ => 0,
+        }
     }
 }
 

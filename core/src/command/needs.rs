@@ -8,7 +8,7 @@
 use std::slice::from_ref;
 
 use super::catalogue::shown;
-use super::{Command, SetCondition};
+use super::{Command, SetCondition, SetExpiry};
 use crate::access::grants;
 use crate::access::user::{Grant, Permission};
 use crate::error::{ErrorCode, Failure};
@@ -22,19 +22,23 @@ pub(super) enum Needs<'a> {
     Login,
     /// All of these permissions on all of these keys.
     Keys(&'static [Permission], &'a [Blob]),
-    /// WRITE on the first of each pair.
-    Pairs(&'a [(Blob, Blob)]),
+    /// All of these permissions on the first of each pair.
+    Pairs(&'static [Permission], &'a [(Blob, Blob)]),
     /// READ on some key with the prefix.
     Range(&'a Blob),
+    /// The same, for what a pattern begins with.
+    Matching(&'a [u8]),
+    /// READ on every key.
+    Everything,
     /// ADMIN.
     Admin,
     /// ADMIN, or to be this user.
     AdminOrSelf(&'a Blob),
 }
 
-const READ: &[Permission] = &[Permission::Read];
+pub(super) const READ: &[Permission] = &[Permission::Read];
 const WRITE: &[Permission] = &[Permission::Write];
-const READ_WRITE: &[Permission] = &[Permission::Read, Permission::Write];
+pub(super) const READ_WRITE: &[Permission] = &[Permission::Read, Permission::Write];
 
 /// What the command takes.
 pub(super) fn needs(command: &Command) -> Needs<'_> {
@@ -49,16 +53,19 @@ pub(super) fn needs(command: &Command) -> Needs<'_> {
             Needs::Keys(READ, from_ref(key))
         }
         Command::Exists { keys } | Command::MGet { keys } => Needs::Keys(READ, keys),
-        Command::Set { key, condition, return_old, .. } => {
-            let blind = *condition == SetCondition::Always && !return_old;
+        Command::Set { key, condition, return_old, expiry, .. } => {
+            let blind = *condition == SetCondition::Always && !return_old && *expiry != SetExpiry::Keep;
             Needs::Keys(if blind { WRITE } else { READ_WRITE }, from_ref(key))
         }
-        Command::MSet { pairs } => Needs::Pairs(pairs),
+        Command::MSet { pairs } => Needs::Pairs(WRITE, pairs),
         Command::Del { keys } => Needs::Keys(READ_WRITE, keys),
         Command::IncrBy { key, .. } | Command::Expire { key, .. } | Command::Persist { key } => {
             Needs::Keys(READ_WRITE, from_ref(key))
         }
         Command::Scan { prefix, .. } => Needs::Range(prefix),
+        Command::Strings(command) => command.needs(),
+        Command::Keyspace(command) => command.needs(),
+        Command::Hashes(command) => command.needs(),
         Command::UserPassword { name, .. } => Needs::AdminOrSelf(name),
         Command::UserAdd { .. }
         | Command::UserRemove { .. }
@@ -80,15 +87,24 @@ pub(super) fn check(user: &[u8], held: &[Grant], command: &Command) -> Result<()
         Needs::Keys(permissions, keys) => {
             keys.iter().try_for_each(|key| check_key(user, held, permissions, key))
         }
-        Needs::Pairs(pairs) => pairs.iter().try_for_each(|(key, _)| check_key(user, held, WRITE, key)),
-        Needs::Range(prefix) if grants::ranges(held, Permission::Read, prefix).is_empty() => {
-            Err(denied(user, Permission::Read, &format!("{}*", shown(prefix))))
+        Needs::Pairs(permissions, pairs) => {
+            pairs.iter().try_for_each(|(key, _)| check_key(user, held, permissions, key))
         }
+        Needs::Range(prefix) => check_range(user, held, prefix),
+        Needs::Matching(prefix) => check_range(user, held, prefix),
+        Needs::Everything if grants::allows_all(held, Permission::Read) => Ok(()),
+        Needs::Everything => Err(denied(user, Permission::Read, "*")),
         Needs::AdminOrSelf(name) if **name == *user => Ok(()),
-        Needs::Range(_) => Ok(()),
         Needs::AdminOrSelf(_) | Needs::Admin if grants::holds(held, Permission::Admin) => Ok(()),
         Needs::AdminOrSelf(_) | Needs::Admin => Err(denied(user, Permission::Admin, "*")),
     }
+}
+
+fn check_range(user: &[u8], held: &[Grant], prefix: &[u8]) -> Result<(), Failure> {
+    if grants::ranges(held, Permission::Read, prefix).is_empty() {
+        return Err(denied(user, Permission::Read, &format!("{}*", shown(prefix))));
+    }
+    Ok(())
 }
 
 fn check_key(user: &[u8], held: &[Grant], permissions: &[Permission], key: &[u8]) -> Result<(), Failure> {

@@ -6,6 +6,7 @@ use std::fmt;
 
 use super::catalogue::{self, Spec, shown};
 use super::help::Question;
+use super::values::keyspace::KeyCommand;
 use super::{Command, SetCondition, SetExpiry, TTL_MS_MAX};
 use crate::access::user::{Pattern, Permission};
 use crate::error::{ErrorCode, Failure};
@@ -74,7 +75,7 @@ pub fn parse(args: &[Blob], limits: &Limits) -> Result<Parsed, Failure> {
 }
 
 /// The words after a command's name, and what they are measured against.
-struct Words<'a> {
+pub(super) struct Words<'a> {
     spec: &'static Spec,
     limits: &'a Limits,
     rest: &'a [Blob],
@@ -99,17 +100,15 @@ impl<'a> Words<'a> {
             "HELP" => return Ok(Parsed::Help(Question::About(self.topic()?))),
             "COMMAND" => return Ok(Parsed::Help(Question::List)),
             "COMMAND DOCS" => return Ok(Parsed::Help(self.docs())),
-            "PING" => self.ping()?,
+            "PING" | "ECHO" => self.ping()?,
             "GET" => Command::Get { key: self.next()? },
             "GETV" => Command::GetV { key: self.next()? },
             "SET" => self.set()?,
-            "DEL" => Command::Del { keys: self.rest.to_vec() },
-            "EXISTS" => Command::Exists { keys: self.rest.to_vec() },
+            "DEL" | "UNLINK" => Command::Del { keys: self.rest.to_vec() },
+            "EXISTS" | "TOUCH" => Command::Exists { keys: self.rest.to_vec() },
             "MGET" => Command::MGet { keys: self.rest.to_vec() },
-            "MSET" => self.mset()?,
+            "MSET" => Command::MSet { pairs: self.pairs()? },
             "INCRBY" => Command::IncrBy { key: self.next()?, delta: self.whole("the number to add")? },
-            "EXPIRE" => Command::Expire { key: self.next()?, ttl_ms: self.ttl(1000)? },
-            "PEXPIRE" => Command::Expire { key: self.next()?, ttl_ms: self.ttl(1)? },
             "PTTL" => Command::PTtl { key: self.next()? },
             "PERSIST" => Command::Persist { key: self.next()? },
             "SCAN" => self.scan()?,
@@ -128,14 +127,28 @@ impl<'a> Words<'a> {
             }
             "SESSION OPEN" => Command::SessionOpen,
             "SESSION END" => Command::SessionEnd { id: SessionId(self.unsigned("the session's id")?) },
-            // A test parses every command of the catalogue, so nobody gets here.
-            other => return Err(Failure::new(ErrorCode::UnknownCommand, format!("'{other}' has no parser"))),
+            _ => self.string_command()?,
         };
         Ok(Parsed::Command(command))
     }
 
+    /// The name in the catalogue.
+    pub(super) fn name(&self) -> &'static str {
+        self.spec.name
+    }
+
+    /// The next word, which stays; nothing if there is none.
+    pub(super) fn peek(&self) -> Blob {
+        self.rest.first().cloned().unwrap_or_default()
+    }
+
+    /// All words that are left.
+    pub(super) fn rest(&mut self) -> Vec<Blob> {
+        std::mem::take(&mut self.rest).to_vec()
+    }
+
     /// The next word. Arity was checked, so that a missing one belongs to an option.
-    fn next(&mut self) -> Result<Blob, Failure> {
+    pub(super) fn next(&mut self) -> Result<Blob, Failure> {
         let (first, rest) =
             self.rest.split_first().ok_or_else(|| self.syntax("something is missing at the end"))?;
         self.rest = rest;
@@ -143,7 +156,7 @@ impl<'a> Words<'a> {
     }
 
     /// Takes the next word if it is this keyword, in any case.
-    fn keyword(&mut self, keyword: &str) -> bool {
+    pub(super) fn keyword(&mut self, keyword: &str) -> bool {
         let found = self.rest.first().is_some_and(|word| word.eq_ignore_ascii_case(keyword.as_bytes()));
         if found {
             self.rest = &self.rest[1..];
@@ -151,13 +164,13 @@ impl<'a> Words<'a> {
         found
     }
 
-    fn value(&mut self) -> Result<Blob, Failure> {
+    pub(super) fn value(&mut self) -> Result<Blob, Failure> {
         let value = self.next()?;
         check_size("bytes in a value", &value, self.limits.value_bytes)?;
         Ok(value)
     }
 
-    fn whole(&mut self, what: &str) -> Result<i64, Failure> {
+    pub(super) fn whole(&mut self, what: &str) -> Result<i64, Failure> {
         let word = self.next()?;
         integer(&word)
             .ok_or_else(|| argument(format!("{what} is not a whole number in 64 bits: '{}'", shown(&word))))
@@ -175,7 +188,7 @@ impl<'a> Words<'a> {
     }
 
     /// A time to live in milliseconds, given in units of this many; may be zero or less.
-    fn ttl(&mut self, unit: i64) -> Result<i64, Failure> {
+    pub(super) fn ttl(&mut self, unit: i64) -> Result<i64, Failure> {
         let ttl = self.whole("the time to live")?.saturating_mul(unit);
         if u64::try_from(ttl).is_ok_and(|ttl| ttl > TTL_MS_MAX) {
             return Err(argument(format!(
@@ -195,16 +208,9 @@ impl<'a> Words<'a> {
         let (key, value) = (self.next()?, self.value()?);
         let (mut expiry, mut condition, mut return_old) = (SetExpiry::Clear, SetCondition::Always, false);
         while !self.rest.is_empty() {
-            let unit = [("EX", 1000), ("PX", 1)].into_iter().find(|(word, _)| self.keyword(word));
-            if let Some((_, unit)) = unit {
-                let ttl = u64::try_from(self.ttl(unit)?).unwrap_or(0);
-                if ttl == 0 {
-                    return Err(argument(
-                        "the time to live is not above zero: use DEL to delete a key".into(),
-                    ));
-                }
-                self.once(expiry == SetExpiry::Clear, "EX and PX")?;
-                expiry = SetExpiry::After(ttl);
+            if let Some(new) = self.expiry(&["EX", "PX", "EXAT", "PXAT", "KEEPTTL"])? {
+                self.once(expiry == SetExpiry::Clear, "EX, PX, EXAT, PXAT and KEEPTTL")?;
+                expiry = new;
                 continue;
             }
             let new = if self.keyword("NX") {
@@ -231,27 +237,61 @@ impl<'a> Words<'a> {
         Ok(Command::Set { key, value, expiry, condition, return_old })
     }
 
+    /// Takes an option about the deadline, if one of these comes next.
+    pub(super) fn expiry(&mut self, options: &[&str]) -> Result<Option<SetExpiry>, Failure> {
+        let Some(option) = options.iter().find(|option| self.keyword(option)) else { return Ok(None) };
+        Ok(Some(match *option {
+            "EX" => SetExpiry::After(self.positive_ttl(1000)?),
+            "PX" => SetExpiry::After(self.positive_ttl(1)?),
+            "EXAT" => SetExpiry::At(self.moment(1000)?),
+            "PXAT" => SetExpiry::At(self.moment(1)?),
+            "KEEPTTL" => SetExpiry::Keep,
+            _ => SetExpiry::Clear,
+        }))
+    }
+
+    /// A time to live in milliseconds, given in units of this many.
+    pub(super) fn positive_ttl(&mut self, unit: i64) -> Result<u64, Failure> {
+        match u64::try_from(self.ttl(unit)?) {
+            Ok(ttl) if ttl > 0 => Ok(ttl),
+            _ => Err(argument("the time to live is not above zero: use DEL to delete a key".into())),
+        }
+    }
+
+    /// A moment in milliseconds since 1970, given in units of this many.
+    fn moment(&mut self, unit: i64) -> Result<u64, Failure> {
+        let at = self.whole("the time")?.saturating_mul(unit);
+        u64::try_from(at).ok().filter(|at| *at > 0).ok_or_else(|| {
+            argument(format!("the time is {at}: count it from 1970, or use DEL to delete a key"))
+        })
+    }
+
+    pub(super) fn check_field(&self, field: &[u8]) -> Result<(), Failure> {
+        check_size("bytes in a field's name", field, self.limits.key_bytes)
+    }
+
     /// Refuses the second of options of which there can be one.
     fn once(&self, first: bool, options: &str) -> Result<(), Failure> {
         if first { Ok(()) } else { Err(self.syntax(&format!("of {options} there can be one, once"))) }
     }
 
-    fn mset(&mut self) -> Result<Command, Failure> {
+    /// Names with values.
+    pub(super) fn pairs(&mut self) -> Result<Vec<(Blob, Blob)>, Failure> {
         if !self.rest.len().is_multiple_of(2) {
-            let message = format!("the last key has no value: write {}", self.spec.syntax);
+            let message = format!("the last name has no value: write {}", self.spec.syntax);
             return Err(Failure::new(ErrorCode::Arity, message));
         }
         let mut pairs = Vec::with_capacity(self.rest.len() / 2);
         while !self.rest.is_empty() {
             pairs.push((self.next()?, self.value()?));
         }
-        Ok(Command::MSet { pairs })
+        Ok(pairs)
     }
 
     fn scan(&mut self) -> Result<Command, Failure> {
         let prefix = self.next()?;
         check_size("bytes in a prefix", &prefix, self.limits.key_bytes)?;
-        let (mut after, mut count) = (None, None);
+        let (mut after, mut count, mut pattern, mut kind) = (None, None, None, None);
         while !self.rest.is_empty() {
             if self.keyword("AFTER") {
                 self.once(after.is_none(), "AFTER")?;
@@ -261,12 +301,24 @@ impl<'a> Words<'a> {
             } else if self.keyword("COUNT") {
                 self.once(count.is_none(), "COUNT")?;
                 count = Some(self.page()?);
+            } else if self.keyword("MATCH") {
+                self.once(pattern.is_none(), "MATCH")?;
+                pattern = Some(self.next()?);
+            } else if self.keyword("TYPE") {
+                self.once(kind.is_none(), "TYPE")?;
+                kind = Some(self.kind()?);
             } else {
                 return Err(self.syntax(&format!("'{}' is no option", shown(&self.rest[0]))));
             }
         }
         let count = count.unwrap_or((self.limits.scan_keys / 10).max(1));
-        Ok(Command::Scan { prefix, after, count })
+        if pattern.is_none() && kind.is_none() {
+            return Ok(Command::Scan { prefix, after, count });
+        }
+        if let Some(pattern) = &pattern {
+            check_size("bytes in a pattern", pattern, self.limits.key_bytes)?;
+        }
+        Ok(Command::Keyspace(KeyCommand::Find { prefix, after, count, pattern, kind }))
     }
 
     fn page(&mut self) -> Result<usize, Failure> {
@@ -344,18 +396,18 @@ impl<'a> Words<'a> {
             word.iter().map(|&byte| if byte == b'|' { b' ' } else { byte }).collect::<Vec<u8>>()
         };
         let named = self.rest.iter().filter_map(|word| catalogue::find(&dotted(word)));
-        let specs = if self.rest.is_empty() { catalogue::all().iter().collect() } else { named.collect() };
+        let specs = if self.rest.is_empty() { catalogue::all() } else { named.collect() };
         Question::Docs(specs)
     }
 
-    fn end(&self) -> Result<(), Failure> {
+    pub(super) fn end(&self) -> Result<(), Failure> {
         match self.rest.first() {
             None => Ok(()),
             Some(word) => Err(self.syntax(&format!("'{}' is one word too many", shown(word)))),
         }
     }
 
-    fn syntax(&self, what: &str) -> Failure {
+    pub(super) fn syntax(&self, what: &str) -> Failure {
         argument(format!("{what}: write {}", self.spec.syntax))
     }
 }

@@ -1,11 +1,12 @@
 //! The catalogue's table, one entry for each command, in the order of their names. Nothing else.
 
 use super::catalogue::{Group, Keys, Needed, Spec};
+use super::table_values::VALUES;
 
 const SINCE: &str = "0.1.0";
 
 /// Most commands are like this one in most things.
-const PLAIN: Spec = Spec {
+pub(super) const PLAIN: Spec = Spec {
     name: "",
     arity: 1,
     keys: Keys::NONE,
@@ -19,14 +20,18 @@ const PLAIN: Spec = Spec {
     since: SINCE,
 };
 
-const KEYS_READ: Spec = Spec { needs: Needed::Read, group: Group::Keys, keys: Keys::ONE, arity: 2, ..PLAIN };
-const KEYS_WRITE: Spec = Spec { needs: Needed::ReadWrite, write: true, ..KEYS_READ };
-const EXPIRY_WRITE: Spec = Spec { group: Group::Expiry, ..KEYS_WRITE };
+pub(super) const KEYS_READ: Spec =
+    Spec { needs: Needed::Read, group: Group::Keys, keys: Keys::ONE, arity: 2, ..PLAIN };
+pub(super) const KEYS_WRITE: Spec = Spec { needs: Needed::ReadWrite, write: true, ..KEYS_READ };
+pub(super) const EXPIRY_WRITE: Spec = Spec { group: Group::Expiry, ..KEYS_WRITE };
 const ACCESS_READ: Spec = Spec { needs: Needed::Admin, group: Group::Access, ..PLAIN };
 const ACCESS_WRITE: Spec = Spec { write: true, ..ACCESS_READ };
 
-/// All commands.
-pub(super) const TABLE: &[Spec] = &[
+/// All tables. The first is asked first.
+pub(super) const TABLES: [&[Spec]; 2] = [BASIC, VALUES];
+
+/// The first commands, and those on users, sessions and the server.
+const BASIC: &[Spec] = &[
     Spec {
         name: "AUTH",
         arity: 3,
@@ -72,10 +77,10 @@ pub(super) const TABLE: &[Spec] = &[
     },
     Spec {
         name: "EXPIRE",
-        arity: 3,
-        summary: "Gives a key a deadline in seconds from now; zero or less deletes it",
-        syntax: "EXPIRE key seconds",
-        answer: "1, or 0 if there is no such key",
+        arity: -3,
+        summary: "Gives a key a deadline in seconds from now; zero or less deletes it; NX only if it has no deadline yet, XX only if it has one, GT only if that is earlier, LT only if it is later or none",
+        syntax: "EXPIRE key seconds [NX|XX|GT|LT]",
+        answer: "1, or 0 if there is no such key or the condition is not met",
         ..EXPIRY_WRITE
     },
     Spec { name: "GET", summary: "Reads a key", syntax: "GET key", answer: "the value, or nil", ..KEYS_READ },
@@ -147,10 +152,10 @@ pub(super) const TABLE: &[Spec] = &[
     },
     Spec {
         name: "PEXPIRE",
-        arity: 3,
-        summary: "Gives a key a deadline in milliseconds from now; zero or less deletes it",
-        syntax: "PEXPIRE key milliseconds",
-        answer: "1, or 0 if there is no such key",
+        arity: -3,
+        summary: "Gives a key a deadline in milliseconds from now; zero or less deletes it; NX only if it has no deadline yet, XX only if it has one, GT only if that is earlier, LT only if it is later or none",
+        syntax: "PEXPIRE key milliseconds [NX|XX|GT|LT]",
+        answer: "1, or 0 if there is no such key or the condition is not met",
         ..EXPIRY_WRITE
     },
     Spec {
@@ -183,8 +188,8 @@ pub(super) const TABLE: &[Spec] = &[
         arity: -2,
         keys: Keys::NONE,
         needs: Needed::ReadSome,
-        summary: "Lists the keys that begin with a prefix and may be read, in order, a page at a time",
-        syntax: "SCAN prefix [AFTER cursor] [COUNT number]",
+        summary: "Lists the keys that begin with a prefix and may be read, in order, a page at a time; of these, with MATCH and TYPE, those that match a glob pattern and hold this type of value, so that a page may be empty and not the last",
+        syntax: "SCAN prefix [AFTER cursor] [COUNT number] [MATCH pattern] [TYPE type]",
         answer: "a list of the cursor for the next page, nil after the last, and the list of keys",
         ..KEYS_READ
     },
@@ -212,10 +217,11 @@ pub(super) const TABLE: &[Spec] = &[
         name: "SET",
         arity: -3,
         needs: Needed::Write,
-        summary: "Sets a key and its deadline (EX in seconds, PX in milliseconds, else none); NX only if it is missing, \
+        summary: "Sets a key and its deadline (EX in seconds, PX in milliseconds, EXAT and PXAT at a time since 1970, \
+                  KEEPTTL the one that there is, else none); NX only if it is missing, \
                   XX only if it exists, IFVERSION only if it has this revision, 0 for a missing one; GET answers what \
                   was there before",
-        syntax: "SET key value [EX seconds|PX milliseconds] [NX|XX|IFVERSION revision] [GET]",
+        syntax: "SET key value [EX seconds|PX milliseconds|EXAT seconds|PXAT milliseconds|KEEPTTL] [NX|XX|IFVERSION revision] [GET]",
         answer: "OK, or nil if the condition was not met; with GET, the value before or nil, set or not",
         ..KEYS_WRITE
     },

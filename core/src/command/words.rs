@@ -91,6 +91,9 @@ impl Command {
                 option(preposition, Some(user), each);
             }
             Self::SessionEnd { id } => each(Word::Plain(id.to_string().as_bytes())),
+            Self::Strings(command) => command.words(each),
+            Self::Keyspace(command) => command.words(each),
+            Self::Hashes(command) => command.words(each),
         }
     }
 
@@ -98,8 +101,11 @@ impl Command {
         let Self::Set { key, value, expiry, condition, return_old } = self else { return };
         each(Word::Plain(key));
         each(Word::Plain(value));
-        if let SetExpiry::After(ttl) = expiry {
-            option("PX", Some(&Blob::from(ttl.to_string())), each);
+        match expiry {
+            SetExpiry::Clear => {}
+            SetExpiry::After(ttl) => option("PX", Some(&number(ttl)), each),
+            SetExpiry::At(at) => option("PXAT", Some(&number(at)), each),
+            SetExpiry::Keep => each(Word::Plain(b"KEEPTTL")),
         }
         match condition {
             SetCondition::Always => {}
@@ -115,8 +121,13 @@ impl Command {
     }
 }
 
+/// A number as a word.
+pub(super) fn number(number: impl std::fmt::Display) -> Blob {
+    Blob::from(number.to_string())
+}
+
 /// A keyword and its argument, if there is one.
-fn option(keyword: &str, argument: Option<&Blob>, each: &mut dyn FnMut(Word<'_>)) {
+pub(super) fn option(keyword: &str, argument: Option<&Blob>, each: &mut dyn FnMut(Word<'_>)) {
     if let Some(argument) = argument {
         each(Word::Plain(keyword.as_bytes()));
         each(Word::Plain(argument));
@@ -149,6 +160,44 @@ mod tests {
             "DEL a b",
             "EXISTS a a",
             "SET a b IFVERSION 7",
+            "SET a b PXAT 7 GET",
+            "SET a b KEEPTTL XX",
+            "SETNX a b",
+            "MSETNX a b c d",
+            "GETDEL a",
+            "GETEX a",
+            "GETEX a PERSIST",
+            "GETEX a PX 7",
+            "GETEX a PXAT 7",
+            "INCRBYFLOAT a 1.5",
+            "APPEND a b",
+            "STRLEN a",
+            "GETRANGE a -3 -1",
+            "TYPE a",
+            "PEXPIRE a 5 NX",
+            "PEXPIREAT a 5",
+            "PEXPIREAT a 5 GT",
+            "TTL a",
+            "EXPIRETIME a",
+            "PEXPIRETIME a",
+            "RENAME a b",
+            "RENAMENX a b",
+            "SCAN a AFTER ab COUNT 7 MATCH a*b TYPE hash",
+            "KEYS a*",
+            "DBSIZE",
+            "TIME",
+            "HSET a f 1 g 2",
+            "HMSET a f 1",
+            "HSETNX a f 1",
+            "HGET a f",
+            "HMGET a f g",
+            "HDEL a f g",
+            "HEXISTS a f",
+            "HINCRBY a f -2",
+            "HLEN a",
+            "HKEYS a",
+            "HVALS a",
+            "HGETALL a",
             "INCRBY a -5",
             "PEXPIRE a -1",
             "PTTL a",
@@ -175,6 +224,8 @@ mod tests {
         let digest = |line| command(line).digest();
         assert_eq!(digest("set a b ex 1"), digest("SET a b PX 1000"));
         assert_eq!(digest("EXPIRE a 2"), digest("PEXPIRE a 2000"));
+        assert_eq!(digest("INCR a"), digest("INCRBY a 1"));
+        assert_eq!(digest("EXPIREAT a 2 xx"), digest("PEXPIREAT a 2000 XX"));
         assert_ne!(digest("MSET a bc d e"), digest("MSET ab c d e"));
         assert_ne!(digest("GET a"), digest("GETV a"));
         assert_ne!(digest("INCRBY a 1"), digest("INCRBY a 2"));

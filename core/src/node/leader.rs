@@ -23,7 +23,7 @@ use crate::trace::{Event, Probe};
 use crate::types::Index;
 
 /// The feature level of this build: the highest whose effects it can apply.
-pub const FEATURE_LEVEL: u32 = 1;
+pub const FEATURE_LEVEL: u32 = 2;
 
 /// For so many entries the tail keeps its room. A new leader takes in the whole log that is not committed.
 const TAIL_ROOM: usize = 1024;
@@ -61,6 +61,10 @@ impl Replica {
             self.append(Cause::TermStart, Vec::new())
         };
         assert_eq!(Some(start), self.raft.term_start(), "a term starts with its leader's own entry");
+        // Alone, every member supports what this one does.
+        if start > Index(1) && self.raft.members().len() == 1 && self.state.level() < FEATURE_LEVEL {
+            self.append(Cause::System, vec![Effect::Level(FEATURE_LEVEL)]);
+        }
         for (seq, task, again) in self.forwarder.own(self.now.mono) {
             let floor = self.forwarder.floor();
             self.execute(self.own_asker(seq), &task, Some(Relay { floor, again }), out)?;

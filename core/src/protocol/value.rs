@@ -8,6 +8,7 @@
 //! | bytes | 3, byte string |
 //! | list | 4, count u32, that many values |
 //! | map | 5, count u32, that many pairs of text and value |
+//! | pairs | 6, count u32, that many pairs of values |
 //!
 //! Depth and number of values are bounded on both sides: a reader of someone else's bytes must not recurse or
 //! allocate by their word, and a writer must not produce what no reader takes.
@@ -122,6 +123,15 @@ fn write_value(
                 write_value(out, item, depth, budget)?;
             }
         }
+        Value::Pairs(pairs) => {
+            let depth = depth.checked_sub(1).ok_or(EncodeError::TooDeep)?;
+            out.push(6);
+            put_count(out, pairs.len());
+            for (first, second) in pairs {
+                write_value(out, first, depth, budget)?;
+                write_value(out, second, depth, budget)?;
+            }
+        }
     }
     Ok(())
 }
@@ -138,7 +148,7 @@ fn read_value(reader: &mut Reader<'_>, depth: usize, budget: &mut usize) -> Resu
         1 => Ok(Value::Status(reader.text("status")?)),
         2 => Ok(Value::Int(i64::from_le_bytes(reader.u64("number")?.to_le_bytes()))),
         3 => Ok(Value::Bytes(reader.blob("bytes")?)),
-        4 | 5 if depth == 0 => Err(BodyError::TooMany {
+        4..=6 if depth == 0 => Err(BodyError::TooMany {
             field: "levels",
             count: MAX_DEPTH as u64 + 1,
             maximum: MAX_DEPTH as u64,
@@ -159,6 +169,15 @@ fn read_value(reader: &mut Reader<'_>, depth: usize, budget: &mut usize) -> Resu
                 pairs.push((name, read_value(reader, depth - 1, budget)?));
             }
             Ok(Value::Map(pairs))
+        }
+        6 => {
+            let count = reader.count("pairs", *budget, 2)?;
+            let mut pairs = Vec::with_capacity(count);
+            for _ in 0..count {
+                let first = read_value(reader, depth - 1, budget)?;
+                pairs.push((first, read_value(reader, depth - 1, budget)?));
+            }
+            Ok(Value::Pairs(pairs))
         }
         _ => Err(BodyError::Invalid { field: "value", value: u64::from(tag) }),
     }

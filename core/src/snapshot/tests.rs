@@ -10,6 +10,7 @@ use crate::io::{DiskErrorKind, DiskOp, DiskReply, FileName, Outbox, Output, Owne
 use crate::job::JobResult;
 use crate::reply::Value;
 use crate::state::State;
+use crate::state::data::Kind;
 use crate::state::effect::{Cause, Deadline, DeleteCause, Effect, Entry, Founding, StoredReply};
 use crate::testdisk::{MemDisk, Rng, hexdump};
 use crate::time::{Micros, Millis};
@@ -23,11 +24,13 @@ struct Subject {
     rng: Rng,
     /// How many keys there may be.
     keys: u64,
+    /// Whether hashes become so large that their members take several rows.
+    large: bool,
 }
 
 impl Subject {
     fn new(seed: u64) -> Self {
-        let mut subject = Self { state: State::new((seed, 7)), rng: Rng(seed), keys: 400 };
+        let mut subject = Self { state: State::new((seed, 7)), rng: Rng(seed), keys: 400, large: false };
         let members = vec![(NodeId(1), Incarnation(77))];
         let founding = Founding { cluster: CLUSTER, name: "test".into(), members };
         subject.commit(vec![Effect::Founded(founding), Effect::Level(1)]);
@@ -46,7 +49,7 @@ impl Subject {
         let key = Blob::from(format!("key-{}", rng.below(self.keys)));
         let (id, seq) = (SessionId(1 + rng.below(self.state.committed().0)), rng.below(9));
         let reply = StoredReply { outcome: Ok(Value::Int(seq as i64)), digest: seq };
-        let effect = match rng.below(8) {
+        let effect = match rng.below(11) {
             0 | 1 => Effect::Put { key, value: Blob::from(vec![7; rng.below(60) as usize]), deadline: None },
             2 => {
                 let deadline = Some(Deadline { at: Millis(rng.below(99)), slack: 3 });
@@ -56,6 +59,16 @@ impl Subject {
             4 => Effect::SessionOpened { user: Blob::from("root"), ttl: 50 },
             5 => Effect::SessionStepped { id, seq, floor: seq.saturating_sub(3), reply },
             6 => Effect::SessionEnded { id, cause: DeleteCause::Expired },
+            7 | 8 => {
+                let key = Blob::from(format!("hash-{}", rng.below(3)));
+                let (fields, bytes) = if self.large { (400, 300) } else { (20, 5) };
+                let value = Blob::from(vec![b'v'; (bytes + rng.below(20)) as usize]);
+                let gone = rng.below(9) == 0;
+                let fields = (0..fields / 10).map(|_| Blob::from(format!("field-{}", rng.below(fields))));
+                let changes = fields.map(|field| (field, Some(value.clone()).filter(|_| !gone))).collect();
+                Effect::Members { key, kind: Kind::Hash, changes }
+            }
+            9 => Effect::Moved { from: key, to: Blob::from(format!("key-{}", rng.below(self.keys))) },
             _ => {
                 let (origin, boot) = (Incarnation(rng.below(3)), BootNumber(1 + rng.below(2)));
                 Effect::Forwarded { origin, boot, seq, floor: seq / 2, reply }
@@ -145,7 +158,7 @@ fn a_state_is_the_same_after_it_was_written_and_read() {
 fn what_happens_while_a_snapshot_is_taken_is_not_in_it() {
     let mut kept = 0;
     for seed in 0..60 {
-        let mut subject = Subject { keys: 5000, ..Subject::new(seed) };
+        let mut subject = Subject { keys: 5000, large: seed % 10 == 0, ..Subject::new(seed) };
         (0..2500).for_each(|_| subject.change());
         let (before, at) = (subject.state.digest(), subject.at());
         let mut disk = MemDisk::default();
@@ -165,7 +178,8 @@ fn equal_states_have_equal_snapshots_however_they_came_about() {
     let (mut subject, disk, meta) = taken(5);
     let mut other = MemDisk::default();
     let index = meta.seal.at.index;
-    let mut copy = Subject { state: load(&mut disk.clone(), index).expect("loads"), rng: Rng(1), keys: 1 };
+    let mut copy =
+        Subject { state: load(&mut disk.clone(), index).expect("loads"), rng: Rng(1), keys: 1, large: false };
     let again = copy.snapshot(&mut other, 1024, |_| {});
     assert_eq!(
         (again, other.bytes(FileName::Snapshot(index.0))),

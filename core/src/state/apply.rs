@@ -7,6 +7,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use super::data::{Data, Kind, Members};
 use super::effect::{Answer, Deadline, Effect, Founding, StoredReply};
 use super::table::{ForwardedReplies, Forwards, Replies, Sessions, Stored, Table, Users};
 use super::{ForwardHead, KeyRecord, SessionRecord};
@@ -46,11 +47,18 @@ pub(super) fn apply(rows: &mut impl Rows, place: Place, effect: &Effect) {
         Effect::Founded(founding) => rows.set_founding(founding),
         Effect::Level(level) => rows.set_level(*level),
         Effect::Put { key, value, deadline } => {
-            let record = KeyRecord { value: value.clone(), revision: place.index, deadline: *deadline };
-            rows.set_key(key, Some(record));
+            let data = Data::String(value.clone());
+            rows.set_key(key, Some(KeyRecord { data, revision: place.index, deadline: *deadline }));
         }
         Effect::Delete { key, cause: _ } => rows.set_key(key, None),
         Effect::Redate { key, deadline } => redate(rows, place, key, *deadline),
+        Effect::Members { key, kind, changes } => change_members(rows, place, key, *kind, changes),
+        Effect::Moved { from, to } => {
+            if let Some(record) = rows.key(from) {
+                rows.set_key(from, None);
+                rows.set_key(to, Some(KeyRecord { revision: place.index, ..record }));
+            }
+        }
         Effect::SessionOpened { user, ttl } => {
             let record =
                 SessionRecord { user: user.clone(), ttl: *ttl, floor: 0, last: 0, active: place.time };
@@ -75,8 +83,31 @@ pub(super) fn apply(rows: &mut impl Rows, place: Place, effect: &Effect) {
 
 fn redate(rows: &mut impl Rows, place: Place, key: &Blob, deadline: Option<Deadline>) {
     if let Some(record) = rows.key(key) {
-        rows.set_key(key, Some(KeyRecord { value: record.value, revision: place.index, deadline }));
+        rows.set_key(key, Some(KeyRecord { revision: place.index, deadline, ..record }));
     }
+}
+
+/// The key keeps its deadline. Where there was none, or something of another kind, a new one begins; without members it
+/// goes.
+fn change_members(
+    rows: &mut impl Rows,
+    place: Place,
+    key: &Blob,
+    kind: Kind,
+    changes: &[(Blob, Option<Blob>)],
+) {
+    let (mut members, deadline) = match rows.key(key) {
+        Some(KeyRecord { data, deadline, .. }) if data.kind() == kind => {
+            (data.members().cloned().unwrap_or_default(), deadline)
+        }
+        _ => (Members::default(), None),
+    };
+    for (name, value) in changes {
+        members.set(name, value.as_ref());
+    }
+    let data = Some(members).filter(|members| !members.is_empty());
+    let data = data.and_then(|members| Data::collection(kind, members));
+    rows.set_key(key, data.map(|data| KeyRecord { data, revision: place.index, deadline }));
 }
 
 fn step_session(

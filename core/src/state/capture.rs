@@ -11,6 +11,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::base::Base;
+use super::data::{Data, Members};
 use super::packed::KeyRow;
 use super::row::Head;
 use super::table::{Row, Sections, Stored};
@@ -26,6 +27,8 @@ const KEPT: usize = 96;
 pub(super) struct Capture {
     pub(super) head: Head,
     pub(super) keys: Section<Blob, KeyRecord>,
+    /// A large collection that the walk is in the middle of, as it was, and the last member that it came to.
+    unfolding: Option<(Members, Blob)>,
     pub(super) tables: Sections,
 }
 
@@ -77,7 +80,7 @@ impl Size for Blob {
 
 impl Size for KeyRecord {
     fn size(&self) -> usize {
-        self.value.len()
+        self.data.bytes()
     }
 }
 
@@ -171,12 +174,13 @@ impl<K: Ord + Clone + Size, V: Clone + Size> Section<K, V> {
         }
     }
 
-    /// Walks on: the rows as they are now, from where the last slice ended, with what was kept in its place.
+    /// Walks on: the rows as they are now, from where the last slice ended, with what was kept in its place. Stops early if
+    /// `emit` answers false.
     pub(super) fn walk(
         &mut self,
         rows: impl Iterator<Item = impl Present<K, V>>,
         budget: &mut Budget,
-        mut emit: impl FnMut(K, V),
+        mut emit: impl FnMut(K, V) -> bool,
     ) {
         let mut rows = rows.peekable();
         while !budget.is_spent() {
@@ -197,8 +201,10 @@ impl<K: Ord + Clone + Size, V: Clone + Size> Section<K, V> {
             };
             budget.spend(kept_size(&key, row.as_ref()));
             self.passed = Passed::UpTo(key.clone());
-            if let Some(row) = row {
-                emit(key, row);
+            if let Some(row) = row
+                && !emit(key, row)
+            {
+                return;
             }
         }
     }
@@ -222,6 +228,7 @@ impl Capture {
                 rows: base.tables.counts(),
             },
             keys: Section::new(),
+            unfolding: None,
             tables: Sections::new(),
         }
     }
@@ -234,11 +241,64 @@ impl Capture {
     /// The next rows, and whether these were the last.
     pub(super) fn slice(&mut self, base: &Base, mut budget: Budget) -> (Vec<Row>, bool) {
         let mut out = Vec::new();
-        if let Some(from) = self.keys.from() {
+        while !budget.is_spent() {
+            if self.unfold(&mut budget, &mut out) {
+                continue;
+            }
+            let Some(from) = self.keys.from() else { break };
             let rows = base.keys.range(from.as_ref().map(|key| key.as_slice()));
-            self.keys.walk(rows, &mut budget, |key, record| out.push(Row::Key(key, record)));
+            let unfolding = &mut self.unfolding;
+            self.keys.walk(rows, &mut budget, |key, record| {
+                let (row, rest) = begin(key, record);
+                out.push(row);
+                *unfolding = rest;
+                unfolding.is_none()
+            });
+        }
+        if self.unfolding.is_some() || self.keys.from().is_some() {
+            return (out, false);
         }
         let done = self.tables.slice(&base.tables, &mut budget, &mut out);
-        (out, done && self.keys.from().is_none())
+        (out, done)
     }
+
+    /// The next members of the large collection that the walk is in, if it is in one.
+    fn unfold(&mut self, budget: &mut Budget, out: &mut Vec<Row>) -> bool {
+        let Some((members, last)) = self.unfolding.take() else { return false };
+        let next = chunk(&members, Some(&last));
+        let Some((last, _)) = next.last().cloned() else { return true };
+        budget.spend(CHUNK_BYTES);
+        out.push(Row::More(next));
+        self.unfolding = Some((members, last));
+        true
+    }
+}
+
+/// How much of a large collection is in one row. The same on every node, as their snapshots are.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// A key's first row, and what has to follow it.
+fn begin(key: Blob, record: KeyRecord) -> (Row, Option<(Members, Blob)>) {
+    let large = record.data.members().filter(|members| members.bytes() > CHUNK_BYTES).cloned();
+    let Some(members) = large else { return (Row::Key(key, record), None) };
+    let first = chunk(&members, None);
+    let last = first.last().expect("a large collection has members").0.clone();
+    let (kind, count) = (record.data.kind(), members.len() as u64);
+    if first.len() as u64 == count {
+        return (Row::Key(key, record), None);
+    }
+    let data = Data::collection(kind, first.into_iter().collect()).expect("it has members");
+    (Row::Begun(key, KeyRecord { data, ..record }, count), Some((members, last)))
+}
+
+/// The members behind one, as many as fit into a row; at least one if there is any.
+fn chunk(members: &Members, after: Option<&[u8]>) -> Vec<(Blob, Blob)> {
+    let mut bytes = 0;
+    let fits = |(name, value): &(&[u8], &[u8])| {
+        let first = bytes == 0;
+        bytes += name.len() + value.len() + KEPT / 8;
+        first || bytes <= CHUNK_BYTES
+    };
+    let fitting = members.after(after).take_while(fits);
+    fitting.map(|(name, value)| (name.into(), value.into())).collect()
 }

@@ -10,6 +10,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::data::Kind;
 use super::effect::{Cause, Deadline, DeleteCause, Effect, Entry, Founding, StoredReply};
 use crate::access::user::User;
 use crate::time::Millis;
@@ -185,6 +186,8 @@ fn encode_effect(out: &mut Vec<u8>, effect: &Effect) {
         }
         Effect::UserPut { name, user } => frame(out, 10, &(name, user)),
         Effect::UserRemoved { name } => frame(out, 11, name),
+        Effect::Members { key, kind, changes } => frame(out, 12, &(key, kind, changes)),
+        Effect::Moved { from, to } => frame(out, 13, &(from, to)),
     }
 }
 
@@ -226,6 +229,14 @@ fn decode_effect(kind: u8, body: &[u8]) -> Result<Effect, EntryError> {
             Effect::UserPut { name, user }
         }
         11 => Effect::UserRemoved { name: parse::<Blob>(kind, body)? },
+        12 => {
+            let (key, kind, changes) = parse::<(Blob, Kind, Vec<(Blob, Option<Blob>)>)>(kind, body)?;
+            Effect::Members { key, kind, changes }
+        }
+        13 => {
+            let (from, to) = parse::<(Blob, Blob)>(kind, body)?;
+            Effect::Moved { from, to }
+        }
         _ => return Err(EntryError::UnknownEffect { kind }),
     })
 }

@@ -6,12 +6,13 @@ use std::hash::Hasher;
 use siphasher::sip::SipHasher13;
 
 use super::base::Base;
+use super::data::Data;
 use super::effect::Deadline;
 use super::table::Walk;
 
 /// The digest of a committed state and its index.
 pub(super) fn digest(base: &Base) -> u64 {
-    let mut walk = Fields(SipHasher13::new());
+    let mut walk = Fields { hasher: SipHasher13::new(), record: Vec::new() };
     walk.number(base.committed.0);
     walk.number(base.time.0);
     walk.number(base.weight);
@@ -21,21 +22,39 @@ pub(super) fn digest(base: &Base) -> u64 {
     walk.number(base.keys.len() as u64);
     for row in base.keys.range(std::ops::Bound::Unbounded) {
         walk.bytes(row.name());
-        walk.bytes(row.value());
+        walk.data(&row.record().data);
         walk.number(row.revision().0);
         walk.deadline(row.deadline());
     }
     base.tables.walk(&mut walk);
-    walk.0.finish()
+    walk.hasher.finish()
 }
 
 /// Feeds a hash with fields that can't run into each other.
-struct Fields(SipHasher13);
+struct Fields {
+    hasher: SipHasher13,
+    /// Room for one record's bytes.
+    record: Vec<u8>,
+}
 
 impl Fields {
     fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
-        self.0.write(bytes);
+        self.hasher.write(bytes);
+    }
+
+    fn data(&mut self, data: &Data) {
+        self.number(data.kind() as u64);
+        match data {
+            Data::String(value) => self.bytes(value),
+            Data::Hash(members) => {
+                self.number(members.len() as u64);
+                for (name, value) in members.iter() {
+                    self.bytes(name);
+                    self.bytes(value);
+                }
+            }
+        }
     }
 
     fn deadline(&mut self, deadline: Option<Deadline>) {
@@ -52,38 +71,15 @@ impl Fields {
 
 impl Walk for Fields {
     fn number(&mut self, number: u64) {
-        self.0.write(&number.to_le_bytes());
+        self.hasher.write(&number.to_le_bytes());
     }
 
     /// In the bytes that a snapshot has for it.
     fn record(&mut self, record: &impl serde::Serialize) {
-        let bytes = Counted { walk: self, bytes: 0 };
-        let written = postcard::serialize_with_flavor(record, bytes);
-        let bytes = written.expect("a hash takes whatever is written");
-        self.number(bytes);
-    }
-}
-
-/// Where postcard writes to: the hash. The number of bytes follows them.
-struct Counted<'a> {
-    walk: &'a mut Fields,
-    bytes: u64,
-}
-
-impl postcard::ser_flavors::Flavor for Counted<'_> {
-    type Output = u64;
-
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.try_extend(&[byte])
-    }
-
-    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.walk.0.write(bytes);
-        self.bytes += bytes.len() as u64;
-        Ok(())
-    }
-
-    fn finalize(self) -> postcard::Result<u64> {
-        Ok(self.bytes)
+        let mut bytes = std::mem::take(&mut self.record);
+        bytes.clear();
+        self.record = postcard::to_extend(record, bytes).expect("memory takes whatever is written");
+        self.number(self.record.len() as u64);
+        self.hasher.write(&self.record);
     }
 }

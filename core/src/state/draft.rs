@@ -91,7 +91,7 @@ impl Draft {
 /// The key that an effect decides alone, whatever was there.
 fn written_key(effect: &Effect) -> Option<&Blob> {
     match effect {
-        Effect::Put { key, .. } | Effect::Delete { key, .. } => Some(key),
+        Effect::Put { key, .. } | Effect::Delete { key, .. } | Effect::Moved { to: key, .. } => Some(key),
         _ => None,
     }
 }

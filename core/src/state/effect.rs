@@ -8,6 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::data::Kind;
 use crate::access::user::User;
 use crate::reply::Outcome;
 use crate::time::Millis;
@@ -41,6 +42,13 @@ impl Entry {
         let bytes = self.effects.iter().map(|effect| match effect {
             Effect::Put { key, value, .. } => key.len() + value.len(),
             Effect::Delete { key, .. } | Effect::Redate { key, .. } => key.len(),
+            Effect::Members { key, changes, .. } => {
+                let size = |(name, value): &(Blob, Option<Blob>)| {
+                    name.len() + value.as_ref().map_or(0, |it| it.len())
+                };
+                key.len() + changes.iter().map(size).sum::<usize>()
+            }
+            Effect::Moved { from, to } => from.len() + to.len(),
             Effect::SessionStepped { reply, .. } | Effect::Forwarded { reply, .. } => reply.size(),
             _ => 0,
         });
@@ -208,6 +216,22 @@ pub enum Effect {
         /// The name.
         name: Blob,
     } = 11,
+    /// Members of a key's collection are these now; its revision is the entry's index. Level 2.
+    Members {
+        /// The key.
+        key: Blob,
+        /// Its kind, if it is made by this.
+        kind: Kind,
+        /// Names with values; without a value the member goes, and with the last member the key.
+        changes: Vec<(Blob, Option<Blob>)>,
+    } = 12,
+    /// A key has another name, and takes the place of what had that; its revision is the entry's index. Level 2.
+    Moved {
+        /// The name before.
+        from: Blob,
+        /// The name now.
+        to: Blob,
+    } = 13,
 }
 
 /// Who founded the cluster.

@@ -15,6 +15,7 @@
 //! | `effect.rs`, `codec.rs` | entries and effects, and their bytes |
 //! | `apply.rs` | what an effect does to rows |
 //! | `table.rs` | the tables beside the keys, and what follows from the list of them |
+//! | `data.rs` | what a key can hold |
 //! | `base.rs`, `key_table.rs`, `order.rs` | the committed state |
 //! | `slab.rs`, `packed.rs`, `deadlines.rs` | where its keys lie, and how |
 //! | `overlay.rs`, `layered.rs`, `tail.rs` | pending, and the two writers: append and fold |
@@ -31,6 +32,7 @@ pub mod view;
 mod apply;
 mod base;
 mod capture;
+pub mod data;
 mod deadlines;
 mod digest;
 mod draft;
@@ -57,6 +59,7 @@ use crate::types::{Blob, BootNumber, Index};
 use apply::{Place, apply};
 use base::Base;
 use capture::{Budget, Capture};
+use data::Data;
 use effect::{Deadline, Effect, Entry, Founding};
 use layered::{Append, Fold};
 use overlay::Overlay;
@@ -68,9 +71,9 @@ pub use view::{Dependency, Finished, Forwarded, View};
 /// A key's record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRecord {
-    /// The value.
-    pub value: Blob,
-    /// The index of the entry that wrote value or deadline last.
+    /// What it holds.
+    pub data: Data,
+    /// The index of the entry that wrote anything of it last.
     pub revision: Index,
     /// When the key goes, if ever.
     pub deadline: Option<Deadline>,

@@ -1,13 +1,16 @@
 //! Builds a state from the rows of a snapshot. Every row must come in its order and every one that the head announces
 //! must come; what is known about the rows together (what is due, whose sessions) is built in one go at the end.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use super::base::Base;
+use super::data::Data;
 use super::row::{Head, Item, Row};
 use super::table::TABLES;
 use super::tail::Tail;
-use super::{Pending, State};
+use super::{KeyRecord, Pending, State};
+use crate::types::Blob;
 
 /// Why rows make no state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +56,8 @@ pub struct Restore {
     /// The kind of the newest row, and how many of each kind came.
     kind: usize,
     found: [u64; KINDS],
+    /// A key whose members are still coming, and how many there are.
+    begun: Option<(Blob, KeyRecord, u64)>,
 }
 
 impl fmt::Debug for Restore {
@@ -68,7 +73,7 @@ impl Restore {
     /// Of nothing yet; keys are hashed under this seed.
     #[must_use]
     pub fn new(hash_seed: (u64, u64)) -> Self {
-        Self { base: Base::new(hash_seed), head: None, kind: 0, found: [0; KINDS] }
+        Self { base: Base::new(hash_seed), head: None, kind: 0, found: [0; KINDS], begun: None }
     }
 
     /// Takes the next item.
@@ -89,10 +94,15 @@ impl Restore {
 
     fn row(&mut self, row: Row) -> Result<(), RestoreError> {
         let kind = match row {
+            Row::More(members) => return self.more(&members),
+            _ if self.begun.is_some() => return Err(RestoreError::Order(0)),
+            Row::Begun(key, record, count) => {
+                self.key_follows(&key)?;
+                self.begun = Some((key, record, count));
+                return Ok(());
+            }
             Row::Key(key, record) => {
-                if self.kind > 0 || self.base.keys.last().is_some_and(|last| last >= key.as_slice()) {
-                    return Err(RestoreError::Order(0));
-                }
+                self.key_follows(&key)?;
                 self.base.keys.push_last(&key, record);
                 0
             }
@@ -106,6 +116,33 @@ impl Restore {
         }
         self.kind = kind;
         self.found[kind] += 1;
+        Ok(())
+    }
+
+    fn key_follows(&self, key: &[u8]) -> Result<(), RestoreError> {
+        let follows = self.kind == 0 && self.base.keys.last().is_none_or(|last| last < key);
+        follows.then_some(()).ok_or(RestoreError::Order(0))
+    }
+
+    /// More members of the key that was begun. With the last of them the key is there.
+    fn more(&mut self, more: &[(Blob, Blob)]) -> Result<(), RestoreError> {
+        let (key, record, count) = self.begun.take().ok_or(RestoreError::Order(0))?;
+        let mut members = record.data.members().cloned().ok_or(RestoreError::Order(0))?;
+        let kind = record.data.kind();
+        if more.is_empty() || !more.iter().all(|(name, value)| members.push_last(name, value)) {
+            return Err(RestoreError::Order(0));
+        }
+        let here = members.len() as u64;
+        let data = Data::collection(kind, members).ok_or(RestoreError::Order(0))?;
+        let record = KeyRecord { data, ..record };
+        match here.cmp(&count) {
+            Ordering::Less => self.begun = Some((key, record, count)),
+            Ordering::Equal => {
+                self.base.keys.push_last(&key, record);
+                self.found[0] += 1;
+            }
+            Ordering::Greater => return Err(RestoreError::Order(0)),
+        }
         Ok(())
     }
 

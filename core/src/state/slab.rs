@@ -38,7 +38,7 @@ enum Slot {
 
 impl Slot {
     fn pack(key: &Blob, record: KeyRecord) -> Self {
-        Self::Used(Packed::new(key, record.value, record.revision))
+        Self::Used(Packed::new(key, record.data, record.revision))
     }
 }
 

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::capture::{Budget, Section, Size};
 use super::codec::{EntryError, frame, parse};
-use super::effect::Answer;
+use super::data::{Data, Kind, Members};
+use super::effect::{Answer, Deadline};
 use super::overlay::Layer;
 use super::tail::Tail;
 use super::{ForwardHead, KeyRecord, SessionRecord};
@@ -97,8 +98,12 @@ macro_rules! tables {
         /// One row of the committed state. Kinds come in this order, and each in the order of its key.
         #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
         pub enum Row {
-            /// A key.
+            /// A key, with all that it holds.
             Key(Blob, KeyRecord),
+            /// A key with the first members of a large collection, and how many there are.
+            Begun(Blob, KeyRecord, u64),
+            /// The next members of the key before.
+            More(Vec<(Blob, Blob)>),
             $($(#[$doc])* $row($key, $value),)*
         }
 
@@ -123,7 +128,7 @@ macro_rules! tables {
             /// come behind them.
             pub(super) fn push(&mut self, row: Row) -> Option<usize> {
                 match row {
-                    Row::Key(..) => None,
+                    Row::Key(..) | Row::Begun(..) | Row::More(..) => None,
                     $(Row::$row(key, value) => {
                         let follows = self.$field.last_key_value().is_none_or(|(last, _)| *last < key);
                         if follows {
@@ -174,7 +179,10 @@ macro_rules! tables {
                 $(
                     if let Some(from) = self.$field.from() {
                         let rows = tables.$field.range((from, Bound::Unbounded));
-                        self.$field.walk(rows, budget, |key, value| out.push(Row::$row(key, value)));
+                        self.$field.walk(rows, budget, |key, value| {
+                            out.push(Row::$row(key, value));
+                            true
+                        });
                     }
                     done &= self.$field.from().is_none();
                 )*
@@ -185,7 +193,9 @@ macro_rules! tables {
         /// Appends the bytes of a row of a table.
         pub(super) fn encode(out: &mut Vec<u8>, row: &Row) {
             match row {
-                Row::Key(key, record) => frame(out, KEY, &(key, &record.value, record.revision, record.deadline)),
+                Row::Key(key, record) => encode_key(out, key, record, None),
+                Row::Begun(key, record, count) => encode_key(out, key, record, Some(*count)),
+                Row::More(members) => frame(out, MORE, members),
                 $(Row::$row(key, value) => frame(out, $kind, &(key, value)),)*
             }
         }
@@ -195,8 +205,10 @@ macro_rules! tables {
             Ok(match kind {
                 KEY => {
                     let (key, value, revision, deadline) = parse(kind, body)?;
-                    Row::Key(key, KeyRecord { value, revision, deadline })
+                    Row::Key(key, KeyRecord { data: Data::String(value), revision, deadline })
                 }
+                COLLECTION => decode_collection(body)?,
+                MORE => Row::More(parse(kind, body)?),
                 $($kind => {
                     let (key, value) = parse::<($key, $value)>(kind, body)?;
                     Row::$row(key, value)
@@ -220,8 +232,32 @@ tables! {
     users: Users(Blob => Arc<User>) = 7, User;
 }
 
-/// The kind of a key's row in a snapshot's bytes.
+/// The kinds of keys' rows in a snapshot's bytes: a string, a collection, and more members of one.
 const KEY: u8 = 2;
+const COLLECTION: u8 = 8;
+const MORE: u8 = 9;
+
+/// With `count`, the collection has so many members, and those that are not in the record follow.
+fn encode_key(out: &mut Vec<u8>, key: &Blob, record: &KeyRecord, count: Option<u64>) {
+    let KeyRecord { data, revision, deadline } = record;
+    match data {
+        Data::String(value) => frame(out, KEY, &(key, value, revision, deadline)),
+        Data::Hash(members) => {
+            let count = count.unwrap_or(members.len() as u64);
+            frame(out, COLLECTION, &(key, data.kind(), revision, deadline, count, members));
+        }
+    }
+}
+
+fn decode_collection(body: &[u8]) -> Result<Row, EntryError> {
+    let malformed = EntryError::MalformedEffect { kind: COLLECTION };
+    let (key, kind, revision, deadline, count, members) =
+        parse::<(Blob, Kind, Index, Option<Deadline>, u64, Members)>(COLLECTION, body)?;
+    let here = members.len() as u64;
+    let data = Data::collection(kind, members).filter(|_| (1..=count).contains(&here)).ok_or(malformed)?;
+    let record = KeyRecord { data, revision, deadline };
+    Ok(if here == count { Row::Key(key, record) } else { Row::Begun(key, record, count) })
+}
 
 /// How many tables there are.
 pub(super) const TABLES: usize = NAMES.len();

@@ -8,6 +8,7 @@ use std::iter::Peekable;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::data::Kind;
 use super::effect::Deadline;
 use super::overlay::{Layer, Row};
 use super::packed::KeyRow;
@@ -59,7 +60,7 @@ impl<'a> Tracked<'a> {
         let base = self.state.base.keys.range(from);
         let pending = self.state.pending.rows.keys.range(from);
         Walk {
-            base: boxed(base.map(|row| (row.name(), row.deadline())), prefix),
+            base: boxed(base.map(|row| (row.name(), (row.kind(), row.deadline()))), prefix),
             pending: boxed(pending.map(|(key, row)| (key.as_slice(), row)), prefix),
             tracked: self,
         }
@@ -70,6 +71,29 @@ impl<'a> Tracked<'a> {
         match self.row(self.state.pending.rows.rows::<T>(), key) {
             Some(row) => row.value.as_ref(),
             None => self.state.base.rows::<T>().get(key),
+        }
+    }
+
+    /// How many keys there are. Rests on all that is pending of any.
+    pub(super) fn key_count(&mut self) -> usize {
+        let base = &self.state.base.keys;
+        let mut count = base.len();
+        for (key, row) in self.state.pending.rows.keys.iter() {
+            self.note(row.index);
+            match (base.get(key).is_some(), row.value.is_some()) {
+                (false, true) => count += 1,
+                (true, false) => count -= 1,
+                (true, true) | (false, false) => {}
+            }
+        }
+        count
+    }
+
+    /// Whether there is such a key, due or not. For what [`Tracked::key_count`] has noted already.
+    pub(super) fn has_key(&self, key: &[u8]) -> bool {
+        match self.state.pending.rows.keys.get(key) {
+            Some(row) => row.value.is_some(),
+            None => self.state.base.keys.get(key).is_some(),
         }
     }
 
@@ -124,19 +148,21 @@ impl<'a> Tracked<'a> {
     }
 }
 
+type BaseRow = (Kind, Option<Deadline>);
+
 type Rows<'a, T> = Peekable<Box<dyn Iterator<Item = (&'a [u8], T)> + 'a>>;
 
 /// A key that a walk passed.
 pub(super) struct Passed<'a> {
     pub(super) key: &'a [u8],
-    /// No, if pending holds that it is gone.
-    pub(super) exists: bool,
+    /// What it holds; none if pending holds that it is gone.
+    pub(super) kind: Option<Kind>,
     pub(super) deadline: Option<Deadline>,
 }
 
 /// Pending over base in the order of keys. Yields each key once.
 pub(super) struct Walk<'a, 't> {
-    base: Rows<'a, Option<Deadline>>,
+    base: Rows<'a, BaseRow>,
     pending: Rows<'a, &'a Row<KeyRecord>>,
     tracked: &'t mut Tracked<'a>,
 }
@@ -145,7 +171,7 @@ impl<'a> Iterator for Walk<'a, '_> {
     type Item = Passed<'a>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let committed = |(key, deadline)| Passed { key, exists: true, deadline };
+        let committed = |(key, (kind, deadline))| Passed { key, kind: Some(kind), deadline };
         let base = self.base.peek().map(|(key, _)| *key);
         let Some(&(key, row)) = self.pending.peek() else {
             return self.base.next().map(committed);
@@ -159,7 +185,7 @@ impl<'a> Iterator for Walk<'a, '_> {
         self.pending.next();
         self.tracked.note(row.index);
         let deadline = row.value.as_ref().and_then(|record| record.deadline);
-        Some(Passed { key, exists: row.value.is_some(), deadline })
+        Some(Passed { key, kind: row.value.as_ref().map(|record| record.data.kind()), deadline })
     }
 }
 

@@ -8,11 +8,12 @@ use std::ops::{Bound, RangeInclusive};
 use std::sync::Arc;
 
 use super::apply::{Place, Rows, apply};
+use super::data::Kind;
 use super::draft::Draft;
 use super::effect::{Answer, Deadline, DeleteCause, Effect, Founding};
 use super::table::{ForwardedReplies, Forwards, Replies, Sessions, Table, Users};
 use super::tail::session_due;
-use super::tracked::Tracked;
+use super::tracked::{Passed, Tracked};
 use super::{KeyRecord, SessionRecord, State};
 use crate::access::user::User;
 use crate::time::Millis;
@@ -100,37 +101,55 @@ impl<'a> View<'a> {
         self.read_key(key)
     }
 
-    /// The keys with a prefix, in order, strictly after a key if one is given, at most `limit`. Depends on
-    /// every pending change in the range that was walked.
-    pub fn scan(&mut self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Vec<Blob> {
+    /// Shows the keys with a prefix, in order, strictly after a key if one is given, until `each` has seen enough. Depends
+    /// on every pending change in the range that was walked.
+    pub fn scan(&mut self, prefix: &[u8], after: Option<&[u8]>, each: &mut dyn FnMut(&[u8], Kind) -> bool) {
         self.catch_up();
         let from = match after {
             Some(after) if after >= prefix => Bound::Excluded(after),
             _ => Bound::Included(prefix),
         };
-        let mut found = Vec::new();
         let mut due = Vec::new();
         let mut below = self.below.walk(from, prefix).peekable();
         let drafted = self.draft.rows().into_iter().flat_map(|rows| rows.keys.range(from));
         let mut drafted = drafted.take_while(|(key, _)| key.starts_with(prefix)).peekable();
-        while found.len() < limit {
+        loop {
             let lower = below.peek().map(|passed| passed.key);
             let comes = |key: &Blob| lower.is_none_or(|lower| key.as_slice() <= lower);
             if let Some((key, row)) = drafted.next_if(|(key, _)| comes(key)) {
                 below.next_if(|passed| *passed.key == **key);
-                found.extend(row.value.is_some().then(|| key.clone()));
-                continue;
+                match &row.value {
+                    Some(record) if !each(key, record.data.kind()) => break,
+                    _ => continue,
+                }
             }
             match below.next() {
                 None => break,
-                Some(passed) if !passed.exists => {}
+                Some(Passed { kind: None, .. }) => {}
                 Some(passed) if is_due(passed.deadline, self.now) => due.push(passed.key.into()),
-                Some(passed) => found.push(passed.key.into()),
+                Some(Passed { key, kind: Some(kind), .. }) => {
+                    if !each(key, kind) {
+                        break;
+                    }
+                }
             }
         }
         drop((below, drafted));
         self.expire_scanned(&due);
-        found
+    }
+
+    /// How many keys there are, with those that are due and not yet deleted.
+    pub fn key_count(&mut self) -> usize {
+        self.catch_up();
+        let mut count = self.below.key_count();
+        for (key, row) in self.draft.rows().into_iter().flat_map(|rows| rows.keys.iter()) {
+            match (self.below.has_key(key), row.value.is_some()) {
+                (false, true) => count += 1,
+                (true, false) => count -= 1,
+                (true, true) | (false, false) => {}
+            }
+        }
+        count
     }
 
     /// A user.
@@ -236,10 +255,22 @@ impl<'a> View<'a> {
         self.effect(Effect::Redate { key, deadline });
     }
 
+    /// Sets or removes members of a key's collection.
+    pub fn members(&mut self, key: Blob, kind: Kind, changes: Vec<(Blob, Option<Blob>)>) {
+        self.effect(Effect::Members { key, kind, changes });
+    }
+
+    /// Gives a key another name, in the place of whatever has it.
+    pub fn rename(&mut self, from: Blob, to: Blob) {
+        self.effect(Effect::Moved { from, to });
+    }
+
     /// Adds an effect to the draft; later reads see it. What it builds on is consulted, too.
     pub fn effect(&mut self, effect: Effect) {
         match &effect {
-            Effect::Redate { key, .. } => _ = self.key(key),
+            Effect::Redate { key, .. } | Effect::Members { key, .. } | Effect::Moved { from: key, .. } => {
+                _ = self.key(key);
+            }
             Effect::SessionStepped { id, .. } => _ = self.read_session(*id),
             Effect::Forwarded { origin, .. } => _ = self.read::<Forwards>(origin),
             _ => {}

@@ -222,9 +222,13 @@ impl GivenUp {
         *self.causes.entry(entry.cause).or_default() += 1;
         for effect in entry.effects {
             match effect {
-                Effect::Put { key, .. } | Effect::Delete { key, .. } | Effect::Redate { key, .. } => {
+                Effect::Put { key, .. }
+                | Effect::Delete { key, .. }
+                | Effect::Redate { key, .. }
+                | Effect::Members { key, .. } => {
                     self.keys.insert(key);
                 }
+                Effect::Moved { from, to } => self.keys.extend([from, to]),
                 Effect::UserPut { name, .. } | Effect::UserRemoved { name } => {
                     self.users.insert(name);
                 }

@@ -37,6 +37,11 @@ fn write_plain(out: &mut String, value: &Value, indent: usize) {
             let labels = pairs.iter().map(|(name, _)| format!("{}: ", clean(name)));
             write_lines(out, labels.zip(pairs.iter().map(|(_, value)| value)), indent);
         }
+        Value::Pairs(pairs) if pairs.is_empty() => out.push_str("(no pairs)"),
+        Value::Pairs(pairs) => {
+            let labels = pairs.iter().map(|(first, _)| format!("{}: ", plain(first)));
+            write_lines(out, labels.zip(pairs.iter().map(|(_, second)| second)), indent);
+        }
     }
 }
 
@@ -65,10 +70,15 @@ pub fn raw(value: &Value) -> Vec<u8> {
             .map(|(name, value)| [format!("{name}:").as_bytes(), &raw(value)].concat())
             .collect::<Vec<_>>()
             .join(&b'\n'),
+        Value::Pairs(pairs) => {
+            let items = pairs.iter().flat_map(|(first, second)| [raw(first), raw(second)]);
+            items.collect::<Vec<_>>().join(&b'\n')
+        }
     }
 }
 
-/// A value as JSON, its names in their order. Bytes that are not UTF-8 become `{"hex": "…"}`.
+/// A value as JSON, its names in their order. Bytes that are not UTF-8 become `{"hex": "…"}`, and pairs with such a name a
+/// list of lists.
 #[derive(Clone, Copy, Debug)]
 pub struct JsonValue<'a>(pub &'a Value);
 
@@ -86,7 +96,27 @@ impl Serialize for JsonValue<'_> {
             Value::Map(pairs) => {
                 serializer.collect_map(pairs.iter().map(|(name, value)| (name, JsonValue(value))))
             }
+            // An object if every name can be one's name.
+            Value::Pairs(pairs) => {
+                match pairs.iter().map(|(first, _)| name(first)).collect::<Option<Vec<_>>>() {
+                    Some(names) => serializer.collect_map(
+                        names.iter().zip(pairs).map(|(name, (_, value))| (name, JsonValue(value))),
+                    ),
+                    None => serializer.collect_seq(
+                        pairs.iter().map(|(first, second)| [JsonValue(first), JsonValue(second)]),
+                    ),
+                }
+            }
         }
+    }
+}
+
+/// The text of a value that is text.
+fn name(value: &Value) -> Option<&str> {
+    match value {
+        Value::Bytes(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::Status(text) => Some(text),
+        _ => None,
     }
 }
 

@@ -62,7 +62,7 @@ fn cell(value: &Value) -> String {
             Err(_) => render::quoted(bytes),
         },
         Value::List(items) => items.iter().map(cell).collect::<Vec<_>>().join(", "),
-        Value::Map(_) => render::plain(value),
+        Value::Map(_) | Value::Pairs(_) => render::plain(value),
     }
 }
 

@@ -13,6 +13,7 @@ use steadfast_core::types::Blob;
 
 use super::asked::{Asked, Reach, Right};
 use super::grants::{Need, needs};
+use super::values::OnValue;
 use super::{Stop, Verdict, fail};
 use crate::history::{End, History, Operation};
 
@@ -146,15 +147,24 @@ impl<'a> Ledgers<'a> {
                 right == Right::Read && (reach.covers(prefix) || reach.literal.starts_with(prefix))
             }),
             Need::Admin => held(&|right, _| right == Right::Admin),
+            Need::Everything => {
+                held(&|right, reach| right == Right::Read && reach.open && reach.literal.is_empty())
+            }
             Need::AdminOr(name) => name == user || held(&|right, _| right == Right::Admin),
         }
     }
 }
 
-/// Keys that a SCAN showed.
+/// Keys that a SCAN or KEYS showed.
 fn shown_keys(asked: &Asked, answer: &Value) -> BTreeSet<Blob> {
-    let (Asked::Scan { .. }, Value::List(page)) = (asked, answer) else { return BTreeSet::new() };
-    let Some(Value::List(keys)) = page.get(1) else { return BTreeSet::new() };
+    let keys = match (asked, answer) {
+        (Asked::Value(OnValue::Matching { count: None, .. }), Value::List(keys)) => keys,
+        (Asked::Scan { .. } | Asked::Value(OnValue::Matching { .. }), Value::List(page)) => {
+            let Some(Value::List(keys)) = page.get(1) else { return BTreeSet::new() };
+            keys
+        }
+        _ => return BTreeSet::new(),
+    };
     keys.iter()
         .filter_map(|key| match key {
             Value::Bytes(key) => Some(key.clone()),

@@ -5,6 +5,8 @@
 
 use steadfast_core::types::{Blob, Index, SessionId};
 
+use super::values::{OnValue, Until, read_matching};
+
 /// A command, as the judges understand it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Asked {
@@ -74,6 +76,8 @@ pub enum Asked {
     SessionOpen,
     /// `SESSION END id`
     SessionEnd(SessionId),
+    /// A command on values that only the first judge follows.
+    Value(OnValue),
 }
 
 /// When a SET happens.
@@ -165,7 +169,9 @@ impl Asked {
             "INCRBY" => two(&name, rest).and_then(|(key, by)| Ok(Self::IncrBy(key, number(&by)?))),
             "EXPIRE" => two(&name, rest)
                 .and_then(|(key, ttl)| Ok(Self::Expire(key, number(&ttl)?.saturating_mul(1000)))),
-            "PEXPIRE" => two(&name, rest).and_then(|(key, ttl)| Ok(Self::Expire(key, number(&ttl)?))),
+            "PEXPIRE" if rest.len() == 2 => {
+                two(&name, rest).and_then(|(key, ttl)| Ok(Self::Expire(key, number(&ttl)?)))
+            }
             "PTTL" => Ok(Self::PTtl(one(&name, rest)?)),
             "PERSIST" => Ok(Self::Persist(one(&name, rest)?)),
             "MGET" => Ok(Self::MGet(many(&name, rest)?)),
@@ -178,7 +184,20 @@ impl Asked {
             "REVOKE" => read_grant(rest, "FROM").map(|(right, reach, user)| Self::Revoke(right, reach, user)),
             "SESSION" => read_session(rest),
             "PING" | "WHOAMI" | "INFO" => Err(bad(format!("{name} with {} arguments", rest.len()))),
-            _ => Err(Unread::Unfamiliar(name)),
+            "DECRBY" => two(&name, rest).and_then(|(key, by)| {
+                let by = number(&by)?.checked_neg().ok_or_else(|| bad("no negative in 64 bits"))?;
+                Ok(Self::IncrBy(key, by))
+            }),
+            "INCR" => Ok(Self::IncrBy(one(&name, rest)?, 1)),
+            "DECR" => Ok(Self::IncrBy(one(&name, rest)?, -1)),
+            "GETSET" => two(&name, rest).map(|(key, value)| Self::Set {
+                key,
+                value,
+                ttl: None,
+                only: Only::Always,
+                old: true,
+            }),
+            _ => OnValue::read(&name, rest).map(Self::Value),
         }
     }
 
@@ -210,6 +229,7 @@ impl Asked {
             | Self::UserList
             | Self::UserShow(_)
             | Self::WhoAmI => false,
+            Self::Value(asked) => asked.is_write(),
         }
     }
 
@@ -226,35 +246,36 @@ impl Asked {
             | Self::Persist(key) => vec![key],
             Self::Del(keys) | Self::Exists(keys) | Self::MGet(keys) => keys.iter().collect(),
             Self::MSet(pairs) => pairs.iter().map(|(key, _)| key).collect(),
+            Self::Value(asked) => asked.keys(),
             _ => Vec::new(),
         }
     }
 }
 
-fn bad(what: impl Into<String>) -> Unread {
+pub(super) fn bad(what: impl Into<String>) -> Unread {
     Unread::Malformed(what.into())
 }
 
 /// An argument in capitals, as keywords are compared; empty if it is missing.
-fn word(arg: Option<&Blob>) -> String {
+pub(super) fn word(arg: Option<&Blob>) -> String {
     arg.map(|arg| String::from_utf8_lossy(arg).to_ascii_uppercase()).unwrap_or_default()
 }
 
-fn one(name: &str, rest: &[Blob]) -> Result<Blob, Unread> {
+pub(super) fn one(name: &str, rest: &[Blob]) -> Result<Blob, Unread> {
     match rest {
         [key] => Ok(key.clone()),
         _ => Err(bad(format!("{name} with {} arguments", rest.len()))),
     }
 }
 
-fn two(name: &str, rest: &[Blob]) -> Result<(Blob, Blob), Unread> {
+pub(super) fn two(name: &str, rest: &[Blob]) -> Result<(Blob, Blob), Unread> {
     match rest {
         [first, second] => Ok((first.clone(), second.clone())),
         _ => Err(bad(format!("{name} with {} arguments", rest.len()))),
     }
 }
 
-fn many(name: &str, rest: &[Blob]) -> Result<Vec<Blob>, Unread> {
+pub(super) fn many(name: &str, rest: &[Blob]) -> Result<Vec<Blob>, Unread> {
     if rest.is_empty() { Err(bad(format!("{name} without a key"))) } else { Ok(rest.to_vec()) }
 }
 
@@ -273,11 +294,11 @@ pub fn whole(bytes: &[u8]) -> Option<i64> {
     std::str::from_utf8(bytes).ok()?.parse().ok()
 }
 
-fn number(arg: &Blob) -> Result<i64, Unread> {
+pub(super) fn number(arg: &Blob) -> Result<i64, Unread> {
     whole(arg).ok_or_else(|| bad(format!("{arg} is not a whole number")))
 }
 
-fn unsigned(arg: &Blob) -> Result<u64, Unread> {
+pub(super) fn unsigned(arg: &Blob) -> Result<u64, Unread> {
     let digits = std::str::from_utf8(arg).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     digits
         .and_then(|text| text.parse().ok())
@@ -286,18 +307,30 @@ fn unsigned(arg: &Blob) -> Result<u64, Unread> {
 
 fn read_set(rest: &[Blob]) -> Result<Asked, Unread> {
     let [key, value, options @ ..] = rest else { return Err(bad("SET without key and value")) };
-    let (mut ttl, mut only, mut old) = (None, None, false);
+    let (until, only, old) = read_set_options(options)?;
+    let (key, value) = (key.clone(), value.clone());
+    Ok(match until {
+        Until::Ever => Asked::Set { key, value, ttl: None, only, old },
+        Until::After(ttl) => Asked::Set { key, value, ttl: Some(ttl), only, old },
+        Until::At(_) | Until::Same => Asked::Value(OnValue::Set(key, value, until, only, old)),
+    })
+}
+
+/// The options of a SET: when the key ends, on what condition, whether the value before is the answer.
+pub(super) fn read_set_options(options: &[Blob]) -> Result<(Until, Only, bool), Unread> {
+    let (mut until, mut only, mut old) = (None, None, false);
     let mut options = options.iter();
     while let Some(option) = options.next() {
         let option = word(Some(option));
         let fresh = match option.as_str() {
-            "EX" | "PX" => {
+            "EX" | "PX" | "EXAT" | "PXAT" => {
                 let span = options.next().ok_or_else(|| bad(format!("{option} without a number")))?;
-                let unit = if option == "EX" { 1000 } else { 1 };
+                let unit = if option.starts_with("EX") { 1000 } else { 1 };
                 let ms = number(span)?.checked_mul(unit).filter(|ms| *ms > 0);
-                ttl.replace(ms.ok_or_else(|| bad(format!("{option} {span} is out of range")))? as u64)
-                    .is_none()
+                let ms = ms.ok_or_else(|| bad(format!("{option} {span} is out of range")))? as u64;
+                until.replace(if option.ends_with("AT") { Until::At(ms) } else { Until::After(ms) }).is_none()
             }
+            "KEEPTTL" => until.replace(Until::Same).is_none(),
             "NX" => only.replace(Only::Missing).is_none(),
             "XX" => only.replace(Only::Existing).is_none(),
             "IFVERSION" => {
@@ -315,7 +348,7 @@ fn read_set(rest: &[Blob]) -> Result<Asked, Unread> {
     if old && matches!(only, Only::Revision(_)) {
         return Err(bad("GET with IFVERSION"));
     }
-    Ok(Asked::Set { key: key.clone(), value: value.clone(), ttl, only, old })
+    Ok((until.unwrap_or(Until::Ever), only, old))
 }
 
 fn read_pairs(rest: &[Blob]) -> Result<Asked, Unread> {
@@ -327,6 +360,9 @@ fn read_pairs(rest: &[Blob]) -> Result<Asked, Unread> {
 
 fn read_scan(rest: &[Blob]) -> Result<Asked, Unread> {
     let [prefix, options @ ..] = rest else { return Err(bad("SCAN without a prefix")) };
+    if options.chunks(2).any(|pair| word(pair.first()) == "MATCH") {
+        return read_matching(prefix, options).map(Asked::Value);
+    }
     let (mut after, mut count) = (None, None);
     for pair in options.chunks(2) {
         let fresh = match (word(pair.first()).as_str(), pair.get(1)) {

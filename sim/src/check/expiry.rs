@@ -5,7 +5,7 @@
 //! for this. [`pace`] looks at the receipts of writes: cluster time must not run faster than real time by
 //! more than the slack that a deadline has, or a key could go early although nobody looked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use steadfast_core::reply::Value;
 use steadfast_core::types::{Blob, Index};
@@ -42,11 +42,20 @@ struct Life<'a> {
 fn run(history: &History) -> Result<(), Stop> {
     let ops = history.merged();
     let mut lives: BTreeMap<Blob, Life<'_>> = BTreeMap::new();
+    let mut others: BTreeSet<Blob> = BTreeSet::new();
     for op in &ops {
         if let Ok(asked) = Asked::read(&op.args) {
             note(&mut lives, op, &asked);
+            if let Asked::Value(other) = &asked
+                && asked.is_write()
+                && !matches!(op.end, End::Failed(_))
+            {
+                others.extend(other.keys().into_iter().cloned());
+            }
         }
     }
+    // What was written in a way that is not known here, only the first judge follows.
+    lives.retain(|key, _| !others.contains(key));
     lives.iter().try_for_each(|(key, life)| judge_life(key, life))
 }
 

@@ -75,6 +75,10 @@ impl People {
             }),
             Need::Admin => person.is_admin(),
             Need::AdminOr(name) => person.is_admin() || *name == *user_name,
+            Need::Everything => person
+                .grants
+                .iter()
+                .any(|(right, reach)| *right == Right::Read && reach.open && reach.literal.is_empty()),
         })
     }
 }
@@ -90,14 +94,29 @@ pub enum Need {
     Admin,
     /// The administrator's right, or to be this user.
     AdminOr(Blob),
+    /// READ on every key.
+    Everything,
+}
+
+impl Need {
+    /// READ on a key.
+    #[must_use]
+    pub fn read(key: &Blob) -> Self {
+        Self::Key(Right::Read, key.clone())
+    }
+
+    /// WRITE on a key.
+    #[must_use]
+    pub fn write(key: &Blob) -> Self {
+        Self::Key(Right::Write, key.clone())
+    }
 }
 
 /// All that a command needs, beside a login. What a command shows of a key needs READ, what it changes WRITE;
 /// a write whose answer or effect depends on what was there shows it.
 #[must_use]
 pub fn needs(asked: &Asked) -> Vec<Need> {
-    let read = |key: &Blob| Need::Key(Right::Read, key.clone());
-    let write = |key: &Blob| Need::Key(Right::Write, key.clone());
+    let (read, write) = (Need::read, Need::write);
     let both = |key: &Blob| [write(key), read(key)];
     match asked {
         Asked::Get(key) | Asked::GetV(key) | Asked::PTtl(key) => vec![read(key)],
@@ -109,6 +128,7 @@ pub fn needs(asked: &Asked) -> Vec<Need> {
         Asked::Del(keys) => keys.iter().flat_map(both).collect(),
         Asked::MSet(pairs) => pairs.iter().map(|(key, _)| write(key)).collect(),
         Asked::Scan { prefix, .. } => vec![Need::Some(prefix.clone())],
+        Asked::Value(asked) => asked.needs(),
         Asked::UserPassword(name) => vec![Need::AdminOr(name.clone())],
         Asked::UserAdd(_)
         | Asked::UserRemove(_)

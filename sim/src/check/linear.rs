@@ -8,7 +8,7 @@
 //! What it can't see: whether the parts of a command over several keys happened at one moment, SCAN, and
 //! which revision a key had. The first judge sees all of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use steadfast_core::types::Blob;
 
@@ -37,6 +37,7 @@ pub fn judge_within(history: &History, bound: usize) -> Verdict {
 fn run(history: &History, bound: usize) -> Result<(), Stop> {
     let ops = history.merged();
     let mut keys: BTreeMap<Blob, Vec<Step>> = BTreeMap::new();
+    let mut others: BTreeSet<Blob> = BTreeSet::new();
     for (at, op) in ops.iter().enumerate() {
         let asked = match Asked::read(&op.args) {
             Ok(asked) => asked,
@@ -46,10 +47,18 @@ fn run(history: &History, bound: usize) -> Result<(), Stop> {
                 return Err(Stop::Inconclusive(format!("what {name} does to a key is not known here")));
             }
         };
+        if let Asked::Value(other) = &asked
+            && asked.is_write()
+            && !matches!(op.end, End::Failed(_))
+        {
+            others.extend(other.keys().into_iter().cloned());
+        }
         for (key, step) in steps(at, op, &asked).map_err(Stop::Failed)? {
             keys.entry(key).or_default().push(step);
         }
     }
+    // What was written in a way that is not known here, only the first judge follows.
+    keys.retain(|key, _| !others.contains(key));
     let mut unclear = Vec::new();
     for (key, steps) in &keys {
         match search(steps, bound) {

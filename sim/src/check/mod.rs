@@ -29,6 +29,7 @@ pub mod raft;
 pub mod receipts;
 pub mod replay;
 mod seen;
+pub mod values;
 mod walk;
 
 #[cfg(test)]

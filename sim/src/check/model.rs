@@ -12,6 +12,7 @@ use steadfast_core::types::{Blob, Index, SessionId};
 
 use super::asked::{Asked, Only, Reach, Right, whole};
 use super::grants::{People, Person};
+use super::values::Until;
 
 /// Everything that is replicated, as the model sees it.
 #[derive(Clone, Debug, Default)]
@@ -27,12 +28,32 @@ pub struct Model {
 /// A key's row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Its value.
-    pub value: Blob,
+    /// What it holds.
+    pub held: Held,
     /// Where it was last changed.
     pub revision: Index,
     /// When it goes, if ever.
     pub ends: Option<Ends>,
+}
+
+/// What a key holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Bytes.
+    Text(Blob),
+    /// Fields with values, at least one.
+    Fields(BTreeMap<Blob, Blob>),
+}
+
+impl Held {
+    /// The bytes, if it is bytes.
+    #[must_use]
+    pub fn text(&self) -> Option<&Blob> {
+        match self {
+            Self::Text(value) => Some(value),
+            Self::Fields(_) => None,
+        }
+    }
 }
 
 /// When a key goes: promised until `at`, gone from `at + slack` on, in milliseconds of cluster time.
@@ -130,11 +151,18 @@ impl Model {
         match asked {
             Asked::Ping(None) => Plan::says(Value::Status("PONG".into())),
             Asked::Ping(Some(message)) => Plan::says(Value::Bytes(message.clone())),
-            Asked::Get(key) => Plan::says(at.value(key)),
-            Asked::GetV(key) => Plan::says(at.row(key).map_or(Value::Nil, |row| {
-                Value::List(vec![Value::Bytes(row.value.clone()), Value::Int(row.revision.0 as i64)])
-            })),
-            Asked::Set { key, value, ttl, only, old } => at.set(key, value, *ttl, *only, *old),
+            Asked::Get(key) => at.text(key).map_or_else(Plan::fails, |text| Plan::says(value(text))),
+            Asked::GetV(key) => match (at.text(key), at.row(key)) {
+                (Err(code), _) => Plan::fails(code),
+                (Ok(text), Some(row)) => {
+                    Plan::says(Value::List(vec![value(text), Value::Int(row.revision.0 as i64)]))
+                }
+                (Ok(_), None) => Plan::says(Value::Nil),
+            },
+            Asked::Set { key, value, ttl, only, old } => {
+                at.set(key, value, ttl.map_or(Until::Ever, Until::After), *only, *old)
+            }
+            Asked::Value(asked) => at.on_value(user, asked),
             Asked::Del(keys) => at.del(keys),
             Asked::Exists(keys) => {
                 Plan::says(Value::Int(keys.iter().filter(|key| at.row(key).is_some()).count() as i64))
@@ -143,7 +171,10 @@ impl Model {
             Asked::Expire(key, ttl) => at.expire(key, *ttl),
             Asked::PTtl(key) => Plan::says(Value::Int(at.remaining(key))),
             Asked::Persist(key) => at.persist(key),
-            Asked::MGet(keys) => Plan::says(Value::List(keys.iter().map(|key| at.value(key)).collect())),
+            Asked::MGet(keys) => {
+                let text = |key| value(at.text(key).ok().flatten());
+                Plan::says(Value::List(keys.iter().map(text).collect()))
+            }
             Asked::MSet(pairs) => at.mset(pairs),
             Asked::Scan { prefix, after, count } => {
                 Plan::says(at.scan(user, prefix, after.as_ref(), count.unwrap_or(SCAN_COUNT)))
@@ -194,27 +225,45 @@ impl Model {
 const SCAN_COUNT: usize = 100;
 
 /// The model at a position and a time.
-struct At<'a> {
-    model: &'a Model,
-    position: Index,
-    now: u64,
+pub(super) struct At<'a> {
+    pub(super) model: &'a Model,
+    pub(super) position: Index,
+    pub(super) now: u64,
+}
+
+/// A moment that has passed.
+pub(super) struct Past;
+
+/// Bytes or nothing, as an answer.
+pub(super) fn value(text: Option<&Blob>) -> Value {
+    text.map_or(Value::Nil, |text| Value::Bytes(text.clone()))
 }
 
 impl At<'_> {
     /// A key's row, unless it is missing or due.
-    fn row(&self, key: &Blob) -> Option<&Row> {
+    pub(super) fn row(&self, key: &Blob) -> Option<&Row> {
         self.model.rows.get(key).filter(|row| !row.is_due(self.now))
     }
 
-    fn value(&self, key: &Blob) -> Value {
-        self.row(key).map_or(Value::Nil, |row| Value::Bytes(row.value.clone()))
+    /// A key's bytes; the key must hold some if it is there.
+    pub(super) fn text(&self, key: &Blob) -> Result<Option<&Blob>, ErrorCode> {
+        self.row(key).map(|row| row.held.text().ok_or(ErrorCode::WrongType)).transpose()
     }
 
-    fn put(&self, value: Blob, ends: Option<Ends>) -> Option<Row> {
-        Some(Row { value, revision: self.position, ends })
+    pub(super) fn put(&self, value: Blob, ends: Option<Ends>) -> Option<Row> {
+        self.hold(Held::Text(value), ends)
     }
 
-    fn set(&self, key: &Blob, value: &Blob, ttl: Option<u64>, only: Only, old: bool) -> Plan {
+    pub(super) fn hold(&self, held: Held, ends: Option<Ends>) -> Option<Row> {
+        Some(Row { held, revision: self.position, ends })
+    }
+
+    /// A plan that makes one key be this.
+    pub(super) fn makes(&self, key: &Blob, row: Option<Row>, answer: Value) -> Plan {
+        Plan { rows: BTreeMap::from([(key.clone(), row)]), ..Plan::says(answer) }
+    }
+
+    pub(super) fn set(&self, key: &Blob, new: &Blob, until: Until, only: Only, old: bool) -> Plan {
         let row = self.row(key);
         let happens = match only {
             Only::Always => true,
@@ -222,16 +271,23 @@ impl At<'_> {
             Only::Existing => row.is_some(),
             Only::Revision(revision) => row.is_some_and(|row| row.revision == revision),
         };
-        let mut plan = Plan::says(match (old, happens) {
-            (true, _) => self.value(key),
+        let before = self.text(key);
+        let answer = match (old, happens) {
+            (true, _) => match before {
+                Ok(before) => value(before),
+                Err(code) => return Plan::fails(code),
+            },
             (false, true) => Value::ok(),
             (false, false) => Value::Nil,
-        });
-        if happens {
-            let ends = ttl.map(|ttl| Ends::after(self.now, ttl));
-            plan.rows.insert(key.clone(), self.put(value.clone(), ends));
+        };
+        if !happens {
+            return Plan::says(answer);
         }
-        plan
+        let after = match until.end(self.now, row) {
+            Ok(ends) => self.put(new.clone(), ends),
+            Err(Past) => None,
+        };
+        self.makes(key, after, answer)
     }
 
     fn del(&self, keys: &[Blob]) -> Plan {
@@ -243,7 +299,10 @@ impl At<'_> {
 
     fn incr_by(&self, key: &Blob, by: i64) -> Plan {
         let row = self.row(key);
-        let before = row.map_or(Some(0), |row| whole(&row.value));
+        let before = match self.text(key) {
+            Ok(text) => text.map_or(Some(0), |text| whole(text)),
+            Err(code) => return Plan::fails(code),
+        };
         let Some(after) = before.and_then(|before| before.checked_add(by)) else {
             return Plan::fails(ErrorCode::NotAnInteger);
         };
@@ -256,7 +315,7 @@ impl At<'_> {
     fn expire(&self, key: &Blob, ttl: i64) -> Plan {
         let Some(row) = self.row(key) else { return Plan::says(Value::Int(0)) };
         let after = match u64::try_from(ttl) {
-            Ok(ttl) if ttl > 0 => self.put(row.value.clone(), Some(Ends::after(self.now, ttl))),
+            Ok(ttl) if ttl > 0 => self.hold(row.held.clone(), Some(Ends::after(self.now, ttl))),
             _ => None,
         };
         Plan { rows: BTreeMap::from([(key.clone(), after)]), ..Plan::says(Value::Int(1)) }
@@ -273,7 +332,7 @@ impl At<'_> {
     fn persist(&self, key: &Blob) -> Plan {
         match self.row(key) {
             Some(row) if row.ends.is_some() => {
-                let after = self.put(row.value.clone(), None);
+                let after = self.hold(row.held.clone(), None);
                 Plan { rows: BTreeMap::from([(key.clone(), after)]), ..Plan::says(Value::Int(1)) }
             }
             _ => Plan::says(Value::Int(0)),
@@ -290,16 +349,36 @@ impl At<'_> {
 
     /// A page: the cursor for the next one (nil at the end), then the keys that the user may read.
     fn scan(&self, user: Option<&Blob>, prefix: &Blob, after: Option<&Blob>, count: usize) -> Value {
+        self.page(user, prefix, after, count, &|_, _| true)
+    }
+
+    /// The same, of those that are wanted. The cursor is the last key that was looked at.
+    pub(super) fn page(
+        &self,
+        user: Option<&Blob>,
+        prefix: &Blob,
+        after: Option<&Blob>,
+        count: usize,
+        wanted: &dyn Fn(&Blob, &Held) -> bool,
+    ) -> Value {
         let person = user.and_then(|name| self.model.people.users.get(name));
-        let mut keys = self.model.rows.iter().filter_map(|(key, row)| {
-            let wanted = key.starts_with(prefix) && after.is_none_or(|after| key > after);
+        let (mut page, mut last) = (Vec::new(), None);
+        for (key, row) in &self.model.rows {
+            let listed = key.starts_with(prefix) && after.is_none_or(|after| key > after);
             let shown = user.is_none() || person.is_some_and(|person| person.may(Right::Read, key));
-            (wanted && shown && !row.is_due(self.now)).then(|| key.clone())
-        });
-        let page: Vec<Blob> = keys.by_ref().take(count).collect();
-        let cursor = page.last().filter(|_| keys.next().is_some());
-        let cursor = cursor.map_or(Value::Nil, |key| Value::Bytes(key.clone()));
-        Value::List(vec![cursor, Value::List(page.into_iter().map(Value::Bytes).collect())])
+            if !listed || !shown || row.is_due(self.now) {
+                continue;
+            }
+            if page.len() == count {
+                let cursor = last.map_or(Value::Nil, |key: &Blob| Value::Bytes(key.clone()));
+                return Value::List(vec![cursor, Value::List(page)]);
+            }
+            last = Some(key);
+            if wanted(key, &row.held) {
+                page.push(Value::Bytes(key.clone()));
+            }
+        }
+        Value::List(vec![Value::Nil, Value::List(page)])
     }
 
     fn change_user(&self, asked: &Asked) -> Plan {

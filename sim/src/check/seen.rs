@@ -10,10 +10,10 @@ use steadfast_core::types::{Blob, SessionId};
 
 use super::grants::Person;
 use super::log::LogEntry;
-use super::model::{Ends, Model, Plan, Session};
+use super::model::{Ends, Held, Model, Plan, Session};
 
-/// A key's value and end after an entry; `None`: gone.
-type After = Option<(Blob, Option<Ends>)>;
+/// What a key holds, and its end, after an entry; `None`: gone.
+type After = Option<(Held, Option<Ends>)>;
 
 /// An entry's changes.
 #[derive(Debug, Default)]
@@ -47,7 +47,7 @@ impl Seen {
                     return Err(place("changes what only the system may change"));
                 }
                 Effect::Put { key, value, deadline } => {
-                    seen.rows.insert(key.clone(), Some((value.clone(), ends_of(deadline))));
+                    seen.rows.insert(key.clone(), Some((Held::Text(value.clone()), ends_of(deadline))));
                 }
                 Effect::Delete { key, cause: DeleteCause::Deleted } => {
                     drop(seen.rows.insert(key.clone(), None))
@@ -62,12 +62,34 @@ impl Seen {
                     }
                 }
                 Effect::Redate { key, deadline } => {
-                    let value = match seen.rows.get(key) {
-                        Some(after) => after.as_ref().map(|(value, _)| value.clone()),
-                        None => model.rows.get(key).map(|row| row.value.clone()),
+                    let (held, _) = seen
+                        .now(key, model)
+                        .ok_or_else(|| place(&format!("redates {key}, which is missing")))?;
+                    seen.rows.insert(key.clone(), Some((held, ends_of(deadline))));
+                }
+                Effect::Members { key, changes, .. } => {
+                    let (mut fields, ends) = match seen.now(key, model) {
+                        Some((Held::Fields(fields), ends)) => (fields, ends),
+                        Some((Held::Text(_), _)) => {
+                            return Err(place(&format!("gives the text {key} fields")));
+                        }
+                        None => (BTreeMap::new(), None),
                     };
-                    let value = value.ok_or_else(|| place(&format!("redates {key}, which is missing")))?;
-                    seen.rows.insert(key.clone(), Some((value, ends_of(deadline))));
+                    for (name, value) in changes {
+                        match value {
+                            Some(value) => drop(fields.insert(name.clone(), value.clone())),
+                            None => drop(fields.remove(name)),
+                        }
+                    }
+                    let after = (!fields.is_empty()).then_some((Held::Fields(fields), ends));
+                    seen.rows.insert(key.clone(), after);
+                }
+                Effect::Moved { from, to } => {
+                    let there = seen
+                        .now(from, model)
+                        .ok_or_else(|| place(&format!("renames {from}, which is missing")))?;
+                    seen.rows.insert(from.clone(), None);
+                    seen.rows.insert(to.clone(), Some(there));
                 }
                 Effect::SessionOpened { user, ttl } => seen.opened = Some((user.clone(), *ttl)),
                 Effect::SessionStepped { id, floor, .. } => seen.stepped = Some((*id, *floor)),
@@ -80,6 +102,15 @@ impl Seen {
             }
         }
         Ok(seen)
+    }
+
+    /// What a key holds, and its end, after the effects so far.
+    fn now(&self, key: &Blob, model: &Model) -> After {
+        match self.rows.get(key) {
+            Some(after) => after.clone(),
+            None if self.expired.contains(key) => None,
+            None => model.rows.get(key).map(|row| (row.held.clone(), row.ends)),
+        }
     }
 
     /// Whether the entry changes what only a client's command changes.
@@ -97,15 +128,12 @@ impl Seen {
     /// # Errors
     /// Says what differs.
     pub(super) fn compare(&self, plan: &Plan) -> Result<(), String> {
-        let planned: BTreeMap<&Blob, Option<(&Blob, Option<Ends>)>> = plan
+        let planned: BTreeMap<&Blob, Option<(&Held, Option<Ends>)>> =
+            plan.rows.iter().map(|(key, row)| (key, row.as_ref().map(|row| (&row.held, row.ends)))).collect();
+        let seen: BTreeMap<&Blob, Option<(&Held, Option<Ends>)>> = self
             .rows
             .iter()
-            .map(|(key, row)| (key, row.as_ref().map(|row| (&row.value, row.ends))))
-            .collect();
-        let seen: BTreeMap<&Blob, Option<(&Blob, Option<Ends>)>> = self
-            .rows
-            .iter()
-            .map(|(key, row)| (key, row.as_ref().map(|(value, ends)| (value, *ends))))
+            .map(|(key, row)| (key, row.as_ref().map(|(held, ends)| (held, *ends))))
             .collect();
         if planned != seen {
             return Err(format!("the log changes {seen:?}, the model {planned:?}"));

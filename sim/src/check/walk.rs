@@ -68,8 +68,22 @@ fn is_before_command(code: ErrorCode) -> bool {
 
 /// Errors that the model must foresee. All other definite errors are refusals: nothing may have happened.
 fn is_foreseen(code: ErrorCode) -> bool {
-    use ErrorCode::{Denied, LastAdministrator, NotAnInteger, Unauthenticated, UserExists, UserUnknown};
-    matches!(code, Unauthenticated | Denied | NotAnInteger | UserExists | UserUnknown | LastAdministrator)
+    use ErrorCode::{
+        Denied, LastAdministrator, NoSuchKey, NotANumber, NotAnInteger, Unauthenticated, UserExists,
+        UserUnknown, WrongType,
+    };
+    matches!(
+        code,
+        Unauthenticated
+            | Denied
+            | NotAnInteger
+            | NotANumber
+            | NoSuchKey
+            | WrongType
+            | UserExists
+            | UserUnknown
+            | LastAdministrator
+    )
 }
 
 impl<'a> Walk<'a> {

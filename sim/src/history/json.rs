@@ -336,7 +336,7 @@ fn untext(json: &serde_json::Value) -> Result<Blob, String> {
 }
 
 /// A reply's value: nil is `null`, a number a number, bytes as in [`text`], a list an array, a status
-/// `{"status": "OK"}`, a map `{"map": [[name, value], …]}`.
+/// `{"status": "OK"}`, a map `{"map": [[name, value], …]}`, pairs `{"pairs": [[value, value], …]}`.
 fn value_to_json(value: &Value) -> serde_json::Value {
     match value {
         Value::Nil => serde_json::Value::Null,
@@ -347,6 +347,11 @@ fn value_to_json(value: &Value) -> serde_json::Value {
         Value::Map(pairs) => {
             let pairs: Vec<_> = pairs.iter().map(|(name, value)| (name, value_to_json(value))).collect();
             serde_json::json!({ "map": pairs })
+        }
+        Value::Pairs(pairs) => {
+            let pairs: Vec<_> =
+                pairs.iter().map(|(first, second)| (value_to_json(first), value_to_json(second))).collect();
+            serde_json::json!({ "pairs": pairs })
         }
     }
 }
@@ -366,16 +371,29 @@ fn value_from_json(json: &serde_json::Value) -> Result<Value, String> {
             if let Some(status) = object.get("status").and_then(|status| status.as_str()) {
                 return Ok(Value::Status(status.to_owned()));
             }
-            let Some(pairs) = object.get("map").and_then(|map| map.as_array()) else {
-                return untext(json).map(Value::Bytes);
-            };
-            pairs.iter().map(pair_from_json).collect::<Result<_, _>>().map(Value::Map)
+            let array = |name: &str| object.get(name).and_then(|pairs| pairs.as_array());
+            match (array("map"), array("pairs")) {
+                (Some(pairs), _) => {
+                    pairs.iter().map(named_from_json).collect::<Result<_, _>>().map(Value::Map)
+                }
+                (None, Some(pairs)) => {
+                    pairs.iter().map(pair_from_json).collect::<Result<_, _>>().map(Value::Pairs)
+                }
+                (None, None) => untext(json).map(Value::Bytes),
+            }
         }
         _ => untext(json).map(Value::Bytes),
     }
 }
 
-fn pair_from_json(json: &serde_json::Value) -> Result<(String, Value), String> {
+fn pair_from_json(json: &serde_json::Value) -> Result<(Value, Value), String> {
+    match json.as_array().map(Vec::as_slice) {
+        Some([first, second]) => Ok((value_from_json(first)?, value_from_json(second)?)),
+        _ => Err(format!("{json} is no pair of values")),
+    }
+}
+
+fn named_from_json(json: &serde_json::Value) -> Result<(String, Value), String> {
     let pair = json.as_array().filter(|pair| pair.len() == 2);
     let name = pair.and_then(|pair| pair[0].as_str());
     match (name, pair) {

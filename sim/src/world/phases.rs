@@ -247,13 +247,19 @@ fn read_back(schedule: &Schedule) -> Vec<Op> {
     let mut keys = BTreeSet::new();
     for op in schedule.clients.iter().flat_map(|client| &client.ops) {
         match op.args[0].as_str() {
-            "SET" | "INCRBY" => drop(keys.insert(op.args[1].as_str())),
-            "MSET" => op.args[1..].iter().step_by(2).for_each(|key| _ = keys.insert(key)),
+            "SET" | "SETNX" | "INCRBY" | "INCRBYFLOAT" | "APPEND" | "HSET" | "HMSET" | "HSETNX"
+            | "HINCRBY" => {
+                drop(keys.insert(op.args[1].as_str()));
+            }
+            "RENAME" | "RENAMENX" => drop(keys.insert(op.args[2].as_str())),
+            "MSET" | "MSETNX" => op.args[1..].iter().step_by(2).for_each(|key| _ = keys.insert(key)),
             _ => {}
         }
     }
     let (unique, hot): (Vec<&str>, Vec<&str>) = keys.into_iter().partition(|key| key.starts_with('u'));
     let mut ops: Vec<Op> = hot.iter().map(|key| Op::new(0, &["GET", key])).collect();
+    let hashes = hot.iter().filter(|key| key.starts_with(['h', 's']));
+    ops.extend(hashes.map(|key| Op::new(0, &["HGETALL", key])));
     for chunk in unique.chunks(16) {
         ops.push(Op { think_us: 0, args: ["MGET"].iter().chain(chunk).map(ToString::to_string).collect() });
     }

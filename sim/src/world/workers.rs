@@ -380,8 +380,8 @@ impl World<'_> {
     /// Whether asking again would get the same answer.
     fn stays(&self, worker: usize, outcome: &OpOutcome) -> bool {
         use ErrorCode::{
-            Argument, Arity, Denied, LastAdministrator, LimitReached, NotAnInteger, TooLarge,
-            Unauthenticated, UnknownCommand, UserExists, UserUnknown, WrongPassword,
+            Argument, Arity, Denied, LastAdministrator, LimitReached, NoSuchKey, NotANumber, NotAnInteger,
+            TooLarge, Unauthenticated, UnknownCommand, UserExists, UserUnknown, WrongPassword, WrongType,
         };
         let failure = match outcome {
             OpOutcome::Ok(_) => return true,
@@ -389,8 +389,8 @@ impl World<'_> {
             OpOutcome::Unknown(_) => return false,
         };
         match failure.code {
-            Denied | UnknownCommand | Arity | Argument | NotAnInteger | TooLarge | UserExists
-            | UserUnknown | LastAdministrator | LimitReached => true,
+            Denied | UnknownCommand | Arity | Argument | NotAnInteger | NotANumber | NoSuchKey
+            | WrongType | TooLarge | UserExists | UserUnknown | LastAdministrator | LimitReached => true,
             // A user whom the administrator removed or gave another password stays locked out.
             Unauthenticated | WrongPassword => self.workers[worker].spec.user != "root",
             _ => false,

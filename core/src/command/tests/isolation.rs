@@ -11,6 +11,7 @@ const SECRETS: &[[&str; 2]] = &[
     ["SET s:1 5 PX 300", "SET t 9 PX 1"],
     ["PING", "PING"],
     ["SET s:1 5", "SET s:2 7 PX 100000"],
+    ["HSET s:1 f 1", "HSET t f 1 g 2"],
 ];
 
 /// The user may read and write `a*` and the key `s:4`, and write, but not read, everything else.
@@ -39,18 +40,44 @@ fn any_line() -> impl Strategy<Value = String> {
             "SET 1 IFVERSION 0",
             "SCAN",
             "SCAN COUNT 1",
+            "SCAN MATCH *1",
+            "SCAN TYPE hash",
+            "KEYS",
+            "TYPE",
+            "TTL",
+            "EXPIRETIME",
+            "SETNX 1",
+            "GETDEL",
+            "GETEX PX 5",
+            "GETSET 1",
+            "SET 1 KEEPTTL",
+            "SET 1 PXAT 1",
+            "SETEX 1 1",
+            "INCRBYFLOAT 0.5",
+            "APPEND x",
+            "STRLEN",
+            "GETRANGE 0 1",
+            "PEXPIREAT 1 NX",
+            "HSET f 1",
+            "HGET f",
+            "HGETALL",
+            "HDEL f",
+            "HINCRBY f 1",
         ][..],
     );
     let with_key = (one, key()).prop_map(|(command, key)| match command.split_once(' ') {
         None => format!("{command} {key}"),
         Some((name, rest)) => format!("{name} {key} {rest}"),
     });
-    let two = proptest::sample::select(&["MGET", "DEL", "EXISTS"][..]);
+    let two = proptest::sample::select(&["MGET", "DEL", "EXISTS", "RENAME", "RENAMENX", "MSETNX x"][..]);
     prop_oneof![
         6 => with_key,
-        1 => (two, key(), key()).prop_map(|(command, first, second)| format!("{command} {first} {second}")),
+        1 => (two, key(), key()).prop_map(|(command, first, second)| match command.split_once(' ') {
+            None => format!("{command} {first} {second}"),
+            Some((name, value)) => format!("{name} {first} {value} {second} {value}"),
+        }),
         1 => (key(), key()).prop_map(|(first, second)| format!("MSET {first} 1 {second} x")),
-        1 => proptest::sample::select(&["SCAN ''", "SCAN s:", "SCAN '' AFTER s:1 COUNT 2", "INFO", "WHOAMI", "SESSION OPEN"][..])
+        1 => proptest::sample::select(&["SCAN ''", "SCAN s:", "SCAN '' AFTER s:1 COUNT 2", "INFO", "WHOAMI", "SESSION OPEN", "KEYS *", "DBSIZE"][..])
             .prop_map(str::to_owned),
     ]
 }

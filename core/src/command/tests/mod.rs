@@ -6,6 +6,7 @@ mod isolation;
 mod keys;
 mod parse;
 mod retry;
+mod values;
 
 use std::collections::VecDeque;
 
@@ -44,7 +45,7 @@ impl World {
         let root = root_user("root's hash".into(), Index(1));
         world.append(
             Cause::System,
-            vec![Effect::Level(1), Effect::UserPut { name: "root".into(), user: root }],
+            vec![Effect::Level(2), Effect::UserPut { name: "root".into(), user: root }],
         );
         world.commit();
         world
@@ -212,6 +213,13 @@ fn value_text(value: &Value) -> String {
             let pairs: Vec<_> =
                 pairs.iter().map(|(name, value)| format!("{name}: {}", value_text(value))).collect();
             format!("{{{}}}", pairs.join(", "))
+        }
+        Value::Pairs(pairs) => {
+            let pairs: Vec<_> = pairs
+                .iter()
+                .map(|(first, second)| format!("{} => {}", value_text(first), value_text(second)))
+                .collect();
+            format!("<{}>", pairs.join(", "))
         }
     }
 }

@@ -63,7 +63,7 @@ fn words_that_mean_nothing_are_errors() {
     ] {
         assert!(refusal(line).starts_with("ARGUMENT"), "{line}: {}", refusal(line));
     }
-    assert_eq!(refusal("MSET a 1 b"), "ARITY the last key has no value: write MSET key value [key value …]");
+    assert_eq!(refusal("MSET a 1 b"), "ARITY the last name has no value: write MSET key value [key value …]");
     assert!(refusal("HELP FLY").starts_with("UNKNOWN_COMMAND"));
     assert!(refusal("USERLOOKUP root").starts_with("UNKNOWN_COMMAND"));
     assert!(

@@ -52,8 +52,8 @@ proptest! {
 
 #[test]
 fn an_unknown_effect_is_an_error_never_skipped() {
-    // Version 1, time 0, cause 2, two effects: kind 12 with an empty body, and a level.
-    assert_eq!(Entry::decode(&[1, 0, 2, 2, 12, 0, 2, 1, 7]), Err(EntryError::UnknownEffect { kind: 12 }));
+    // Version 1, time 0, cause 2, two effects: kind 200 with an empty body, and a level.
+    assert_eq!(Entry::decode(&[1, 0, 2, 2, 200, 0, 2, 1, 7]), Err(EntryError::UnknownEffect { kind: 200 }));
     assert_eq!(Entry::decode(&[1, 0, 2, 1, 0, 0]), Err(EntryError::UnknownEffect { kind: 0 }));
 }
 

@@ -12,8 +12,8 @@ fn a_command_reads_its_own_writes() {
     assert_eq!(view.key(b"a"), None);
     assert_eq!(view.key(b"b").unwrap().deadline, deadline(90, 0));
     assert_eq!(view.key(b"c").unwrap().revision, Index(2), "the revision is the entry's index to be");
-    assert_eq!(view.scan(b"", None, 9), ["b".into(), "c".into()]);
-    assert_eq!(view.scan(b"", Some(b"b"), 9), ["c".into()]);
+    assert_eq!(scan(&mut view, b"", None, 9), ["b".into(), "c".into()]);
+    assert_eq!(scan(&mut view, b"", Some(b"b"), 9), ["c".into()]);
     assert_eq!(view.finish().effects, [put("c", "2"), delete("a"), redate("b", deadline(90, 0))]);
 }
 
@@ -47,7 +47,7 @@ fn a_discarded_draft_leaves_only_what_was_due() {
     view.put("a".into(), "2".into(), None);
     view.discard_draft();
     assert_eq!(view.key(b"due"), None);
-    assert_eq!(&*view.key(b"a").unwrap().value, b"1");
+    assert_eq!(&**view.key(b"a").unwrap().data.as_string().unwrap(), b"1");
     view.effect(stepped(9, 1, 0));
     assert_eq!(view.finish().effects, [expired("due"), stepped(9, 1, 0)]);
 }
@@ -82,8 +82,8 @@ fn the_later_effect_on_a_row_wins_in_every_layer() {
     effects.into_iter().for_each(|effect| drafted.effect(effect));
     for mut view in [drafted, appended.view(Millis(10))] {
         assert_eq!(view.key(b"a"), None);
-        assert_eq!(&*view.key(b"b").unwrap().value, b"2");
-        assert_eq!(&*view.key(b"c").unwrap().value, b"3");
+        assert_eq!(&**view.key(b"b").unwrap().data.as_string().unwrap(), b"2");
+        assert_eq!(&**view.key(b"c").unwrap().data.as_string().unwrap(), b"3");
         let _ = view.finish();
     }
     appended.commit(Index(1), &both);

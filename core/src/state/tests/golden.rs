@@ -6,7 +6,10 @@ use std::fmt::Write;
 use super::*;
 use crate::access::user::{Grant, Pattern, Permission, User};
 use crate::error::{ErrorCode, Failure};
+use crate::state::KeyRecord;
+use crate::state::data::Data;
 use crate::state::effect::Founding;
+use crate::state::row::{Item, Row, encode_row, take_item};
 use crate::types::{ClusterId, Incarnation};
 
 const GOLDEN: &str = include_str!("../../../../corpus/formats/entries.txt");
@@ -31,6 +34,7 @@ fn samples() -> Vec<(&'static str, Entry)> {
         Value::Bytes("v".into()),
         Value::Map(vec![("n".into(), Value::Int(64))]),
     ]);
+    let pairs = Value::Pairs(vec![(Value::Bytes("f".into()), Value::Bytes("v".into()))]);
     let failure = Failure::new(ErrorCode::Denied, "no");
     let grants = vec![
         Grant { pattern: Pattern::Exact("k".into()), permission: Permission::Read },
@@ -61,14 +65,47 @@ fn samples() -> Vec<(&'static str, Entry)> {
         ("forwarded", one(forwarded)),
         ("user put", one(Effect::UserPut { name: "ann".into(), user: ann })),
         ("user removed", one(Effect::UserRemoved { name: "ann".into() })),
+        ("members of a hash", one(members("key", &[("f", Some("v")), ("gone", None)]))),
+        ("moved", one(moved("key", "name"))),
+        ("session stepped, pairs", one(session(4, stored(Ok(pairs))))),
     ]
+}
+
+const ROWS: &str = include_str!("../../../../corpus/formats/rows.txt");
+
+/// The rows that the pinned snapshot does not have.
+fn rows() -> Vec<(&'static str, Row)> {
+    let fields = |names: &[&str]| names.iter().map(|name| ((*name).into(), "v".into())).collect();
+    let record =
+        |names| KeyRecord { data: Data::Hash(fields(names)), revision: Index(7), deadline: deadline(9, 1) };
+    vec![
+        ("a hash", Row::Key("key".into(), record(&["f", "g"]))),
+        ("a large hash, its beginning", Row::Begun("key".into(), record(&["f"]), 3)),
+        ("a large hash, more of it", Row::More(vec![("g".into(), "v".into()), ("h".into(), "v".into())])),
+    ]
+}
+
+#[test]
+fn the_bytes_of_rows_are_those_of_the_golden_file() {
+    let lines = rows().into_iter().map(|(name, row)| {
+        let mut bytes = Vec::new();
+        encode_row(&mut bytes, &row);
+        assert_eq!(take_item(&bytes), Ok(Some((Item::Row(row), &[][..]))), "{name}");
+        format!("{name}: {}\n", hex(&bytes))
+    });
+    let golden: String =
+        ROWS.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect();
+    assert_eq!(lines.collect::<String>(), golden);
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 fn written() -> String {
     let mut text = String::new();
     for (name, entry) in samples() {
-        let hex = entry.encode().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
-        writeln!(text, "{name}: {hex}").expect("memory takes whatever is written");
+        writeln!(text, "{name}: {}", hex(&entry.encode())).expect("memory takes whatever is written");
     }
     text
 }

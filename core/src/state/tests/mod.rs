@@ -14,12 +14,13 @@ use std::sync::Arc;
 
 use proptest::prelude::ProptestConfig;
 
-use super::State;
+use super::data::Kind;
 use super::effect::{Answer, Cause, Deadline, DeleteCause, Effect, Entry, StoredReply};
+use super::{State, View};
 use crate::access::user::User;
 use crate::reply::Value;
 use crate::time::Millis;
-use crate::types::{BootNumber, Incarnation, Index, NodeId, SessionId};
+use crate::types::{Blob, BootNumber, Incarnation, Index, NodeId, SessionId};
 
 /// So many random cases. A failing one is printed whole, and belongs into a test of its own.
 fn cases(cases: u32) -> ProptestConfig {
@@ -48,6 +49,27 @@ fn expired(key: &str) -> Effect {
 
 fn redate(key: &str, deadline: Option<Deadline>) -> Effect {
     Effect::Redate { key: key.into(), deadline }
+}
+
+fn members(key: &str, changes: &[(&str, Option<&str>)]) -> Effect {
+    let changes = changes.iter().map(|(name, value)| ((*name).into(), value.map(Blob::from))).collect();
+    Effect::Members { key: key.into(), kind: Kind::Hash, changes }
+}
+
+fn moved(from: &str, to: &str) -> Effect {
+    Effect::Moved { from: from.into(), to: to.into() }
+}
+
+/// The first keys of a scan.
+fn scan(view: &mut View<'_>, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Vec<Blob> {
+    let mut found = Vec::new();
+    if limit > 0 {
+        view.scan(prefix, after, &mut |key, _| {
+            found.push(key.into());
+            found.len() < limit
+        });
+    }
+    found
 }
 
 fn opened(user: &str, ttl: u64) -> Effect {

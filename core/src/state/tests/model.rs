@@ -6,9 +6,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::super::State;
+use super::super::data::Kind;
 use super::super::effect::{Cause, Deadline, DeleteCause, Effect, Entry, Founding, StoredReply};
 use super::super::view::Forwarded;
 use super::naive::Naive;
+use super::scan;
 use crate::error::{ErrorCode, Failure};
 use crate::reply::Value;
 use crate::time::Millis;
@@ -65,6 +67,13 @@ pub(super) fn effect() -> impl Strategy<Value = Effect> {
         }),
         3 => (key(), cause()).prop_map(|(key, cause)| Effect::Delete { key, cause }),
         2 => (key(), deadline()).prop_map(|(key, deadline)| Effect::Redate { key, deadline }),
+        4 => (key(), vec((prop::sample::select(&["f", "g", "h"][..]), prop::option::of("[a-z]{0,600}")), 0..3)).prop_map(
+            |(key, changes)| {
+                let changes = changes.into_iter().map(|(name, value)| (name.into(), value.map(Blob::from)));
+                Effect::Members { key, kind: Kind::Hash, changes: changes.collect() }
+            }
+        ),
+        2 => (key(), key()).prop_map(|(from, to)| Effect::Moved { from, to }),
         3 => (user(), 0..150u64).prop_map(|(user, ttl)| Effect::SessionOpened { user: user.into(), ttl }),
         6 => (id(), 1..6u64, 0..4u64, reply())
             .prop_map(|(id, seq, floor, reply)| Effect::SessionStepped { id, seq, floor, reply }),
@@ -192,7 +201,7 @@ impl Pair {
         }
         for prefix in ["", "a", "b/", "zz"] {
             let mut view = self.state.view(now);
-            let found = view.scan(prefix.as_bytes(), None, usize::MAX);
+            let found = scan(&mut view, prefix.as_bytes(), None, usize::MAX);
             let within =
                 || KEYS.iter().map(|key| Blob::from(*key)).filter(|key| key.starts_with(prefix.as_bytes()));
             let mut expected: Vec<Blob> = within().filter(|key| live(key).is_some()).collect();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::super::data::Data;
 use super::super::effect::{Answer, Deadline, Effect, Entry, Founding};
 use super::super::{KeyRecord, SessionRecord};
 use crate::access::user::User;
@@ -52,7 +53,7 @@ impl Naive {
             Effect::Level(level) => self.level = level,
             Effect::Put { key, value, deadline } => {
                 self.touched.insert(key.clone(), index);
-                self.keys.insert(key, KeyRecord { value, revision: index, deadline });
+                self.keys.insert(key, KeyRecord { data: Data::String(value), revision: index, deadline });
             }
             Effect::Delete { key, .. } => {
                 self.keys.remove(&key);
@@ -63,6 +64,32 @@ impl Naive {
                     record.deadline = deadline;
                     record.revision = index;
                     self.touched.insert(key, index);
+                }
+            }
+            Effect::Members { key, kind, changes } => {
+                self.touched.insert(key.clone(), index);
+                let old = self.keys.remove(&key).filter(|record| record.data.kind() == kind);
+                let mut fields = BTreeMap::new();
+                if let Some(members) = old.as_ref().and_then(|record| record.data.members()) {
+                    fields =
+                        members.iter().map(|(name, value)| (Blob::from(name), Blob::from(value))).collect();
+                }
+                for (name, value) in changes {
+                    match value {
+                        Some(value) => drop(fields.insert(name, value)),
+                        None => drop(fields.remove(&name)),
+                    }
+                }
+                if !fields.is_empty() {
+                    let data = Data::Hash(fields.into_iter().collect());
+                    let deadline = old.and_then(|record| record.deadline);
+                    self.keys.insert(key, KeyRecord { data, revision: index, deadline });
+                }
+            }
+            Effect::Moved { from, to } => {
+                if let Some(record) = self.keys.remove(&from) {
+                    self.touched.extend([(from, index), (to.clone(), index)]);
+                    self.keys.insert(to, KeyRecord { revision: index, ..record });
                 }
             }
             Effect::SessionOpened { user, ttl } => {

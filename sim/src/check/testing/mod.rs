@@ -247,7 +247,7 @@ impl Bench {
             effects.push(match row {
                 Some(row) => Effect::Put {
                     key: key.clone(),
-                    value: row.value.clone(),
+                    value: row.held.text().expect("the bench knows texts alone").clone(),
                     deadline: row.ends.map(deadline),
                 },
                 None => Effect::Delete { key: key.clone(), cause: DeleteCause::Deleted },
