@@ -16,6 +16,7 @@ pub mod client;
 pub mod clock;
 pub mod command;
 pub mod config;
+pub mod coordination;
 mod disk;
 pub mod error;
 pub mod founding;

@@ -2,7 +2,8 @@
 //!
 //! Every written value is unique, so that a judge can tell writes apart. Keys say what they are for:
 //! `c` counters, `r` registers, `u` unique keys written once, `m` keys written together, `t` keys with
-//! deadlines, `s` strings in every way, `h` hashes.
+//! deadlines, `s` strings in every way, `h` hashes. Names
+//! of limiters begin with `l`.
 
 use crate::rng::Stream;
 use crate::schedule::{ClientSpec, Cluster, Op, ROOT_PASSWORD};
@@ -38,6 +39,7 @@ enum Family {
     Misc,
     Text,
     Hash,
+    Limit,
 }
 
 /// Setup, clients, and the length of the safety phase in microseconds.
@@ -76,11 +78,14 @@ pub fn draw(stream: &mut Stream, cluster: &Cluster) -> (Vec<Op>, Vec<ClientSpec>
 }
 
 fn plan(stream: &mut Stream, cluster: &Cluster) -> Plan {
-    use Family::{Admin, Compare, Counter, Deadline, Hash, Many, Misc, Register, Scan, SetGet, Text, Unique};
+    use Family::{
+        Admin, Compare, Counter, Deadline, Hash, Limit, Many, Misc, Register, Scan, SetGet, Text, Unique,
+    };
     // Where the leader deletes few keys at a time, others are found due before it comes to them.
     let due_together = stream.chance(if cluster.limits.expiry_batch.is_some() { 700_000 } else { 200_000 });
     let mut mix = Vec::new();
-    for family in [Counter, Register, Compare, Unique, Many, Deadline, Scan, SetGet, Admin, Misc, Text, Hash]
+    for family in
+        [Counter, Register, Compare, Unique, Many, Deadline, Scan, SetGet, Admin, Misc, Text, Hash, Limit]
     {
         let (on, weight) = (stream.chance(550_000), stream.magnitude(1, 16));
         if on && (family != Admin || cluster.access) {
@@ -130,6 +135,9 @@ fn setup(stream: &mut Stream, users: u64) -> Vec<Op> {
                     ops.push(Op::new(0, &["GRANT", permission, "ON", prefix, "TO", user]));
                 }
             }
+        }
+        if *user != "root" && stream.chance(850_000) {
+            ops.push(Op::new(0, &["GRANT", "LIMIT", "ON", "l*", "TO", user]));
         }
     }
     ops
@@ -210,6 +218,7 @@ fn words(stream: &mut Stream, plan: &Plan, family: Family, client: u64, count: u
         }
         Family::Text => text(stream, plan, choice, value),
         Family::Hash => hash(stream, plan, choice, value),
+        Family::Limit => limit(stream, client, choice),
         Family::SetGet => format!("SET {} {value} GET", hot(stream, 'r')),
         Family::Admin if plan.access => admin(stream, choice),
         Family::Admin | Family::Misc => match choice {
@@ -282,6 +291,25 @@ fn hash(stream: &mut Stream, plan: &Plan, choice: u64, value: &str) -> String {
     }
 }
 
+/// Limiters, most of which are about full: `l` names.
+fn limit(stream: &mut Stream, client: u64, choice: u64) -> String {
+    let number = stream.below(2);
+    let peek = if stream.chance(150_000) { " PEEK" } else { "" };
+    let cost = if stream.chance(250_000) { format!(" COST {}", stream.between(1, 4)) } else { String::new() };
+    // Another window now and then, as after a deployment.
+    let ms = if stream.chance(80_000) { 333 } else { 100 + number * 900 };
+    match choice {
+        0..22 => format!("LIMIT FIXED lf{number} 3 {ms}{cost}{peek}"),
+        22..46 => format!("LIMIT SLIDING ls{number} 3 {ms}{cost}{peek}"),
+        46..68 => format!("LIMIT BUCKET lb{number} 3 2 {ms}{cost}{peek}"),
+        68..84 => format!("LIMIT CONCURRENCY lc{number} 2 client-{client} {ms}{peek}"),
+        84..94 => format!("LIMIT RELEASE lc{number} client-{client}"),
+        94..96 => format!("LIMIT SLIDING lf{number} 3 {ms}"),
+        96..98 => format!("LIMIT RESET l{}{number}", *stream.pick(&["f", "s", "b", "c"])),
+        _ => format!("GET lf{number}"),
+    }
+}
+
 fn deadline(stream: &mut Stream, plan: &Plan, choice: u64, value: &str) -> String {
     let key = format!("t{}", stream.below(if plan.due_together { 24 } else { plan.hot }));
     let ttl = if plan.due_together { *stream.pick(&[100, 300]) } else { stream.magnitude(20, 2_000) };
@@ -311,7 +339,9 @@ fn admin(stream: &mut Stream, choice: u64) -> String {
     let (permission, pattern) =
         (*stream.pick(&["READ", "WRITE"]), *stream.pick(&["c*", "r*", "m*", "t*", "r0", "s*", "h*"]));
     match choice {
-        0..40 => format!("REVOKE {permission} ON {pattern} FROM {user}"),
+        0..3 => format!("REVOKE LIMIT ON l* FROM {user}"),
+        3..7 => format!("GRANT LIMIT ON l* TO {user}"),
+        7..40 => format!("REVOKE {permission} ON {pattern} FROM {user}"),
         40..85 => format!("GRANT {permission} ON {pattern} TO {user}"),
         85..90 => format!("USER PASSWORD {user} {}", password(user).replace(' ', "~")),
         90..93 => format!("USER REMOVE {user}"),

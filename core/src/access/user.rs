@@ -54,11 +54,13 @@ pub enum Permission {
     Write,
     /// Manage users and grants, and see the state of the cluster. Includes no key.
     Admin,
+    /// Ask rate limiters. Their names are matched as keys are.
+    Limit,
 }
 
 impl Permission {
     /// All permissions, in the order in which they are listed to people.
-    pub const ALL: [Permission; 3] = [Self::Read, Self::Write, Self::Admin];
+    pub const ALL: [Permission; 4] = [Self::Read, Self::Write, Self::Admin, Self::Limit];
 
     /// The word in commands and messages.
     #[must_use]
@@ -67,6 +69,7 @@ impl Permission {
             Self::Read => "READ",
             Self::Write => "WRITE",
             Self::Admin => "ADMIN",
+            Self::Limit => "LIMIT",
         }
     }
 

@@ -55,6 +55,8 @@ impl Keys {
     pub const ONE: Keys = Keys { first: 1, last: 1, step: 1 };
     /// The two words after the name.
     pub const TWO: Keys = Keys { first: 1, last: 2, step: 1 };
+    /// The word after a name of two words.
+    pub const BEHIND_TWO: Keys = Keys { first: 2, last: 2, step: 1 };
     /// All words after the name.
     pub const ALL: Keys = Keys { first: 1, last: -1, step: 1 };
     /// Every other word after the name.
@@ -87,6 +89,10 @@ pub enum Needed {
     ReadSome,
     /// READ on every key.
     ReadAll,
+    /// LIMIT on the name.
+    Limit,
+    /// LIMIT and WRITE on the name.
+    LimitWrite,
     /// ADMIN.
     Admin,
     /// ADMIN, but for one's own password.
@@ -102,6 +108,8 @@ impl Needed {
             Self::Read | Self::ReadSome | Self::ReadAll => &[Permission::Read],
             Self::Write => &[Permission::Write],
             Self::ReadWrite => &[Permission::Read, Permission::Write],
+            Self::Limit => &[Permission::Limit],
+            Self::LimitWrite => &[Permission::Limit, Permission::Write],
             Self::Admin | Self::AdminOrSelf => &[Permission::Admin],
         }
     }
@@ -117,6 +125,8 @@ impl Needed {
             Self::ReadWrite => "READ and WRITE on the keys",
             Self::ReadSome => "READ on some key with the prefix; no other key is shown",
             Self::ReadAll => "READ ON *",
+            Self::Limit => "LIMIT on the name",
+            Self::LimitWrite => "LIMIT and WRITE on the name",
             Self::Admin => "ADMIN",
             Self::AdminOrSelf => "ADMIN, or a login as that user",
         }
@@ -136,14 +146,16 @@ pub enum Group {
     Access,
     /// Fields with values under one key.
     Hashes,
+    /// Rate limiters.
+    Limits,
     /// The server itself.
     Server,
 }
 
 impl Group {
     /// All groups, in the order in which they are listed.
-    pub const ALL: [Group; 6] =
-        [Self::Keys, Self::Expiry, Self::Hashes, Self::Sessions, Self::Access, Self::Server];
+    pub const ALL: [Group; 7] =
+        [Self::Keys, Self::Expiry, Self::Hashes, Self::Limits, Self::Sessions, Self::Access, Self::Server];
 
     /// One word.
     #[must_use]
@@ -154,6 +166,7 @@ impl Group {
             Self::Sessions => "sessions",
             Self::Access => "access",
             Self::Hashes => "hashes",
+            Self::Limits => "limits",
             Self::Server => "server",
         }
     }
@@ -272,7 +285,7 @@ const NAME_BYTES_MAX: usize = 32;
 
 /// Whether commands of two words begin with this one.
 fn is_family(word: &[u8]) -> bool {
-    ["COMMAND", "SESSION", "USER"].iter().any(|family| word.eq_ignore_ascii_case(family.as_bytes()))
+    ["COMMAND", "LIMIT", "SESSION", "USER"].iter().any(|family| word.eq_ignore_ascii_case(family.as_bytes()))
 }
 
 #[cfg(test)]

@@ -270,6 +270,7 @@ impl<'a> Evaluation<'a> {
             Command::Strings(command) => self.string_value(command)?,
             Command::Keyspace(command) => self.keyspace(command)?,
             Command::Hashes(command) => self.hash(command)?,
+            Command::Limits(command) => self.limit(command)?,
             Command::Get { key } => self.get(key)?,
             Command::GetV { key } => self.getv(key)?,
             Command::Set { key, value, expiry, condition, return_old } => {

@@ -11,9 +11,11 @@ pub mod evaluate;
 pub mod help;
 pub mod info;
 mod keys;
+pub mod limits;
 mod needs;
 pub mod parse;
 mod table;
+mod table_coordination;
 mod table_values;
 #[cfg(test)]
 mod tests;
@@ -26,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::user::{Pattern, Permission};
 use crate::types::{Blob, Index, SessionId};
+use limits::LimitCommand;
 use values::hashes::HashCommand;
 use values::keyspace::KeyCommand;
 use values::strings::StringCommand;
@@ -184,6 +187,8 @@ pub enum Command {
     Keyspace(KeyCommand),
     /// On hashes.
     Hashes(HashCommand),
+    /// On rate limiters.
+    Limits(LimitCommand),
 }
 
 /// What a SET does to the deadline.
@@ -245,6 +250,7 @@ impl Command {
             Self::Strings(command) => command.name(),
             Self::Keyspace(command) => command.name(),
             Self::Hashes(command) => command.name(),
+            Self::Limits(command) => command.name(),
         }
     }
 
@@ -261,6 +267,7 @@ impl Command {
             Self::Strings(command) => command.grows(),
             Self::Keyspace(command) => command.grows(),
             Self::Hashes(command) => command.grows(),
+            Self::Limits(command) => command.grows(),
             other => other.is_write(),
         }
     }
@@ -298,6 +305,7 @@ impl Command {
             Self::Strings(command) => command.is_write(),
             Self::Keyspace(command) => command.is_write(),
             Self::Hashes(command) => command.is_write(),
+            Self::Limits(command) => command.is_write(),
         }
     }
 
@@ -305,6 +313,7 @@ impl Command {
     #[must_use]
     pub const fn level(&self) -> u32 {
         match self {
+            Self::Limits(_) => 2,
             Self::Hashes(_) | Self::Keyspace(KeyCommand::Rename { .. }) if self.is_write() => 2,
             _ if self.is_write() => 1,
             _ => 0,

@@ -66,6 +66,7 @@ pub(super) fn needs(command: &Command) -> Needs<'_> {
         Command::Strings(command) => command.needs(),
         Command::Keyspace(command) => command.needs(),
         Command::Hashes(command) => command.needs(),
+        Command::Limits(command) => command.needs(),
         Command::UserPassword { name, .. } => Needs::AdminOrSelf(name),
         Command::UserAdd { .. }
         | Command::UserRemove { .. }

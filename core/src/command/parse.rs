@@ -127,6 +127,7 @@ impl<'a> Words<'a> {
             }
             "SESSION OPEN" => Command::SessionOpen,
             "SESSION END" => Command::SessionEnd { id: SessionId(self.unsigned("the session's id")?) },
+            name if name.starts_with("LIMIT ") => self.limit_command()?,
             _ => self.string_command()?,
         };
         Ok(Parsed::Command(command))
@@ -185,6 +186,15 @@ impl<'a> Words<'a> {
             .ok_or_else(|| {
                 argument(format!("{what} is not a whole number from 0 to 2^64-1: '{}'", shown(&word)))
             })
+    }
+
+    /// A number within bounds.
+    pub(super) fn between(&mut self, what: &str, least: u64, most: u64) -> Result<u64, Failure> {
+        let number = self.unsigned(what)?;
+        if (least..=most).contains(&number) {
+            return Ok(number);
+        }
+        Err(argument(format!("{what} is {number}, not {least} to {most}")))
     }
 
     /// A time to live in milliseconds, given in units of this many; may be zero or less.
@@ -332,8 +342,10 @@ impl<'a> Words<'a> {
 
     fn grant(&mut self, preposition: &str) -> Result<(Permission, Pattern, Blob), Failure> {
         let word = self.next()?;
-        let permission = Permission::parse(&word)
-            .ok_or_else(|| argument(format!("'{}' is no permission: READ, WRITE or ADMIN", shown(&word))))?;
+        let permission = Permission::parse(&word).ok_or_else(|| {
+            let all = Permission::ALL.map(Permission::name).join(", ");
+            argument(format!("'{}' is no permission ({all})", shown(&word)))
+        })?;
         if !self.keyword("ON") {
             return Err(self.syntax("ON does not follow the permission"));
         }

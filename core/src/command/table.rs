@@ -1,6 +1,7 @@
 //! The catalogue's table, one entry for each command, in the order of their names. Nothing else.
 
 use super::catalogue::{Group, Keys, Needed, Spec};
+use super::table_coordination::COORDINATION;
 use super::table_values::VALUES;
 
 const SINCE: &str = "0.1.0";
@@ -28,7 +29,7 @@ const ACCESS_READ: Spec = Spec { needs: Needed::Admin, group: Group::Access, ..P
 const ACCESS_WRITE: Spec = Spec { write: true, ..ACCESS_READ };
 
 /// All tables. The first is asked first.
-pub(super) const TABLES: [&[Spec]; 2] = [BASIC, VALUES];
+pub(super) const TABLES: [&[Spec]; 3] = [BASIC, VALUES, COORDINATION];
 
 /// The first commands, and those on users, sessions and the server.
 const BASIC: &[Spec] = &[

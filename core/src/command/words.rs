@@ -94,6 +94,7 @@ impl Command {
             Self::Strings(command) => command.words(each),
             Self::Keyspace(command) => command.words(each),
             Self::Hashes(command) => command.words(each),
+            Self::Limits(command) => command.words(each),
         }
     }
 
@@ -198,6 +199,13 @@ mod tests {
             "HKEYS a",
             "HVALS a",
             "HGETALL a",
+            "LIMIT FIXED a 5 1000 COST 2",
+            "LIMIT SLIDING a 5 1000 COST 1 PEEK",
+            "LIMIT BUCKET a 5 2 1000 COST 1",
+            "LIMIT CONCURRENCY a 5 me 1000",
+            "LIMIT CONCURRENCY a 5 me 1000 PEEK",
+            "LIMIT RELEASE a me",
+            "LIMIT RESET a",
             "INCRBY a -5",
             "PEXPIRE a -1",
             "PTTL a",

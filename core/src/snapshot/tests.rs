@@ -424,7 +424,9 @@ fn pinned() -> Subject {
     subject.commit(vec![Effect::SessionStepped { id, seq: 1, floor: 0, reply: reply.clone() }]);
     let (origin, boot) = (Incarnation(77), BootNumber(2));
     subject.commit(vec![Effect::Forwarded { origin, boot, seq: 1, floor: 0, reply }]);
-    let user = crate::access::user::root_user("hash".into(), Index(7));
+    let mut user = crate::access::user::root_user("hash".into(), Index(7));
+    // Those that there were when the bytes were pinned.
+    user.grants.truncate(3);
     subject.commit(vec![Effect::UserPut { name: "root".into(), user }]);
     subject
 }

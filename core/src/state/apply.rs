@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use super::data::{Data, Kind, Members};
 use super::effect::{Answer, Deadline, Effect, Founding, StoredReply};
-use super::table::{ForwardedReplies, Forwards, Replies, Sessions, Stored, Table, Users};
+use super::table::{ForwardedReplies, Forwards, Limiters, Replies, Sessions, Stored, Table, Users};
 use super::{ForwardHead, KeyRecord, SessionRecord};
+use crate::coordination::limiter::{Limiter, time_of};
 use crate::time::Millis;
 use crate::types::{Blob, BootNumber, Incarnation, Index, SessionId};
 
@@ -58,6 +59,18 @@ pub(super) fn apply(rows: &mut impl Rows, place: Place, effect: &Effect) {
                 rows.set_key(from, None);
                 rows.set_key(to, Some(KeyRecord { revision: place.index, ..record }));
             }
+        }
+        Effect::Limited { name, limiter } => rows.set::<Limiters>(name, limiter.clone()),
+        Effect::Placed { name, holder, until } => {
+            let mut places = match rows.get::<Limiters>(name) {
+                Some(Limiter::Places(places)) => places,
+                _ => Members::default(),
+            };
+            // The others' time may have passed: nobody can tell, and whoever looks takes them for gone.
+            places.retain(|until| time_of(until) > place.time);
+            places.set(holder, until.as_ref());
+            let limiter = Some(places).filter(|places| !places.is_empty()).map(Limiter::Places);
+            rows.set::<Limiters>(name, limiter);
         }
         Effect::SessionOpened { user, ttl } => {
             let record =

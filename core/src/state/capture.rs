@@ -17,6 +17,7 @@ use super::row::Head;
 use super::table::{Row, Sections, Stored};
 use super::{ForwardHead, KeyRecord, SessionRecord};
 use crate::access::user::User;
+use crate::coordination::limiter::Limiter;
 use crate::types::{Blob, BootNumber, Incarnation, SessionId};
 
 /// What keeping a row costs beside its own bytes, roughly.
@@ -93,6 +94,12 @@ impl Size for SessionRecord {
 impl Size for Stored {
     fn size(&self) -> usize {
         self.1.size()
+    }
+}
+
+impl Size for Limiter {
+    fn size(&self) -> usize {
+        self.bytes()
     }
 }
 
@@ -225,7 +232,7 @@ impl Capture {
                 founding: base.founding.clone(),
                 weight: base.weight,
                 keys: base.keys.len() as u64,
-                rows: base.tables.counts(),
+                rows: Box::new(base.tables.counts()),
             },
             keys: Section::new(),
             unfolding: None,

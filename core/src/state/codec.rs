@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::data::Kind;
 use super::effect::{Cause, Deadline, DeleteCause, Effect, Entry, Founding, StoredReply};
 use crate::access::user::User;
+use crate::coordination::limiter::Limiter;
 use crate::time::Millis;
 use crate::types::{Blob, BootNumber, Incarnation, SessionId};
 
@@ -188,6 +189,8 @@ fn encode_effect(out: &mut Vec<u8>, effect: &Effect) {
         Effect::UserRemoved { name } => frame(out, 11, name),
         Effect::Members { key, kind, changes } => frame(out, 12, &(key, kind, changes)),
         Effect::Moved { from, to } => frame(out, 13, &(from, to)),
+        Effect::Limited { name, limiter } => frame(out, 14, &(name, limiter)),
+        Effect::Placed { name, holder, until } => frame(out, 15, &(name, holder, until)),
     }
 }
 
@@ -236,6 +239,14 @@ fn decode_effect(kind: u8, body: &[u8]) -> Result<Effect, EntryError> {
         13 => {
             let (from, to) = parse::<(Blob, Blob)>(kind, body)?;
             Effect::Moved { from, to }
+        }
+        14 => {
+            let (name, limiter) = parse::<(Blob, Option<Limiter>)>(kind, body)?;
+            Effect::Limited { name, limiter }
+        }
+        15 => {
+            let (name, holder, until) = parse::<(Blob, Blob, Option<Blob>)>(kind, body)?;
+            Effect::Placed { name, holder, until }
         }
         _ => return Err(EntryError::UnknownEffect { kind }),
     })

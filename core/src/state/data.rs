@@ -236,6 +236,13 @@ impl Members {
         }
     }
 
+    /// Removes the members whose values are not to stay.
+    pub fn retain(&mut self, mut stays: impl FnMut(&[u8]) -> bool) {
+        let gone: Vec<Blob> =
+            self.iter().filter(|(_, value)| !stays(value)).map(|(name, _)| Blob::from(name)).collect();
+        gone.iter().for_each(|name| self.set(name, None));
+    }
+
     /// Adds a member behind all others: what a snapshot is read with. False if it does not come behind them.
     pub(super) fn push_last(&mut self, name: &Blob, value: &Blob) -> bool {
         let follows = match &self.0 {

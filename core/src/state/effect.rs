@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::data::Kind;
 use crate::access::user::User;
+use crate::coordination::limiter::Limiter;
 use crate::reply::Outcome;
 use crate::time::Millis;
 use crate::types::{Blob, BootNumber, ClusterId, Incarnation, NodeId, SessionId};
@@ -49,6 +50,8 @@ impl Entry {
                 key.len() + changes.iter().map(size).sum::<usize>()
             }
             Effect::Moved { from, to } => from.len() + to.len(),
+            Effect::Limited { name, limiter } => name.len() + limiter.as_ref().map_or(0, Limiter::bytes),
+            Effect::Placed { name, holder, .. } => name.len() + holder.len(),
             Effect::SessionStepped { reply, .. } | Effect::Forwarded { reply, .. } => reply.size(),
             _ => 0,
         });
@@ -232,6 +235,22 @@ pub enum Effect {
         /// The name now.
         to: Blob,
     } = 13,
+    /// A limiter remembers this, or nothing any more. Level 2.
+    Limited {
+        /// Its name.
+        name: Blob,
+        /// What it remembers.
+        limiter: Option<Limiter>,
+    } = 14,
+    /// A concurrency limit has a holder until then, or no longer. Level 2.
+    Placed {
+        /// Its name.
+        name: Blob,
+        /// Who.
+        holder: Blob,
+        /// Until when, in the bytes of [`crate::coordination::limiter::time_bytes`].
+        until: Option<Blob>,
+    } = 15,
 }
 
 /// Who founded the cluster.

@@ -152,7 +152,7 @@ impl Restore {
     /// [`RestoreError`] if one is missing.
     pub fn finish(self) -> Result<State, RestoreError> {
         let head = self.head.ok_or(RestoreError::Head)?;
-        let announced: Vec<u64> = [head.keys].into_iter().chain(head.rows).collect();
+        let announced: Vec<u64> = [head.keys].into_iter().chain(*head.rows).collect();
         if let Some(kind) = (0..KINDS).find(|kind| announced[*kind] != self.found[*kind]) {
             return Err(RestoreError::Count { kind, announced: announced[kind], found: self.found[kind] });
         }

@@ -30,7 +30,7 @@ pub struct Head {
     /// How many keys follow.
     pub keys: u64,
     /// How many rows of each table follow these, in the order of the tables.
-    pub rows: [u64; TABLES],
+    pub rows: Box<[u64; TABLES]>,
 }
 
 /// A snapshot's items, as they lie in its bytes.
@@ -44,7 +44,27 @@ pub enum Item {
 
 /// Appends the bytes of the head.
 pub fn encode_head(out: &mut Vec<u8>, head: &Head) {
-    frame(out, 1, head);
+    let Head { committed, time, level, founding, weight, keys, rows } = head;
+    let common = (committed, time, level, founding, weight, keys);
+    // The bytes of clusters that use none of the later tables stay what they were.
+    match rows.split_first_chunk::<FIRST_TABLES>() {
+        Some((first, later)) if later.iter().all(|rows| *rows == 0) => frame(out, 1, &(common, first)),
+        _ => frame(out, LONG_HEAD, &(common, rows.as_slice())),
+    }
+}
+
+/// How many tables there were when the head was a list of fixed length.
+const FIRST_TABLES: usize = 5;
+
+/// The kind of a head that says how many tables it counts.
+const LONG_HEAD: u8 = 11;
+
+type Common = (Index, Millis, u32, Option<Founding>, u64, u64);
+
+fn head((committed, time, level, founding, weight, keys): Common, counts: &[u64]) -> Option<Item> {
+    let mut rows = Box::new([0; TABLES]);
+    rows.get_mut(..counts.len())?.copy_from_slice(counts);
+    Some(Item::Head(Head { committed, time, level, founding, weight, keys, rows }))
 }
 
 /// Appends the bytes of a row.
@@ -74,7 +94,15 @@ const ITEM_BYTES: u64 = 64 << 20;
 
 fn decode(kind: u8, body: &[u8]) -> Result<Item, EntryError> {
     match kind {
-        1 => parse::<Head>(kind, body).map(Item::Head),
+        1 => {
+            let (common, counts) = parse::<(Common, [u64; FIRST_TABLES])>(kind, body)?;
+            head(common, &counts).ok_or(EntryError::MalformedEffect { kind })
+        }
+        LONG_HEAD => {
+            let (common, counts) = parse::<(Common, Vec<u64>)>(kind, body)?;
+            // More tables than this release has.
+            head(common, &counts).ok_or(EntryError::UnknownEffect { kind })
+        }
         _ => table::decode(kind, body).map(Item::Row),
     }
 }

@@ -18,6 +18,7 @@ use super::overlay::Layer;
 use super::tail::Tail;
 use super::{ForwardHead, KeyRecord, SessionRecord};
 use crate::access::user::User;
+use crate::coordination::limiter::Limiter;
 use crate::types::{Blob, BootNumber, Incarnation, Index, SessionId};
 
 /// An answer with the index of the entry that stored it.
@@ -230,6 +231,8 @@ tables! {
     forwarded: ForwardedReplies((Incarnation, BootNumber, u64) => Stored) = 6, Forwarded;
     /// Users, by name.
     users: Users(Blob => Arc<User>) = 7, User;
+    /// Rate limiters, by name.
+    limiters: Limiters(Blob => Limiter) = 10, Limiter, limiter_changed;
 }
 
 /// The kinds of keys' rows in a snapshot's bytes: a string, a collection, and more members of one.
@@ -270,6 +273,11 @@ fn table_number(name: &str) -> usize {
 pub(super) trait Walk {
     fn number(&mut self, number: u64);
     fn record(&mut self, record: &impl Serialize);
+}
+
+/// A limiter is another one; none stands for no limiter.
+fn limiter_changed(tail: &mut Tail, name: &Blob, old: Option<&Limiter>, new: Option<&Limiter>, _: Index) {
+    tail.limiter_changed(name, old.map(Limiter::until), new.map(Limiter::until));
 }
 
 /// A session is another one; none stands for no session.

@@ -20,6 +20,8 @@ pub(super) struct Tail {
     pub(super) sessions_counted_at: Index,
     due_keys: BTreeSet<(Millis, Blob)>,
     due_sessions: BTreeSet<(Millis, SessionId)>,
+    /// When limiters can be forgotten.
+    due_limiters: BTreeSet<(Millis, Blob)>,
     /// All sessions, by user.
     by_user: BTreeSet<(Blob, SessionId)>,
 }
@@ -93,14 +95,26 @@ impl Tail {
         }
     }
 
+    /// A limiter can be forgotten at another time; none stands for a missing limiter.
+    pub(super) fn limiter_changed(&mut self, name: &Blob, old: Option<Millis>, new: Option<Millis>) {
+        if old == new {
+            return;
+        }
+        if let Some(old) = old {
+            let known = self.due_limiters.remove(&(old, name.clone()));
+            assert!(known, "every limiter is in the due index");
+        }
+        if let Some(new) = new {
+            self.due_limiters.insert((new, name.clone()));
+        }
+    }
+
     /// The earliest moment at which something is due.
     pub(super) fn next_due(&self) -> Option<Millis> {
         let key = self.due_keys.first().map(|(due, _)| *due);
         let session = self.due_sessions.first().map(|(due, _)| *due);
-        match (key, session) {
-            (Some(key), Some(session)) => Some(key.min(session)),
-            (one, None) | (None, one) => one,
-        }
+        let limiter = self.due_limiters.first().map(|(due, _)| *due);
+        [key, session, limiter].into_iter().flatten().min()
     }
 
     /// The effects of what is due, at most `max`: keys first, each kind in the order of its time.
@@ -109,7 +123,9 @@ impl Tail {
         let keys = keys.map(|(_, key)| Effect::Delete { key: key.clone(), cause: DeleteCause::Expired });
         let sessions = self.due_sessions.iter().take_while(|(due, _)| *due <= now);
         let sessions = sessions.map(|(_, id)| Effect::SessionEnded { id: *id, cause: DeleteCause::Expired });
-        keys.chain(sessions).take(max).collect()
+        let limiters = self.due_limiters.iter().take_while(|(due, _)| *due <= now);
+        let limiters = limiters.map(|(_, name)| Effect::Limited { name: name.clone(), limiter: None });
+        keys.chain(sessions).chain(limiters).take(max).collect()
     }
 }
 

@@ -11,11 +11,12 @@ use super::apply::{Place, Rows, apply};
 use super::data::Kind;
 use super::draft::Draft;
 use super::effect::{Answer, Deadline, DeleteCause, Effect, Founding};
-use super::table::{ForwardedReplies, Forwards, Replies, Sessions, Table, Users};
+use super::table::{ForwardedReplies, Forwards, Limiters, Replies, Sessions, Table, Users};
 use super::tail::session_due;
 use super::tracked::{Passed, Tracked};
 use super::{KeyRecord, SessionRecord, State};
 use crate::access::user::User;
+use crate::coordination::limiter::Limiter;
 use crate::time::Millis;
 use crate::types::{Blob, BootNumber, Incarnation, Index, SessionId};
 
@@ -186,6 +187,17 @@ impl<'a> View<'a> {
         self.read::<Replies>(&(id, seq))
     }
 
+    /// A limiter. One that can be forgotten is absent: it would say the same.
+    pub fn limiter(&mut self, name: &Blob) -> Option<Limiter> {
+        self.catch_up();
+        let limiter = self.read::<Limiters>(name)?;
+        if limiter.until() <= self.now {
+            self.consult_time();
+            return None;
+        }
+        Some(limiter)
+    }
+
     /// How many sessions there are, with those that are due and not yet ended.
     pub fn session_count(&mut self) -> usize {
         self.catch_up();
@@ -272,6 +284,7 @@ impl<'a> View<'a> {
                 _ = self.key(key);
             }
             Effect::SessionStepped { id, .. } => _ = self.read_session(*id),
+            Effect::Placed { name, .. } => _ = self.read::<Limiters>(name),
             Effect::Forwarded { origin, .. } => _ = self.read::<Forwards>(origin),
             _ => {}
         }

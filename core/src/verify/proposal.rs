@@ -235,6 +235,8 @@ impl GivenUp {
                 Effect::SessionStepped { .. } | Effect::Forwarded { .. } => self.session_steps += 1,
                 Effect::Founded(_)
                 | Effect::Level(_)
+                | Effect::Limited { .. }
+                | Effect::Placed { .. }
                 | Effect::SessionOpened { .. }
                 | Effect::SessionEnded { .. } => {}
             }

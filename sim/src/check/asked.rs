@@ -5,6 +5,7 @@
 
 use steadfast_core::types::{Blob, Index, SessionId};
 
+use super::limits::OnLimit;
 use super::values::{OnValue, Until, read_matching};
 
 /// A command, as the judges understand it.
@@ -78,6 +79,8 @@ pub enum Asked {
     SessionEnd(SessionId),
     /// A command on values that only the first judge follows.
     Value(OnValue),
+    /// A command on rate limiters.
+    Limit(OnLimit),
 }
 
 /// When a SET happens.
@@ -102,6 +105,8 @@ pub enum Right {
     Write,
     /// Managing users and seeing the state of the cluster; includes no key.
     Admin,
+    /// Asking rate limiters.
+    Limit,
 }
 
 /// The keys that a grant is about: one, or all that begin with something. In text `\\*` is a star that is part
@@ -180,6 +185,7 @@ impl Asked {
             "INFO" if rest.is_empty() => Ok(Self::Info),
             "WHOAMI" if rest.is_empty() => Ok(Self::WhoAmI),
             "USER" => read_user(rest),
+            "LIMIT" => OnLimit::read(rest).map(Self::Limit),
             "GRANT" => read_grant(rest, "TO").map(|(right, reach, user)| Self::Grant(right, reach, user)),
             "REVOKE" => read_grant(rest, "FROM").map(|(right, reach, user)| Self::Revoke(right, reach, user)),
             "SESSION" => read_session(rest),
@@ -230,6 +236,7 @@ impl Asked {
             | Self::UserShow(_)
             | Self::WhoAmI => false,
             Self::Value(asked) => asked.is_write(),
+            Self::Limit(asked) => asked.is_write(),
         }
     }
 
@@ -404,6 +411,7 @@ fn read_grant(rest: &[Blob], preposition: &str) -> Result<(Right, Reach, Blob), 
         "READ" => Right::Read,
         "WRITE" => Right::Write,
         "ADMIN" => Right::Admin,
+        "LIMIT" => Right::Limit,
         other => return Err(bad(format!("no right is called {other}"))),
     };
     let reach = Reach::read(pattern)?;

@@ -37,6 +37,7 @@ impl Person {
                 Permission::Read => Right::Read,
                 Permission::Write => Right::Write,
                 Permission::Admin => Right::Admin,
+                Permission::Limit => Right::Limit,
             };
             let reach = match &grant.pattern {
                 Pattern::Exact(key) => Reach { literal: key.clone(), open: false },
@@ -129,6 +130,7 @@ pub fn needs(asked: &Asked) -> Vec<Need> {
         Asked::MSet(pairs) => pairs.iter().map(|(key, _)| write(key)).collect(),
         Asked::Scan { prefix, .. } => vec![Need::Some(prefix.clone())],
         Asked::Value(asked) => asked.needs(),
+        Asked::Limit(asked) => asked.needs(),
         Asked::UserPassword(name) => vec![Need::AdminOr(name.clone())],
         Asked::UserAdd(_)
         | Asked::UserRemove(_)

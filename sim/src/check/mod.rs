@@ -19,6 +19,7 @@ pub mod asked;
 pub mod exactly_once;
 pub mod expiry;
 pub mod grants;
+pub mod limits;
 pub mod linear;
 pub mod linear_key;
 pub mod linear_search;

@@ -12,6 +12,7 @@ use steadfast_core::types::{Blob, Index, SessionId};
 
 use super::asked::{Asked, Only, Reach, Right, whole};
 use super::grants::{People, Person};
+use super::limits::Memory;
 use super::values::Until;
 
 /// Everything that is replicated, as the model sees it.
@@ -21,6 +22,8 @@ pub struct Model {
     pub rows: BTreeMap<Blob, Row>,
     /// Users.
     pub people: People,
+    /// Rate limiters. One that makes no difference any more is still here until an effect or a plan removes it.
+    pub limits: BTreeMap<Blob, Memory>,
     /// Open sessions.
     pub sessions: BTreeMap<SessionId, Session>,
 }
@@ -111,6 +114,8 @@ pub struct Plan {
     pub rows: BTreeMap<Blob, Option<Row>>,
     /// Users that change, and what becomes of them.
     pub people: BTreeMap<Blob, Option<Person>>,
+    /// Limiters that change, and what they remember then.
+    pub limits: BTreeMap<Blob, Option<Memory>>,
     /// Whether a session is opened.
     pub opens: bool,
     /// A session that the command asks to end.
@@ -133,7 +138,11 @@ impl Plan {
     /// Whether anything changes.
     #[must_use]
     pub fn changes(&self) -> bool {
-        !self.rows.is_empty() || !self.people.is_empty() || self.opens || self.ends.is_some()
+        !self.rows.is_empty()
+            || !self.people.is_empty()
+            || !self.limits.is_empty()
+            || self.opens
+            || self.ends.is_some()
     }
 }
 
@@ -163,6 +172,7 @@ impl Model {
                 at.set(key, value, ttl.map_or(Until::Ever, Until::After), *only, *old)
             }
             Asked::Value(asked) => at.on_value(user, asked),
+            Asked::Limit(asked) => at.on_limit(asked),
             Asked::Del(keys) => at.del(keys),
             Asked::Exists(keys) => {
                 Plan::says(Value::Int(keys.iter().filter(|key| at.row(key).is_some()).count() as i64))
@@ -205,6 +215,12 @@ impl Model {
         }
         for (name, person) in plan.people {
             self.set_person(name, person);
+        }
+        for (name, memory) in plan.limits {
+            match memory {
+                Some(memory) => drop(self.limits.insert(name, memory)),
+                None => drop(self.limits.remove(&name)),
+            }
         }
     }
 

@@ -87,6 +87,7 @@ impl<'a> Case<'a> {
                 | Asked::UserPassword(name)
                 | Asked::Grant(_, _, name)
                 | Asked::Revoke(_, _, name) => names.push(name),
+                Asked::Limit(limit) => names.push(limit.name()),
                 _ => {}
             }
             names.sort_unstable();

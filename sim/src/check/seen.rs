@@ -5,10 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use steadfast_core::coordination::limiter::time_of;
 use steadfast_core::state::effect::{Cause, Deadline, DeleteCause, Effect};
 use steadfast_core::types::{Blob, SessionId};
 
 use super::grants::Person;
+use super::limits::Memory;
 use super::log::LogEntry;
 use super::model::{Ends, Held, Model, Plan, Session};
 
@@ -21,6 +23,8 @@ pub(super) struct Seen {
     rows: BTreeMap<Blob, After>,
     expired: BTreeSet<Blob>,
     people: BTreeMap<Blob, Option<Person>>,
+    limits: BTreeMap<Blob, Option<Memory>>,
+    forgotten: BTreeSet<Blob>,
     opened: Option<(Blob, u64)>,
     ended: Vec<(SessionId, DeleteCause)>,
     stepped: Option<(SessionId, u64)>,
@@ -91,6 +95,31 @@ impl Seen {
                     seen.rows.insert(from.clone(), None);
                     seen.rows.insert(to.clone(), Some(there));
                 }
+                Effect::Limited { name, limiter: None } if entry.entry.cause == Cause::Expiry => {
+                    let over =
+                        model.limits.get(name).is_some_and(|memory| memory.ends() <= entry.entry.time.0);
+                    if !over || !seen.forgotten.insert(name.clone()) {
+                        return Err(place(&format!("forgets the limiter {name} too early")));
+                    }
+                }
+                Effect::Limited { name, limiter } => {
+                    seen.limits.insert(name.clone(), limiter.as_ref().map(Memory::from_log));
+                }
+                Effect::Placed { name, holder, until } => {
+                    let before =
+                        seen.limits.get(name).cloned().unwrap_or_else(|| model.limits.get(name).cloned());
+                    let mut places = match before {
+                        Some(Memory::Places(places)) => places,
+                        _ => BTreeMap::new(),
+                    };
+                    places.retain(|_, until| *until > entry.entry.time.0);
+                    match until {
+                        Some(until) => drop(places.insert(holder.clone(), time_of(until).0)),
+                        None => drop(places.remove(holder)),
+                    }
+                    let after = (!places.is_empty()).then_some(Memory::Places(places));
+                    seen.limits.insert(name.clone(), after);
+                }
                 Effect::SessionOpened { user, ttl } => seen.opened = Some((user.clone(), *ttl)),
                 Effect::SessionStepped { id, floor, .. } => seen.stepped = Some((*id, *floor)),
                 Effect::SessionEnded { id, cause } => seen.ended.push((*id, *cause)),
@@ -115,12 +144,13 @@ impl Seen {
 
     /// Whether the entry changes what only a client's command changes.
     pub(super) fn is_clients(&self) -> bool {
-        !self.rows.is_empty() || !self.people.is_empty()
+        !self.rows.is_empty() || !self.people.is_empty() || !self.limits.is_empty()
     }
 
     /// A key or user that the entry changes.
     pub(super) fn first_name(&self) -> Option<&Blob> {
-        self.rows.keys().next().or_else(|| self.people.keys().next())
+        let mut names = self.rows.keys().chain(self.people.keys()).chain(self.limits.keys());
+        names.next()
     }
 
     /// Compares with a plan.
@@ -140,6 +170,9 @@ impl Seen {
         }
         if plan.people != self.people {
             return Err(format!("the log changes users {:?}, the model {:?}", self.people, plan.people));
+        }
+        if plan.limits != self.limits {
+            return Err(format!("the log has limiters {:?}, the model {:?}", self.limits, plan.limits));
         }
         if plan.opens != self.opened.is_some() {
             return Err("a session is opened by one of log and model alone".into());
@@ -168,6 +201,9 @@ impl Seen {
         }
         for key in &self.expired {
             model.rows.remove(key);
+        }
+        for name in &self.forgotten {
+            model.limits.remove(name);
         }
         let changed: Vec<Blob> = self.people.keys().cloned().collect();
         let before: Vec<_> = changed.iter().map(|name| generation(model, name)).collect();

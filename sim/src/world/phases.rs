@@ -249,9 +249,9 @@ fn read_back(schedule: &Schedule) -> Vec<Op> {
         match op.args[0].as_str() {
             "SET" | "SETNX" | "INCRBY" | "INCRBYFLOAT" | "APPEND" | "HSET" | "HMSET" | "HSETNX"
             | "HINCRBY" => {
-                drop(keys.insert(op.args[1].as_str()));
+                _ = keys.insert(op.args[1].as_str());
             }
-            "RENAME" | "RENAMENX" => drop(keys.insert(op.args[2].as_str())),
+            "RENAME" | "RENAMENX" => _ = keys.insert(op.args[2].as_str()),
             "MSET" | "MSETNX" => op.args[1..].iter().step_by(2).for_each(|key| _ = keys.insert(key)),
             _ => {}
         }

@@ -4,6 +4,7 @@
 mod access;
 mod isolation;
 mod keys;
+mod limits;
 mod parse;
 mod retry;
 mod values;

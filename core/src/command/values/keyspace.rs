@@ -254,6 +254,10 @@ impl Evaluation<'_> {
             When::At(at) => i128::from(at),
         };
         let before = record.deadline.map(|deadline| i128::from(deadline.at.0));
+        if matches!((when, only), (When::In(_), ExpireOnly::Later | ExpireOnly::Earlier)) {
+            // Whether so long from now is later or earlier rests on what now is.
+            self.view.consult_time();
+        }
         let met = match only {
             ExpireOnly::Always => true,
             ExpireOnly::Missing => before.is_none(),

@@ -5,11 +5,12 @@ use std::fmt::Write;
 
 use super::*;
 use crate::access::user::{Grant, Pattern, Permission, User};
+use crate::coordination::limiter::{Limiter, time_bytes};
 use crate::error::{ErrorCode, Failure};
 use crate::state::KeyRecord;
 use crate::state::data::Data;
 use crate::state::effect::Founding;
-use crate::state::row::{Item, Row, encode_row, take_item};
+use crate::state::row::{Head, Item, Row, encode_head, encode_row, take_item};
 use crate::types::{ClusterId, Incarnation};
 
 const GOLDEN: &str = include_str!("../../../../corpus/formats/entries.txt");
@@ -68,7 +69,26 @@ fn samples() -> Vec<(&'static str, Entry)> {
         ("members of a hash", one(members("key", &[("f", Some("v")), ("gone", None)]))),
         ("moved", one(moved("key", "name"))),
         ("session stepped, pairs", one(session(4, stored(Ok(pairs))))),
+        ("limited, each kind", with(Cause::Command, limiters().into_iter().map(limited).collect())),
+        ("limiter forgotten", with(Cause::Expiry, vec![Effect::Limited { name: "l".into(), limiter: None }])),
+        (
+            "placed",
+            one(Effect::Placed { name: "l".into(), holder: "me".into(), until: Some(time_bytes(Millis(9))) }),
+        ),
     ]
+}
+
+fn limiters() -> Vec<Limiter> {
+    vec![
+        Limiter::Fixed { window: 1000, number: 7, used: 2 },
+        Limiter::Sliding { window: 1000, slots: vec![(3, 1), (5, 2)] },
+        Limiter::Bucket { period: 1000, refill: 2, debt: 300, at: Millis(9) },
+        Limiter::Places([(Blob::from("me"), time_bytes(Millis(9)))].into_iter().collect()),
+    ]
+}
+
+fn limited(limiter: Limiter) -> Effect {
+    Effect::Limited { name: "l".into(), limiter: Some(limiter) }
 }
 
 const ROWS: &str = include_str!("../../../../corpus/formats/rows.txt");
@@ -81,6 +101,7 @@ fn rows() -> Vec<(&'static str, Row)> {
     vec![
         ("a hash", Row::Key("key".into(), record(&["f", "g"]))),
         ("a large hash, its beginning", Row::Begun("key".into(), record(&["f"]), 3)),
+        ("a limiter", Row::Limiter("l".into(), limiters().remove(0))),
         ("a large hash, more of it", Row::More(vec![("g".into(), "v".into()), ("h".into(), "v".into())])),
     ]
 }
@@ -93,6 +114,19 @@ fn the_bytes_of_rows_are_those_of_the_golden_file() {
         assert_eq!(take_item(&bytes), Ok(Some((Item::Row(row), &[][..]))), "{name}");
         format!("{name}: {}\n", hex(&bytes))
     });
+    let head = Head {
+        committed: Index(7),
+        time: Millis(9),
+        level: 2,
+        keys: 1,
+        rows: Box::new([0, 0, 0, 0, 1, 1]),
+        ..Head::default()
+    };
+    let mut bytes = Vec::new();
+    encode_head(&mut bytes, &head);
+    assert_eq!(take_item(&bytes), Ok(Some((Item::Head(head), &[][..]))));
+    let head = format!("a head with later tables: {}\n", hex(&bytes));
+    let lines = lines.chain([head]);
     let golden: String =
         ROWS.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect();
     assert_eq!(lines.collect::<String>(), golden);

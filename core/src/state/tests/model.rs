@@ -11,6 +11,7 @@ use super::super::effect::{Cause, Deadline, DeleteCause, Effect, Entry, Founding
 use super::super::view::Forwarded;
 use super::naive::Naive;
 use super::scan;
+use crate::coordination::limiter::{Limiter, time_bytes};
 use crate::error::{ErrorCode, Failure};
 use crate::reply::Value;
 use crate::time::Millis;
@@ -74,6 +75,13 @@ pub(super) fn effect() -> impl Strategy<Value = Effect> {
             }
         ),
         2 => (key(), key()).prop_map(|(from, to)| Effect::Moved { from, to }),
+        2 => (key(), prop::option::of((1..9u64, 0..30u64, 1..9u64))).prop_map(|(name, limiter)| {
+            let limiter = limiter.map(|(window, number, used)| Limiter::Fixed { window, number, used });
+            Effect::Limited { name, limiter }
+        }),
+        3 => (key(), key(), prop::option::of(0..200u64)).prop_map(|(name, holder, until)| {
+            Effect::Placed { name, holder, until: until.map(|until| time_bytes(Millis(until))) }
+        }),
         3 => (user(), 0..150u64).prop_map(|(user, ttl)| Effect::SessionOpened { user: user.into(), ttl }),
         6 => (id(), 1..6u64, 0..4u64, reply())
             .prop_map(|(id, seq, floor, reply)| Effect::SessionStepped { id, seq, floor, reply }),
@@ -193,6 +201,8 @@ impl Pair {
         for key in KEYS.map(Blob::from) {
             let mut view = self.state.view(now);
             assert_eq!(view.key(&key).as_ref(), live(&key), "key {key}");
+            let limiter = tail.limiters.get(&key).filter(|limiter| limiter.until() > now);
+            assert_eq!(self.state.view(now).limiter(&key).as_ref(), limiter, "limiter {key}");
             let finished = view.finish();
             let due = tail.keys.contains_key(&key) && live(&key).is_none();
             assert_eq!(finished.effects.len(), usize::from(due), "a due key's deletion is drafted");

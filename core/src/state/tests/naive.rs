@@ -6,6 +6,7 @@ use super::super::data::Data;
 use super::super::effect::{Answer, Deadline, Effect, Entry, Founding};
 use super::super::{KeyRecord, SessionRecord};
 use crate::access::user::User;
+use crate::coordination::limiter::{Limiter, time_of};
 use crate::time::Millis;
 use crate::types::{Blob, Index};
 
@@ -18,6 +19,7 @@ pub(super) struct Naive {
     pub(super) sessions: BTreeMap<u64, NaiveSession>,
     pub(super) forwards: BTreeMap<u64, NaiveForwards>,
     pub(super) users: BTreeMap<Blob, User>,
+    pub(super) limiters: BTreeMap<Blob, Limiter>,
     pub(super) level: u32,
     pub(super) founding: Option<Founding>,
     pub(super) time: Millis,
@@ -92,6 +94,24 @@ impl Naive {
                     self.keys.insert(to, KeyRecord { revision: index, ..record });
                 }
             }
+            Effect::Limited { name, limiter } => match limiter {
+                Some(limiter) => drop(self.limiters.insert(name, limiter)),
+                None => drop(self.limiters.remove(&name)),
+            },
+            Effect::Placed { name, holder, until } => {
+                let mut places: BTreeMap<Blob, Blob> = BTreeMap::new();
+                if let Some(Limiter::Places(members)) = self.limiters.remove(&name) {
+                    let live = members.iter().filter(|(_, until)| time_of(until) > time);
+                    places.extend(live.map(|(holder, until)| (holder.into(), until.into())));
+                }
+                match until {
+                    Some(until) => drop(places.insert(holder, until)),
+                    None => drop(places.remove(&holder)),
+                }
+                if !places.is_empty() {
+                    self.limiters.insert(name, Limiter::Places(places.into_iter().collect()));
+                }
+            }
             Effect::SessionOpened { user, ttl } => {
                 let record = SessionRecord { user, ttl, floor: 0, last: 0, active: time };
                 self.sessions.insert(index.0, NaiveSession { record, replies: BTreeMap::new() });
@@ -128,6 +148,6 @@ impl Naive {
         let sessions = self.sessions.values();
         let sessions =
             sessions.map(|session| Millis(session.record.active.0.saturating_add(session.record.ttl)));
-        keys.chain(sessions).min()
+        keys.chain(sessions).chain(self.limiters.values().map(Limiter::until)).min()
     }
 }

@@ -290,6 +290,7 @@ fn user_of(person: &Person) -> User {
             Right::Read => Permission::Read,
             Right::Write => Permission::Write,
             Right::Admin => Permission::Admin,
+            Right::Limit => Permission::Limit,
         };
         Grant { pattern, permission }
     });

@@ -1,0 +1,60 @@
+//! The catalogue's entries for the commands of coordination, in the order of their names. Nothing else.
+
+use super::catalogue::{Group, Keys, Needed, Spec};
+use super::table::PLAIN;
+
+const LIMIT: Spec =
+    Spec { group: Group::Limits, needs: Needed::Limit, keys: Keys::BEHIND_TWO, write: true, ..PLAIN };
+
+/// The commands of coordination.
+pub(super) const COORDINATION: &[Spec] = &[
+    Spec {
+        name: "LIMIT BUCKET",
+        arity: -6,
+        summary: "Asks a token bucket (GCRA) that holds so many, of which so many come back in a period; PEEK changes nothing",
+        syntax: "LIMIT BUCKET name capacity refill milliseconds [COST number] [PEEK]",
+        answer: "a map of allowed (1 or 0), remaining, reset_ms (until it is full) and retry_after_ms (0 if allowed, nil if never)",
+        ..LIMIT
+    },
+    Spec {
+        name: "LIMIT CONCURRENCY",
+        arity: -6,
+        summary: "Takes one of so many places for so long, or keeps it; PEEK changes nothing",
+        syntax: "LIMIT CONCURRENCY name places holder milliseconds [PEEK]",
+        answer: "a map of allowed (1 or 0), remaining, reset_ms (until all are free) and retry_after_ms (0 if allowed)",
+        ..LIMIT
+    },
+    Spec {
+        name: "LIMIT FIXED",
+        arity: -5,
+        summary: "Asks a limiter that lets so many through in each window, which begins at a multiple of its length; PEEK changes nothing",
+        syntax: "LIMIT FIXED name limit milliseconds [COST number] [PEEK]",
+        answer: "a map of allowed (1 or 0), remaining, reset_ms (until the next window) and retry_after_ms (0 if allowed, nil if never)",
+        ..LIMIT
+    },
+    Spec {
+        name: "LIMIT RELEASE",
+        arity: 4,
+        summary: "Gives a place back that LIMIT CONCURRENCY took",
+        syntax: "LIMIT RELEASE name holder",
+        answer: "1, or 0 if the holder had none",
+        ..LIMIT
+    },
+    Spec {
+        name: "LIMIT RESET",
+        arity: 3,
+        needs: Needed::LimitWrite,
+        summary: "Lets a limiter forget all that was used",
+        syntax: "LIMIT RESET name",
+        answer: "1, or 0 if it remembered nothing",
+        ..LIMIT
+    },
+    Spec {
+        name: "LIMIT SLIDING",
+        arity: -5,
+        summary: "Asks a limiter that never lets more than so many through in any span of so long; capacity comes back up to a thirty-second of it late; PEEK changes nothing",
+        syntax: "LIMIT SLIDING name limit milliseconds [COST number] [PEEK]",
+        answer: "a map of allowed (1 or 0), remaining, reset_ms (until all is back) and retry_after_ms (0 if allowed, nil if never)",
+        ..LIMIT
+    },
+];
