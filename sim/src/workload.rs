@@ -2,7 +2,7 @@
 //!
 //! Every written value is unique, so that a judge can tell writes apart. Keys say what they are for:
 //! `c` counters, `r` registers, `u` unique keys written once, `m` keys written together, `t` keys with
-//! deadlines, `s` strings in every way, `h` hashes. Names
+//! deadlines, `s` strings in every way, `h` hashes, `x` keys of transactions. Names
 //! of limiters begin with `l`.
 
 use crate::rng::Stream;
@@ -40,6 +40,7 @@ enum Family {
     Text,
     Hash,
     Limit,
+    Txn,
 }
 
 /// Setup, clients, and the length of the safety phase in microseconds.
@@ -79,14 +80,14 @@ pub fn draw(stream: &mut Stream, cluster: &Cluster) -> (Vec<Op>, Vec<ClientSpec>
 
 fn plan(stream: &mut Stream, cluster: &Cluster) -> Plan {
     use Family::{
-        Admin, Compare, Counter, Deadline, Hash, Limit, Many, Misc, Register, Scan, SetGet, Text, Unique,
+        Admin, Compare, Counter, Deadline, Hash, Limit, Many, Misc, Register, Scan, SetGet, Text, Txn, Unique,
     };
     // Where the leader deletes few keys at a time, others are found due before it comes to them.
     let due_together = stream.chance(if cluster.limits.expiry_batch.is_some() { 700_000 } else { 200_000 });
     let mut mix = Vec::new();
-    for family in
-        [Counter, Register, Compare, Unique, Many, Deadline, Scan, SetGet, Admin, Misc, Text, Hash, Limit]
-    {
+    for family in [
+        Counter, Register, Compare, Unique, Many, Deadline, Scan, SetGet, Admin, Misc, Text, Hash, Limit, Txn,
+    ] {
         let (on, weight) = (stream.chance(550_000), stream.magnitude(1, 16));
         if on && (family != Admin || cluster.access) {
             let weight = match family {
@@ -129,7 +130,7 @@ fn setup(stream: &mut Stream, users: u64) -> Vec<Op> {
         if *user != "root" {
             ops.push(Op::new(0, &["USER", "ADD", user, &password(user)]));
         }
-        for prefix in ["c*", "r*", "u*", "m*", "t*", "s*", "h*"] {
+        for prefix in ["c*", "r*", "u*", "m*", "t*", "s*", "h*", "x*"] {
             for permission in ["READ", "WRITE"] {
                 if *user == "root" || stream.chance(850_000) {
                     ops.push(Op::new(0, &["GRANT", permission, "ON", prefix, "TO", user]));
@@ -219,6 +220,7 @@ fn words(stream: &mut Stream, plan: &Plan, family: Family, client: u64, count: u
         Family::Text => text(stream, plan, choice, value),
         Family::Hash => hash(stream, plan, choice, value),
         Family::Limit => limit(stream, client, choice),
+        Family::Txn => transaction(stream, plan, choice, value),
         Family::SetGet => format!("SET {} {value} GET", hot(stream, 'r')),
         Family::Admin if plan.access => admin(stream, choice),
         Family::Admin | Family::Misc => match choice {
@@ -310,6 +312,32 @@ fn limit(stream: &mut Stream, client: u64, choice: u64) -> String {
     }
 }
 
+/// Transactions on `x` keys: transfers between accounts, compare and set, some that fail half way.
+fn transaction(stream: &mut Stream, plan: &Plan, choice: u64, value: &str) -> String {
+    let hot = plan.hot + 1;
+    let (one, two) = (format!("x{}", stream.below(hot)), format!("x{}", stream.below(hot)));
+    let amount = stream.between(1, 4);
+    match choice {
+        0..35 => format!(
+            "TXN IF NUMBER {one} >= {amount} THEN 3 INCRBY {one} -{amount} 3 INCRBY {two} {amount} ELSE 4 SET {one} 9 NX"
+        ),
+        35..45 => format!(
+            "TXN IF REVISION {one} = $rev THEN 3 SET {one} {amount} 2 GET {two} ELSE 3 MGET {one} {two}"
+        ),
+        45..55 => {
+            format!("TXN IF MISSING {one} VALUE {two} != {amount} THEN 3 SET {one} {amount} ELSE 2 DEL {one}")
+        }
+        55..63 => format!("TXN THEN 3 SET {one} {amount} 3 INCRBY xh 1 2 GET {two}"),
+        63..68 => format!("TXN IF EXISTS {one} THEN 4 HSET xh f {value} 3 SET {two} {amount} 3 HDEL xh f"),
+        68..73 => format!("TXN THEN 3 PEXPIRE {one} 300 2 PTTL {one} 3 RENAME {one} {two}"),
+        73..78 => format!("TXN THEN 5 LIMIT FIXED lf0 3 100 3 INCRBY {one} 1"),
+        78..88 => format!("TXN THEN 2 GET {one} 2 GET {two}"),
+        88..93 => format!("GETV {one}"),
+        93..96 => "HSET xh f 1".into(),
+        _ => format!("DEL {one}"),
+    }
+}
+
 fn deadline(stream: &mut Stream, plan: &Plan, choice: u64, value: &str) -> String {
     let key = format!("t{}", stream.below(if plan.due_together { 24 } else { plan.hot }));
     let ttl = if plan.due_together { *stream.pick(&[100, 300]) } else { stream.magnitude(20, 2_000) };
@@ -337,7 +365,7 @@ fn deadline(stream: &mut Stream, plan: &Plan, choice: u64, value: &str) -> Strin
 fn admin(stream: &mut Stream, choice: u64) -> String {
     let user = *stream.pick(&USERS);
     let (permission, pattern) =
-        (*stream.pick(&["READ", "WRITE"]), *stream.pick(&["c*", "r*", "m*", "t*", "r0", "s*", "h*"]));
+        (*stream.pick(&["READ", "WRITE"]), *stream.pick(&["c*", "r*", "m*", "t*", "r0", "s*", "h*", "x*"]));
     match choice {
         0..3 => format!("REVOKE LIMIT ON l* FROM {user}"),
         3..7 => format!("GRANT LIMIT ON l* TO {user}"),

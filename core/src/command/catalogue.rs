@@ -89,6 +89,8 @@ pub enum Needed {
     ReadSome,
     /// READ on every key.
     ReadAll,
+    /// What its parts need.
+    AsParts,
     /// LIMIT on the name.
     Limit,
     /// LIMIT and WRITE on the name.
@@ -104,7 +106,7 @@ impl Needed {
     #[must_use]
     pub const fn permissions(self) -> &'static [Permission] {
         match self {
-            Self::Nothing | Self::Login => &[],
+            Self::Nothing | Self::Login | Self::AsParts => &[],
             Self::Read | Self::ReadSome | Self::ReadAll => &[Permission::Read],
             Self::Write => &[Permission::Write],
             Self::ReadWrite => &[Permission::Read, Permission::Write],
@@ -125,6 +127,7 @@ impl Needed {
             Self::ReadWrite => "READ and WRITE on the keys",
             Self::ReadSome => "READ on some key with the prefix; no other key is shown",
             Self::ReadAll => "READ ON *",
+            Self::AsParts => "READ on the keys of the conditions, and what each command of both lists needs",
             Self::Limit => "LIMIT on the name",
             Self::LimitWrite => "LIMIT and WRITE on the name",
             Self::Admin => "ADMIN",

@@ -103,6 +103,20 @@ pub fn evaluate(
     Evaluation { state, limits, mode, request, view, actor: None }.run()
 }
 
+/// Whether the command's effects may be logged at this feature level.
+///
+/// # Errors
+/// `FEATURE_LEVEL` if not.
+pub(super) fn check_level(command: &Command, level: u32) -> Result<(), Failure> {
+    if level >= command.level() {
+        return Ok(());
+    }
+    let (name, needed) = (command.name(), command.level());
+    let message =
+        format!("{name} needs feature level {needed}, and the cluster is at {level}: upgrade every node");
+    Err(Failure::new(ErrorCode::FeatureLevel, message))
+}
+
 /// One evaluation under way.
 pub(super) struct Evaluation<'a> {
     pub(super) state: &'a State,
@@ -145,15 +159,7 @@ impl<'a> Evaluation<'a> {
     /// Everything that comes before the command itself.
     fn admit(&mut self) -> Result<(), Early> {
         let command = self.request.command;
-        let level = self.view.level();
-        if level < command.level() {
-            let message = format!(
-                "{} needs feature level {}, and the cluster is at {level}: upgrade every node",
-                command.name(),
-                command.level()
-            );
-            return Err(Early::Refused(Failure::new(ErrorCode::FeatureLevel, message)));
-        }
+        check_level(command, self.view.level()).map_err(Early::Refused)?;
         self.check_forwarded()?;
         self.check_login().map_err(Early::RefusedForGood)?;
         if command.is_write() { self.check_session() } else { Ok(()) }
@@ -251,7 +257,7 @@ impl<'a> Evaluation<'a> {
         if let Some((name, user)) = &self.actor {
             needs::check(name, &user.grants, self.request.command)?;
         }
-        let value = self.execute()?;
+        let value = self.execute(self.request.command)?;
         let (size, room) = (value.size(), self.reply_room());
         if size > room {
             // Before anything is logged: an answer that can't be sent must not stand for a write that was done.
@@ -262,9 +268,9 @@ impl<'a> Evaluation<'a> {
         Ok(value)
     }
 
-    fn execute(&mut self) -> Outcome {
-        let command: &'a Command = self.request.command;
+    pub(super) fn execute(&mut self, command: &Command) -> Outcome {
         Ok(match command {
+            Command::Transaction(transaction) => self.transaction(transaction)?,
             Command::Ping { message: None } => Value::Status("PONG".into()),
             Command::Ping { message: Some(message) } => Value::Bytes(message.clone()),
             Command::Strings(command) => self.string_value(command)?,

@@ -19,6 +19,7 @@ mod table_coordination;
 mod table_values;
 #[cfg(test)]
 mod tests;
+pub mod transaction;
 pub mod values;
 mod words;
 
@@ -29,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::user::{Pattern, Permission};
 use crate::types::{Blob, Index, SessionId};
 use limits::LimitCommand;
+use transaction::Transaction;
 use values::hashes::HashCommand;
 use values::keyspace::KeyCommand;
 use values::strings::StringCommand;
@@ -189,6 +191,8 @@ pub enum Command {
     Hashes(HashCommand),
     /// On rate limiters.
     Limits(LimitCommand),
+    /// Several, at one position.
+    Transaction(Transaction),
 }
 
 /// What a SET does to the deadline.
@@ -251,6 +255,7 @@ impl Command {
             Self::Keyspace(command) => command.name(),
             Self::Hashes(command) => command.name(),
             Self::Limits(command) => command.name(),
+            Self::Transaction(_) => "TXN",
         }
     }
 
@@ -268,6 +273,7 @@ impl Command {
             Self::Keyspace(command) => command.grows(),
             Self::Hashes(command) => command.grows(),
             Self::Limits(command) => command.grows(),
+            Self::Transaction(transaction) => transaction.grows(),
             other => other.is_write(),
         }
     }
@@ -306,6 +312,7 @@ impl Command {
             Self::Keyspace(command) => command.is_write(),
             Self::Hashes(command) => command.is_write(),
             Self::Limits(command) => command.is_write(),
+            Self::Transaction(transaction) => transaction.is_write(),
         }
     }
 

@@ -67,6 +67,8 @@ pub(super) fn needs(command: &Command) -> Needs<'_> {
         Command::Keyspace(command) => command.needs(),
         Command::Hashes(command) => command.needs(),
         Command::Limits(command) => command.needs(),
+        // Asked in `transaction.rs`, for all that is in it.
+        Command::Transaction(_) => Needs::Login,
         Command::UserPassword { name, .. } => Needs::AdminOrSelf(name),
         Command::UserAdd { .. }
         | Command::UserRemove { .. }
@@ -108,7 +110,12 @@ fn check_range(user: &[u8], held: &[Grant], prefix: &[u8]) -> Result<(), Failure
     Ok(())
 }
 
-fn check_key(user: &[u8], held: &[Grant], permissions: &[Permission], key: &[u8]) -> Result<(), Failure> {
+pub(super) fn check_key(
+    user: &[u8],
+    held: &[Grant],
+    permissions: &[Permission],
+    key: &[u8],
+) -> Result<(), Failure> {
     match permissions.iter().find(|permission| !grants::allows(held, **permission, key)) {
         None => Ok(()),
         Some(permission) => Err(denied(user, *permission, &shown(key))),

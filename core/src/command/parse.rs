@@ -127,6 +127,7 @@ impl<'a> Words<'a> {
             }
             "SESSION OPEN" => Command::SessionOpen,
             "SESSION END" => Command::SessionEnd { id: SessionId(self.unsigned("the session's id")?) },
+            "TXN" => self.transaction()?,
             name if name.starts_with("LIMIT ") => self.limit_command()?,
             _ => self.string_command()?,
         };
@@ -141,6 +142,17 @@ impl<'a> Words<'a> {
     /// The next word, which stays; nothing if there is none.
     pub(super) fn peek(&self) -> Blob {
         self.rest.first().cloned().unwrap_or_default()
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        self.limits
+    }
+
+    /// The next word, a key.
+    pub(super) fn key(&mut self) -> Result<Blob, Failure> {
+        let key = self.next()?;
+        check_size("bytes in a key", &key, self.limits.key_bytes)?;
+        Ok(key)
     }
 
     /// All words that are left.
@@ -177,7 +189,7 @@ impl<'a> Words<'a> {
             .ok_or_else(|| argument(format!("{what} is not a whole number in 64 bits: '{}'", shown(&word))))
     }
 
-    fn unsigned(&mut self, what: &str) -> Result<u64, Failure> {
+    pub(super) fn unsigned(&mut self, what: &str) -> Result<u64, Failure> {
         let word = self.next()?;
         std::str::from_utf8(&word)
             .ok()

@@ -57,4 +57,15 @@ pub(super) const COORDINATION: &[Spec] = &[
         answer: "a map of allowed (1 or 0), remaining, reset_ms (until all is back) and retry_after_ms (0 if allowed, nil if never)",
         ..LIMIT
     },
+    Spec {
+        name: "TXN",
+        arity: -2,
+        needs: Needed::AsParts,
+        group: Group::Keys,
+        write: true,
+        summary: "Executes commands at one position, all or none of them: those behind THEN if all conditions hold, else those behind ELSE; before each command stands the number of its words",
+        syntax: "TXN [IF (EXISTS key|MISSING key|VALUE key =|!= value|NUMBER key op number|REVISION key op revision) …] THEN [words command …] [ELSE words command …]",
+        answer: "a list of 1 (THEN) or 0 (ELSE), and the list of the commands' answers; or the error of the first command that fails, and then nothing was changed",
+        ..PLAIN
+    },
 ];

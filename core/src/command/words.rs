@@ -95,6 +95,7 @@ impl Command {
             Self::Keyspace(command) => command.words(each),
             Self::Hashes(command) => command.words(each),
             Self::Limits(command) => command.words(each),
+            Self::Transaction(transaction) => transaction.words(each),
         }
     }
 
@@ -206,6 +207,9 @@ mod tests {
             "LIMIT CONCURRENCY a 5 me 1000 PEEK",
             "LIMIT RELEASE a me",
             "LIMIT RESET a",
+            "TXN IF EXISTS a MISSING b VALUE c != x NUMBER d >= -5 REVISION e = 7 THEN 3 SET a 1 2 GET b ELSE 2 DEL c",
+            "TXN THEN 2 GET a",
+            "TXN THEN",
             "INCRBY a -5",
             "PEXPIRE a -1",
             "PTTL a",

@@ -6,6 +6,7 @@
 use steadfast_core::types::{Blob, Index, SessionId};
 
 use super::limits::OnLimit;
+use super::transactions::Txn;
 use super::values::{OnValue, Until, read_matching};
 
 /// A command, as the judges understand it.
@@ -81,6 +82,8 @@ pub enum Asked {
     Value(OnValue),
     /// A command on rate limiters.
     Limit(OnLimit),
+    /// A transaction.
+    Txn(Txn),
 }
 
 /// When a SET happens.
@@ -185,6 +188,7 @@ impl Asked {
             "INFO" if rest.is_empty() => Ok(Self::Info),
             "WHOAMI" if rest.is_empty() => Ok(Self::WhoAmI),
             "USER" => read_user(rest),
+            "TXN" => Txn::read(rest).map(Self::Txn),
             "LIMIT" => OnLimit::read(rest).map(Self::Limit),
             "GRANT" => read_grant(rest, "TO").map(|(right, reach, user)| Self::Grant(right, reach, user)),
             "REVOKE" => read_grant(rest, "FROM").map(|(right, reach, user)| Self::Revoke(right, reach, user)),
@@ -237,6 +241,16 @@ impl Asked {
             | Self::WhoAmI => false,
             Self::Value(asked) => asked.is_write(),
             Self::Limit(asked) => asked.is_write(),
+            Self::Txn(txn) => txn.is_write(),
+        }
+    }
+
+    /// The keys that the command may write in a way that only the first judge follows.
+    #[must_use]
+    pub fn beyond_the_others(&self) -> Vec<&Blob> {
+        match self {
+            Self::Value(_) | Self::Txn(_) if self.is_write() => self.keys(),
+            _ => Vec::new(),
         }
     }
 
@@ -254,6 +268,7 @@ impl Asked {
             Self::Del(keys) | Self::Exists(keys) | Self::MGet(keys) => keys.iter().collect(),
             Self::MSet(pairs) => pairs.iter().map(|(key, _)| key).collect(),
             Self::Value(asked) => asked.keys(),
+            Self::Txn(txn) => txn.keys(),
             _ => Vec::new(),
         }
     }

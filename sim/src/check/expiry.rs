@@ -46,11 +46,8 @@ fn run(history: &History) -> Result<(), Stop> {
     for op in &ops {
         if let Ok(asked) = Asked::read(&op.args) {
             note(&mut lives, op, &asked);
-            if let Asked::Value(other) = &asked
-                && asked.is_write()
-                && !matches!(op.end, End::Failed(_))
-            {
-                others.extend(other.keys().into_iter().cloned());
+            if !matches!(op.end, End::Failed(_)) {
+                others.extend(asked.beyond_the_others().into_iter().cloned());
             }
         }
     }

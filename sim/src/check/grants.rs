@@ -131,6 +131,7 @@ pub fn needs(asked: &Asked) -> Vec<Need> {
         Asked::Scan { prefix, .. } => vec![Need::Some(prefix.clone())],
         Asked::Value(asked) => asked.needs(),
         Asked::Limit(asked) => asked.needs(),
+        Asked::Txn(txn) => txn.needs(),
         Asked::UserPassword(name) => vec![Need::AdminOr(name.clone())],
         Asked::UserAdd(_)
         | Asked::UserRemove(_)

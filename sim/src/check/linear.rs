@@ -47,11 +47,8 @@ fn run(history: &History, bound: usize) -> Result<(), Stop> {
                 return Err(Stop::Inconclusive(format!("what {name} does to a key is not known here")));
             }
         };
-        if let Asked::Value(other) = &asked
-            && asked.is_write()
-            && !matches!(op.end, End::Failed(_))
-        {
-            others.extend(other.keys().into_iter().cloned());
+        if !matches!(op.end, End::Failed(_)) {
+            others.extend(asked.beyond_the_others().into_iter().cloned());
         }
         for (key, step) in steps(at, op, &asked).map_err(Stop::Failed)? {
             keys.entry(key).or_default().push(step);

@@ -30,6 +30,7 @@ pub mod raft;
 pub mod receipts;
 pub mod replay;
 mod seen;
+pub mod transactions;
 pub mod values;
 mod walk;
 

@@ -173,6 +173,7 @@ impl Model {
             }
             Asked::Value(asked) => at.on_value(user, asked),
             Asked::Limit(asked) => at.on_limit(asked),
+            Asked::Txn(txn) => at.transaction(user, txn),
             Asked::Del(keys) => at.del(keys),
             Asked::Exists(keys) => {
                 Plan::says(Value::Int(keys.iter().filter(|key| at.row(key).is_some()).count() as i64))

@@ -82,6 +82,7 @@ const FREE: &[(&str, &str)] = &[
     ("SESSION END", "SESSION END 1"),
     ("SESSION OPEN", "SESSION OPEN"),
     ("TIME", "TIME"),
+    ("TXN", "TXN THEN 3 SET a 1"),
     ("WHOAMI", "WHOAMI"),
 ];
 

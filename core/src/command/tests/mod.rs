@@ -7,6 +7,7 @@ mod keys;
 mod limits;
 mod parse;
 mod retry;
+mod transactions;
 mod values;
 
 use std::collections::VecDeque;
