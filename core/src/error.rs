@@ -126,6 +126,13 @@ codes! {
     NotANumber = 34, "NOT_A_NUMBER", Definite;
     /// A key that has to be there is not.
     NoSuchKey = 35, "NO_SUCH_KEY", Definite;
+    /// Something else was executed or begun under the same idempotency id.
+    OnceConflict = 36, "ONCE_CONFLICT", Definite;
+    /// The idempotency id is older than answers are kept. This attempt was not executed; whether an earlier one was can no
+    /// longer be told.
+    OnceExpired = 37, "ONCE_EXPIRED", Definite;
+    /// The token is not the newest: somebody else has what it was for.
+    Fenced = 38, "FENCED", Definite;
 }
 
 /// An error for a client: the code, and a sentence with the offending value and the way out.

@@ -73,6 +73,8 @@ pub struct Limits {
     pub keys_walked: usize,
     /// Most fields of one hash.
     pub hash_fields: usize,
+    /// How long answers under idempotency ids are kept, in cluster milliseconds, counted from the id's birth.
+    pub once_ms: u64,
     /// Most keys that one entry of expiry deletes.
     pub expiry_batch: usize,
 }
@@ -110,6 +112,7 @@ impl Default for Limits {
             scan_keys: 1000,
             keys_walked: 100_000,
             hash_fields: 1 << 24,
+            once_ms: 24 * 3_600_000,
             expiry_batch: 256,
         }
     }

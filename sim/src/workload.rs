@@ -2,7 +2,8 @@
 //!
 //! Every written value is unique, so that a judge can tell writes apart. Keys say what they are for:
 //! `c` counters, `r` registers, `u` unique keys written once, `m` keys written together, `t` keys with
-//! deadlines, `s` strings in every way, `h` hashes, `x` keys of transactions. Names
+//! deadlines, `s` strings in every way, `h` hashes, `x` keys of transactions, `o` keys and ids of
+//! commands under ids. Names
 //! of limiters begin with `l`.
 
 use crate::rng::Stream;
@@ -41,6 +42,7 @@ enum Family {
     Hash,
     Limit,
     Txn,
+    Once,
 }
 
 /// Setup, clients, and the length of the safety phase in microseconds.
@@ -80,13 +82,15 @@ pub fn draw(stream: &mut Stream, cluster: &Cluster) -> (Vec<Op>, Vec<ClientSpec>
 
 fn plan(stream: &mut Stream, cluster: &Cluster) -> Plan {
     use Family::{
-        Admin, Compare, Counter, Deadline, Hash, Limit, Many, Misc, Register, Scan, SetGet, Text, Txn, Unique,
+        Admin, Compare, Counter, Deadline, Hash, Limit, Many, Misc, Once, Register, Scan, SetGet, Text, Txn,
+        Unique,
     };
     // Where the leader deletes few keys at a time, others are found due before it comes to them.
     let due_together = stream.chance(if cluster.limits.expiry_batch.is_some() { 700_000 } else { 200_000 });
     let mut mix = Vec::new();
     for family in [
-        Counter, Register, Compare, Unique, Many, Deadline, Scan, SetGet, Admin, Misc, Text, Hash, Limit, Txn,
+        Counter, Register, Compare, Unique, Many, Deadline, Scan, SetGet, Admin, Misc, Text, Hash, Limit,
+        Txn, Once,
     ] {
         let (on, weight) = (stream.chance(550_000), stream.magnitude(1, 16));
         if on && (family != Admin || cluster.access) {
@@ -130,7 +134,7 @@ fn setup(stream: &mut Stream, users: u64) -> Vec<Op> {
         if *user != "root" {
             ops.push(Op::new(0, &["USER", "ADD", user, &password(user)]));
         }
-        for prefix in ["c*", "r*", "u*", "m*", "t*", "s*", "h*", "x*"] {
+        for prefix in ["c*", "r*", "u*", "m*", "t*", "s*", "h*", "x*", "o*"] {
             for permission in ["READ", "WRITE"] {
                 if *user == "root" || stream.chance(850_000) {
                     ops.push(Op::new(0, &["GRANT", permission, "ON", prefix, "TO", user]));
@@ -220,6 +224,7 @@ fn words(stream: &mut Stream, plan: &Plan, family: Family, client: u64, count: u
         Family::Text => text(stream, plan, choice, value),
         Family::Hash => hash(stream, plan, choice, value),
         Family::Limit => limit(stream, client, choice),
+        Family::Once => once(stream, choice),
         Family::Txn => transaction(stream, plan, choice, value),
         Family::SetGet => format!("SET {} {value} GET", hot(stream, 'r')),
         Family::Admin if plan.access => admin(stream, choice),
@@ -332,9 +337,40 @@ fn transaction(stream: &mut Stream, plan: &Plan, choice: u64, value: &str) -> St
         68..73 => format!("TXN THEN 3 PEXPIRE {one} 300 2 PTTL {one} 3 RENAME {one} {two}"),
         73..78 => format!("TXN THEN 5 LIMIT FIXED lf0 3 100 3 INCRBY {one} 1"),
         78..88 => format!("TXN THEN 2 GET {one} 2 GET {two}"),
-        88..93 => format!("GETV {one}"),
-        93..96 => "HSET xh f 1".into(),
+        88..90 => format!("TXN IF EXISTS {one} THEN 2 GET {one} ELSE 2 GET r0"),
+        90..92 => format!("TXN IF MISSING {one} THEN 2 GET c0 ELSE 2 GET {one}"),
+        92..94 => format!("GETV {one}"),
+        94..96 => "HSET xh f 1".into(),
         _ => format!("DEL {one}"),
+    }
+}
+
+/// Commands under few ids, each most often the same one, and work: `o` keys and ids.
+fn once(stream: &mut Stream, choice: u64) -> String {
+    let id = stream.below(12);
+    // One id in six is too old, or of the day after tomorrow.
+    let born = match id {
+        0 => 1_699_800_000_000_u64,
+        1 => 1_700_200_000_000,
+        id => 1_700_000_000_000 - id * 1000,
+    };
+    let hold = *stream.pick(&[50, 400, 5_000]);
+    match choice {
+        0..45 => format!("ONCE RUN oi{id} BORN {born} INCRBY o{} {id}", id % 3),
+        45..50 => format!("ONCE RUN oi{id} BORN {born} INCRBY o{} 1", id % 3),
+        50..58 => format!(
+            "ONCE RUN oi{} BORN {born} TXN IF NUMBER o{} > 3 THEN 2 DEL o0 ELSE 3 HINCRBY oh f {id}",
+            id + 20,
+            id % 3
+        ),
+        58..63 => format!("ONCE RUN oi{} BORN {born} INCRBY oh {id}", id + 40),
+        63..66 => "HSET oh f 1".into(),
+        66..80 => format!("ONCE BEGIN ow{} print {hold}", id % 4),
+        80..83 => format!("ONCE BEGIN ow{} other {hold}", id % 4),
+        83..91 => format!("ONCE FINISH ow{} $token done-{id}", id % 4),
+        91..94 => format!("ONCE FAIL ow{} $token", id % 4),
+        94..98 => format!("ONCE SHOW ow{}", id % 4),
+        _ => format!("GET o{}", id % 3),
     }
 }
 
@@ -364,8 +400,10 @@ fn deadline(stream: &mut Stream, plan: &Plan, choice: u64, value: &str) -> Strin
 
 fn admin(stream: &mut Stream, choice: u64) -> String {
     let user = *stream.pick(&USERS);
-    let (permission, pattern) =
-        (*stream.pick(&["READ", "WRITE"]), *stream.pick(&["c*", "r*", "m*", "t*", "r0", "s*", "h*", "x*"]));
+    let (permission, pattern) = (
+        *stream.pick(&["READ", "WRITE"]),
+        *stream.pick(&["c*", "r*", "m*", "t*", "r0", "s*", "h*", "x*", "o*"]),
+    );
     match choice {
         0..3 => format!("REVOKE LIMIT ON l* FROM {user}"),
         3..7 => format!("GRANT LIMIT ON l* TO {user}"),

@@ -127,7 +127,9 @@ impl Needed {
             Self::ReadWrite => "READ and WRITE on the keys",
             Self::ReadSome => "READ on some key with the prefix; no other key is shown",
             Self::ReadAll => "READ ON *",
-            Self::AsParts => "READ on the keys of the conditions, and what each command of both lists needs",
+            Self::AsParts => {
+                "what each command in it needs; of a transaction those of both lists, and READ on the keys of its conditions"
+            }
             Self::Limit => "LIMIT on the name",
             Self::LimitWrite => "LIMIT and WRITE on the name",
             Self::Admin => "ADMIN",
@@ -151,14 +153,24 @@ pub enum Group {
     Hashes,
     /// Rate limiters.
     Limits,
+    /// Idempotency ids.
+    Once,
     /// The server itself.
     Server,
 }
 
 impl Group {
     /// All groups, in the order in which they are listed.
-    pub const ALL: [Group; 7] =
-        [Self::Keys, Self::Expiry, Self::Hashes, Self::Limits, Self::Sessions, Self::Access, Self::Server];
+    pub const ALL: [Group; 8] = [
+        Self::Keys,
+        Self::Expiry,
+        Self::Hashes,
+        Self::Limits,
+        Self::Once,
+        Self::Sessions,
+        Self::Access,
+        Self::Server,
+    ];
 
     /// One word.
     #[must_use]
@@ -170,6 +182,7 @@ impl Group {
             Self::Access => "access",
             Self::Hashes => "hashes",
             Self::Limits => "limits",
+            Self::Once => "once",
             Self::Server => "server",
         }
     }
@@ -288,7 +301,9 @@ const NAME_BYTES_MAX: usize = 32;
 
 /// Whether commands of two words begin with this one.
 fn is_family(word: &[u8]) -> bool {
-    ["COMMAND", "LIMIT", "SESSION", "USER"].iter().any(|family| word.eq_ignore_ascii_case(family.as_bytes()))
+    ["COMMAND", "LIMIT", "ONCE", "SESSION", "USER"]
+        .iter()
+        .any(|family| word.eq_ignore_ascii_case(family.as_bytes()))
 }
 
 #[cfg(test)]

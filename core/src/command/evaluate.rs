@@ -10,7 +10,9 @@
 
 use std::sync::Arc;
 
+use super::catalogue::shown;
 use super::info::NodeInfo;
+use super::once::{Keeping, OnceCommand};
 use super::{Command, needs};
 use crate::access::grants;
 use crate::access::user::{Grant, Permission, Principal, User};
@@ -100,7 +102,7 @@ pub fn evaluate(
     now: Millis,
 ) -> Evaluated {
     let view = state.view(now);
-    Evaluation { state, limits, mode, request, view, actor: None }.run()
+    Evaluation { state, limits, mode, request, view, actor: None, keeping: None }.run()
 }
 
 /// Whether the command's effects may be logged at this feature level.
@@ -126,6 +128,8 @@ pub(super) struct Evaluation<'a> {
     pub(super) view: View<'a>,
     /// The user who asks; `None` before the login was checked, and for everybody where access is not enforced.
     actor: Option<(Blob, Arc<User>)>,
+    /// A command under an idempotency id was executed: its answer is to be kept.
+    pub(super) keeping: Option<Keeping>,
 }
 
 /// Why a command is not executed.
@@ -150,6 +154,10 @@ impl<'a> Evaluation<'a> {
         if outcome.is_err() {
             self.view.discard_draft();
         }
+        // Of a failure too: a retry gets the same one.
+        if let Some(keeping) = self.keeping.take() {
+            self.view.effect(keeping.effect(&outcome, self.request.digest));
+        }
         if self.request.command.is_write() {
             self.keep(&outcome, in_session, forwarded);
         }
@@ -162,7 +170,23 @@ impl<'a> Evaluation<'a> {
         check_level(command, self.view.level()).map_err(Early::Refused)?;
         self.check_forwarded()?;
         self.check_login().map_err(Early::RefusedForGood)?;
-        if command.is_write() { self.check_session() } else { Ok(()) }
+        if command.is_write() {
+            self.check_session()?;
+        }
+        self.check_once()
+    }
+
+    /// Whether the command was executed before under its idempotency id.
+    fn check_once(&mut self) -> Result<(), Early> {
+        let Command::Once(OnceCommand::Run { id, .. }) = self.request.command else { return Ok(()) };
+        let user = self.scope();
+        let Some(kept) = self.view.kept(user, id.clone()) else { return Ok(()) };
+        let (index, answer) = kept.stored;
+        if answer.digest == self.request.digest {
+            return Err(Early::Stored(index, answer));
+        }
+        let message = format!("another command was executed under the id '{}': use another id", shown(id));
+        Err(Early::RefusedForGood(Failure::new(ErrorCode::OnceConflict, message)))
     }
 
     /// Whether the forwarding node has sent this command before.
@@ -271,6 +295,7 @@ impl<'a> Evaluation<'a> {
     pub(super) fn execute(&mut self, command: &Command) -> Outcome {
         Ok(match command {
             Command::Transaction(transaction) => self.transaction(transaction)?,
+            Command::Once(command) => self.once(command)?,
             Command::Ping { message: None } => Value::Status("PONG".into()),
             Command::Ping { message: Some(message) } => Value::Bytes(message.clone()),
             Command::Strings(command) => self.string_value(command)?,

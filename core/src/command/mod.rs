@@ -13,6 +13,7 @@ pub mod info;
 mod keys;
 pub mod limits;
 mod needs;
+pub mod once;
 pub mod parse;
 mod table;
 mod table_coordination;
@@ -30,6 +31,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::user::{Pattern, Permission};
 use crate::types::{Blob, Index, SessionId};
 use limits::LimitCommand;
+use once::OnceCommand;
 use transaction::Transaction;
 use values::hashes::HashCommand;
 use values::keyspace::KeyCommand;
@@ -193,6 +195,8 @@ pub enum Command {
     Limits(LimitCommand),
     /// Several, at one position.
     Transaction(Transaction),
+    /// Under an idempotency id.
+    Once(OnceCommand),
 }
 
 /// What a SET does to the deadline.
@@ -256,6 +260,7 @@ impl Command {
             Self::Hashes(command) => command.name(),
             Self::Limits(command) => command.name(),
             Self::Transaction(_) => "TXN",
+            Self::Once(command) => command.name(),
         }
     }
 
@@ -313,6 +318,7 @@ impl Command {
             Self::Hashes(command) => command.is_write(),
             Self::Limits(command) => command.is_write(),
             Self::Transaction(transaction) => transaction.is_write(),
+            Self::Once(command) => command.is_write(),
         }
     }
 
@@ -320,7 +326,7 @@ impl Command {
     #[must_use]
     pub const fn level(&self) -> u32 {
         match self {
-            Self::Limits(_) => 2,
+            Self::Limits(_) | Self::Once(_) => 2,
             Self::Hashes(_) | Self::Keyspace(KeyCommand::Rename { .. }) if self.is_write() => 2,
             _ if self.is_write() => 1,
             _ => 0,

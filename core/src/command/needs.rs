@@ -69,6 +69,7 @@ pub(super) fn needs(command: &Command) -> Needs<'_> {
         Command::Limits(command) => command.needs(),
         // Asked in `transaction.rs`, for all that is in it.
         Command::Transaction(_) => Needs::Login,
+        Command::Once(command) => command.needs(),
         Command::UserPassword { name, .. } => Needs::AdminOrSelf(name),
         Command::UserAdd { .. }
         | Command::UserRemove { .. }

@@ -128,6 +128,7 @@ impl<'a> Words<'a> {
             "SESSION OPEN" => Command::SessionOpen,
             "SESSION END" => Command::SessionEnd { id: SessionId(self.unsigned("the session's id")?) },
             "TXN" => self.transaction()?,
+            name if name.starts_with("ONCE ") => self.once_command()?,
             name if name.starts_with("LIMIT ") => self.limit_command()?,
             _ => self.string_command()?,
         };

@@ -6,6 +6,9 @@ use super::table::PLAIN;
 const LIMIT: Spec =
     Spec { group: Group::Limits, needs: Needed::Limit, keys: Keys::BEHIND_TWO, write: true, ..PLAIN };
 
+const ONCE: Spec =
+    Spec { group: Group::Once, needs: Needed::ReadWrite, keys: Keys::BEHIND_TWO, write: true, ..PLAIN };
+
 /// The commands of coordination.
 pub(super) const COORDINATION: &[Spec] = &[
     Spec {
@@ -56,6 +59,50 @@ pub(super) const COORDINATION: &[Spec] = &[
         syntax: "LIMIT SLIDING name limit milliseconds [COST number] [PEEK]",
         answer: "a map of allowed (1 or 0), remaining, reset_ms (until all is back) and retry_after_ms (0 if allowed, nil if never)",
         ..LIMIT
+    },
+    Spec {
+        name: "ONCE BEGIN",
+        arity: 5,
+        summary: "Begins work outside of the database under an id, for so long; under the same id and fingerprint it is begun again only when that time is over",
+        syntax: "ONCE BEGIN id fingerprint milliseconds",
+        answer: "a map: state first with a token, running with retry_after_ms, or done with the answer; or ONCE_CONFLICT",
+        ..ONCE
+    },
+    Spec {
+        name: "ONCE FAIL",
+        arity: 4,
+        summary: "Gives work up, so that it can be begun again at once",
+        syntax: "ONCE FAIL id token",
+        answer: "OK, or FENCED",
+        ..ONCE
+    },
+    Spec {
+        name: "ONCE FINISH",
+        arity: 5,
+        summary: "Says that work is done, and what came of it",
+        syntax: "ONCE FINISH id token answer",
+        answer: "OK, or FENCED if somebody else has begun it since",
+        ..ONCE
+    },
+    Spec {
+        name: "ONCE RUN",
+        arity: -4,
+        needs: Needed::AsParts,
+        keys: Keys::NONE,
+        summary: "Executes a command unless it was executed under this id of the user; the id's birth (milliseconds since 1970) is said, or the id is a UUID of version 7",
+        syntax: "ONCE RUN id [BORN milliseconds] command …",
+        answer: "the command's answer, of whichever attempt; ONCE_CONFLICT if it was another command, ONCE_EXPIRED if the id is older than a day",
+        ..ONCE
+    },
+    Spec {
+        name: "ONCE SHOW",
+        arity: 3,
+        needs: Needed::Read,
+        write: false,
+        summary: "Tells what became of work under an id",
+        syntax: "ONCE SHOW id",
+        answer: "a map: state running with retry_after_ms or done with the answer; nil if nothing is known",
+        ..ONCE
     },
     Spec {
         name: "TXN",

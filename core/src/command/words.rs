@@ -96,6 +96,7 @@ impl Command {
             Self::Hashes(command) => command.words(each),
             Self::Limits(command) => command.words(each),
             Self::Transaction(transaction) => transaction.words(each),
+            Self::Once(command) => command.words(each),
         }
     }
 
@@ -209,6 +210,11 @@ mod tests {
             "LIMIT RESET a",
             "TXN IF EXISTS a MISSING b VALUE c != x NUMBER d >= -5 REVISION e = 7 THEN 3 SET a 1 2 GET b ELSE 2 DEL c",
             "TXN THEN 2 GET a",
+            "ONCE RUN id BORN 7 INCRBY a 1",
+            "ONCE BEGIN id print 1000",
+            "ONCE FINISH id 7 answer",
+            "ONCE FAIL id 7",
+            "ONCE SHOW id",
             "TXN THEN",
             "INCRBY a -5",
             "PEXPIRE a -1",

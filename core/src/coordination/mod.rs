@@ -1,4 +1,5 @@
-//! What coordination rests on beside keys: rate limiters. Plain records and pure arithmetic over them; commands, effects and
+//! What coordination rests on beside keys: rate limiters and idempotency ids. Plain records and pure arithmetic over them; commands, effects and
 //! permissions are elsewhere.
 
 pub mod limiter;
+pub mod once;

@@ -9,9 +9,12 @@ use std::sync::Arc;
 
 use super::data::{Data, Kind, Members};
 use super::effect::{Answer, Deadline, Effect, Founding, StoredReply};
-use super::table::{ForwardedReplies, Forwards, Limiters, Replies, Sessions, Stored, Table, Users};
+use super::table::{
+    Answers, ForwardedReplies, Forwards, Limiters, Replies, Sessions, Stored, Table, Users, Works,
+};
 use super::{ForwardHead, KeyRecord, SessionRecord};
 use crate::coordination::limiter::{Limiter, time_of};
+use crate::coordination::once::Kept;
 use crate::time::Millis;
 use crate::types::{Blob, BootNumber, Incarnation, Index, SessionId};
 
@@ -72,6 +75,12 @@ pub(super) fn apply(rows: &mut impl Rows, place: Place, effect: &Effect) {
             let limiter = Some(places).filter(|places| !places.is_empty()).map(Limiter::Places);
             rows.set::<Limiters>(name, limiter);
         }
+        Effect::Kept { user, id, kept } => {
+            let kept =
+                kept.as_ref().map(|(reply, until)| Kept { stored: stored(place, reply), until: *until });
+            rows.set::<Answers>(&(user.clone(), id.clone()), kept);
+        }
+        Effect::Worked { id, work } => rows.set::<Works>(id, work.clone()),
         Effect::SessionOpened { user, ttl } => {
             let record =
                 SessionRecord { user: user.clone(), ttl: *ttl, floor: 0, last: 0, active: place.time };

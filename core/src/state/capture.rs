@@ -18,6 +18,7 @@ use super::table::{Row, Sections, Stored};
 use super::{ForwardHead, KeyRecord, SessionRecord};
 use crate::access::user::User;
 use crate::coordination::limiter::Limiter;
+use crate::coordination::once::{Kept, Work};
 use crate::types::{Blob, BootNumber, Incarnation, SessionId};
 
 /// What keeping a row costs beside its own bytes, roughly.
@@ -94,6 +95,24 @@ impl Size for SessionRecord {
 impl Size for Stored {
     fn size(&self) -> usize {
         self.1.size()
+    }
+}
+
+impl Size for Kept {
+    fn size(&self) -> usize {
+        self.stored.size()
+    }
+}
+
+impl Size for Work {
+    fn size(&self) -> usize {
+        self.bytes()
+    }
+}
+
+impl Size for (Blob, Blob) {
+    fn size(&self) -> usize {
+        self.0.len() + self.1.len()
     }
 }
 

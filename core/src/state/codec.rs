@@ -14,6 +14,7 @@ use super::data::Kind;
 use super::effect::{Cause, Deadline, DeleteCause, Effect, Entry, Founding, StoredReply};
 use crate::access::user::User;
 use crate::coordination::limiter::Limiter;
+use crate::coordination::once::Work;
 use crate::time::Millis;
 use crate::types::{Blob, BootNumber, Incarnation, SessionId};
 
@@ -191,6 +192,8 @@ fn encode_effect(out: &mut Vec<u8>, effect: &Effect) {
         Effect::Moved { from, to } => frame(out, 13, &(from, to)),
         Effect::Limited { name, limiter } => frame(out, 14, &(name, limiter)),
         Effect::Placed { name, holder, until } => frame(out, 15, &(name, holder, until)),
+        Effect::Kept { user, id, kept } => frame(out, 16, &(user, id, kept)),
+        Effect::Worked { id, work } => frame(out, 17, &(id, work)),
     }
 }
 
@@ -247,6 +250,14 @@ fn decode_effect(kind: u8, body: &[u8]) -> Result<Effect, EntryError> {
         15 => {
             let (name, holder, until) = parse::<(Blob, Blob, Option<Blob>)>(kind, body)?;
             Effect::Placed { name, holder, until }
+        }
+        16 => {
+            let (user, id, kept) = parse::<(Blob, Blob, Option<(StoredReply, Millis)>)>(kind, body)?;
+            Effect::Kept { user, id, kept }
+        }
+        17 => {
+            let (id, work) = parse::<(Blob, Option<Work>)>(kind, body)?;
+            Effect::Worked { id, work }
         }
         _ => return Err(EntryError::UnknownEffect { kind }),
     })

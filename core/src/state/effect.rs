@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::data::Kind;
 use crate::access::user::User;
 use crate::coordination::limiter::Limiter;
+use crate::coordination::once::Work;
 use crate::reply::Outcome;
 use crate::time::Millis;
 use crate::types::{Blob, BootNumber, ClusterId, Incarnation, NodeId, SessionId};
@@ -52,6 +53,10 @@ impl Entry {
             Effect::Moved { from, to } => from.len() + to.len(),
             Effect::Limited { name, limiter } => name.len() + limiter.as_ref().map_or(0, Limiter::bytes),
             Effect::Placed { name, holder, .. } => name.len() + holder.len(),
+            Effect::Kept { user, id, kept } => {
+                user.len() + id.len() + kept.as_ref().map_or(0, |(reply, _)| reply.size())
+            }
+            Effect::Worked { id, work } => id.len() + work.as_ref().map_or(0, Work::bytes),
             Effect::SessionStepped { reply, .. } | Effect::Forwarded { reply, .. } => reply.size(),
             _ => 0,
         });
@@ -251,6 +256,22 @@ pub enum Effect {
         /// Until when, in the bytes of [`crate::coordination::limiter::time_bytes`].
         until: Option<Blob>,
     } = 15,
+    /// A command was executed under an idempotency id: the answer is kept until then. Or it is forgotten. Level 2.
+    Kept {
+        /// Whose id.
+        user: Blob,
+        /// Which.
+        id: Blob,
+        /// The answer, and until when.
+        kept: Option<(StoredReply, Millis)>,
+    } = 16,
+    /// Work under an id is this now, or is forgotten. Level 2.
+    Worked {
+        /// Which.
+        id: Blob,
+        /// All about it.
+        work: Option<Work>,
+    } = 17,
 }
 
 /// Who founded the cluster.

@@ -42,7 +42,7 @@ mod order;
 mod overlay;
 mod packed;
 mod slab;
-mod table;
+pub mod table;
 mod tail;
 #[cfg(test)]
 mod tests;

@@ -49,7 +49,11 @@ pub fn encode_head(out: &mut Vec<u8>, head: &Head) {
     // The bytes of clusters that use none of the later tables stay what they were.
     match rows.split_first_chunk::<FIRST_TABLES>() {
         Some((first, later)) if later.iter().all(|rows| *rows == 0) => frame(out, 1, &(common, first)),
-        _ => frame(out, LONG_HEAD, &(common, rows.as_slice())),
+        _ => {
+            // Tables that have no rows are left out at the end, so that a release with more tables writes the same.
+            let used = rows.iter().rposition(|rows| *rows > 0).map_or(0, |last| last + 1);
+            frame(out, LONG_HEAD, &(common, &rows[..used]));
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use super::tail::Tail;
 use super::{ForwardHead, KeyRecord, SessionRecord};
 use crate::access::user::User;
 use crate::coordination::limiter::Limiter;
+use crate::coordination::once::{Kept, Work};
 use crate::types::{Blob, BootNumber, Incarnation, Index, SessionId};
 
 /// An answer with the index of the entry that stored it.
@@ -233,6 +234,10 @@ tables! {
     users: Users(Blob => Arc<User>) = 7, User;
     /// Rate limiters, by name.
     limiters: Limiters(Blob => Limiter) = 10, Limiter, limiter_changed;
+    /// Answers to commands that were executed under an idempotency id, by user and id.
+    answers: Answers((Blob, Blob) => Kept) = 12, Answer, answer_changed;
+    /// Work outside of the database, by its id.
+    works: Works(Blob => Work) = 13, Work, work_changed;
 }
 
 /// The kinds of keys' rows in a snapshot's bytes: a string, a collection, and more members of one.
@@ -275,9 +280,19 @@ pub(super) trait Walk {
     fn record(&mut self, record: &impl Serialize);
 }
 
+/// An answer is another one; none stands for no answer.
+fn answer_changed(tail: &mut Tail, id: &(Blob, Blob), old: Option<&Kept>, new: Option<&Kept>, _: Index) {
+    tail.answers.changed(id, old.map(|old| old.until), new.map(|new| new.until));
+}
+
+/// Work is another; none stands for no work.
+fn work_changed(tail: &mut Tail, id: &Blob, old: Option<&Work>, new: Option<&Work>, _: Index) {
+    tail.works.changed(id, old.map(|old| old.until), new.map(|new| new.until));
+}
+
 /// A limiter is another one; none stands for no limiter.
 fn limiter_changed(tail: &mut Tail, name: &Blob, old: Option<&Limiter>, new: Option<&Limiter>, _: Index) {
-    tail.limiter_changed(name, old.map(Limiter::until), new.map(Limiter::until));
+    tail.limiters.changed(name, old.map(Limiter::until), new.map(Limiter::until));
 }
 
 /// A session is another one; none stands for no session.

@@ -21,7 +21,11 @@ pub(super) struct Tail {
     due_keys: BTreeSet<(Millis, Blob)>,
     due_sessions: BTreeSet<(Millis, SessionId)>,
     /// When limiters can be forgotten.
-    due_limiters: BTreeSet<(Millis, Blob)>,
+    pub(super) limiters: Due<Blob>,
+    /// When answers under idempotency ids can be.
+    pub(super) answers: Due<(Blob, Blob)>,
+    /// When work under ids can be.
+    pub(super) works: Due<Blob>,
     /// All sessions, by user.
     by_user: BTreeSet<(Blob, SessionId)>,
 }
@@ -95,26 +99,12 @@ impl Tail {
         }
     }
 
-    /// A limiter can be forgotten at another time; none stands for a missing limiter.
-    pub(super) fn limiter_changed(&mut self, name: &Blob, old: Option<Millis>, new: Option<Millis>) {
-        if old == new {
-            return;
-        }
-        if let Some(old) = old {
-            let known = self.due_limiters.remove(&(old, name.clone()));
-            assert!(known, "every limiter is in the due index");
-        }
-        if let Some(new) = new {
-            self.due_limiters.insert((new, name.clone()));
-        }
-    }
-
     /// The earliest moment at which something is due.
     pub(super) fn next_due(&self) -> Option<Millis> {
         let key = self.due_keys.first().map(|(due, _)| *due);
         let session = self.due_sessions.first().map(|(due, _)| *due);
-        let limiter = self.due_limiters.first().map(|(due, _)| *due);
-        [key, session, limiter].into_iter().flatten().min()
+        let others = [self.limiters.first(), self.answers.first(), self.works.first()];
+        [key, session].into_iter().chain(others).flatten().min()
     }
 
     /// The effects of what is due, at most `max`: keys first, each kind in the order of its time.
@@ -123,9 +113,48 @@ impl Tail {
         let keys = keys.map(|(_, key)| Effect::Delete { key: key.clone(), cause: DeleteCause::Expired });
         let sessions = self.due_sessions.iter().take_while(|(due, _)| *due <= now);
         let sessions = sessions.map(|(_, id)| Effect::SessionEnded { id: *id, cause: DeleteCause::Expired });
-        let limiters = self.due_limiters.iter().take_while(|(due, _)| *due <= now);
-        let limiters = limiters.map(|(_, name)| Effect::Limited { name: name.clone(), limiter: None });
-        keys.chain(sessions).chain(limiters).take(max).collect()
+        let limiters = self.limiters.until(now);
+        let limiters = limiters.map(|name| Effect::Limited { name: name.clone(), limiter: None });
+        let answers = self.answers.until(now).map(|(user, id)| {
+            let (user, id) = (user.clone(), id.clone());
+            Effect::Kept { user, id, kept: None }
+        });
+        let works = self.works.until(now).map(|id| Effect::Worked { id: id.clone(), work: None });
+        keys.chain(sessions).chain(limiters).chain(answers).chain(works).take(max).collect()
+    }
+}
+
+/// When rows of one kind can be forgotten.
+#[derive(Clone)]
+pub(super) struct Due<K>(BTreeSet<(Millis, K)>);
+
+impl<K: Ord + Clone> Due<K> {
+    /// A row can be forgotten at another time; none stands for no row.
+    pub(super) fn changed(&mut self, key: &K, old: Option<Millis>, new: Option<Millis>) {
+        if old == new {
+            return;
+        }
+        if let Some(old) = old {
+            let known = self.0.remove(&(old, key.clone()));
+            assert!(known, "every row that can be forgotten is in the due index");
+        }
+        if let Some(new) = new {
+            self.0.insert((new, key.clone()));
+        }
+    }
+
+    fn first(&self) -> Option<Millis> {
+        self.0.first().map(|(due, _)| *due)
+    }
+
+    fn until(&self, now: Millis) -> impl Iterator<Item = &K> {
+        self.0.iter().take_while(move |(due, _)| *due <= now).map(|(_, key)| key)
+    }
+}
+
+impl<K> Default for Due<K> {
+    fn default() -> Self {
+        Self(BTreeSet::new())
     }
 }
 

@@ -11,12 +11,13 @@ use super::apply::{Place, Rows, apply};
 use super::data::Kind;
 use super::draft::Draft;
 use super::effect::{Answer, Deadline, DeleteCause, Effect, Founding};
-use super::table::{ForwardedReplies, Forwards, Limiters, Replies, Sessions, Table, Users};
+use super::table::{Answers, ForwardedReplies, Forwards, Limiters, Replies, Sessions, Table, Users, Works};
 use super::tail::session_due;
 use super::tracked::{Passed, Tracked};
 use super::{KeyRecord, SessionRecord, State};
 use crate::access::user::User;
 use crate::coordination::limiter::Limiter;
+use crate::coordination::once::{Kept, Work};
 use crate::time::Millis;
 use crate::types::{Blob, BootNumber, Incarnation, Index, SessionId};
 
@@ -196,6 +197,23 @@ impl<'a> View<'a> {
             return None;
         }
         Some(limiter)
+    }
+
+    /// The answer to a command that was executed under a user's id, as long as it is kept.
+    pub fn kept(&mut self, user: Blob, id: Blob) -> Option<Kept> {
+        self.catch_up();
+        self.read::<Answers>(&(user, id))
+    }
+
+    /// Work under an id. What can be forgotten is absent.
+    pub fn work(&mut self, id: &Blob) -> Option<Work> {
+        self.catch_up();
+        let work = self.read::<Works>(id)?;
+        if work.until <= self.now {
+            self.consult_time();
+            return None;
+        }
+        Some(work)
     }
 
     /// How many sessions there are, with those that are due and not yet ended.

@@ -236,6 +236,8 @@ impl GivenUp {
                 Effect::Founded(_)
                 | Effect::Level(_)
                 | Effect::Limited { .. }
+                | Effect::Kept { .. }
+                | Effect::Worked { .. }
                 | Effect::Placed { .. }
                 | Effect::SessionOpened { .. }
                 | Effect::SessionEnded { .. } => {}

@@ -6,6 +6,7 @@
 use steadfast_core::types::{Blob, Index, SessionId};
 
 use super::limits::OnLimit;
+use super::once::OnOnce;
 use super::transactions::Txn;
 use super::values::{OnValue, Until, read_matching};
 
@@ -84,6 +85,8 @@ pub enum Asked {
     Limit(OnLimit),
     /// A transaction.
     Txn(Txn),
+    /// A command under an idempotency id.
+    Once(OnOnce),
 }
 
 /// When a SET happens.
@@ -188,6 +191,7 @@ impl Asked {
             "INFO" if rest.is_empty() => Ok(Self::Info),
             "WHOAMI" if rest.is_empty() => Ok(Self::WhoAmI),
             "USER" => read_user(rest),
+            "ONCE" => OnOnce::read(rest).map(Self::Once),
             "TXN" => Txn::read(rest).map(Self::Txn),
             "LIMIT" => OnLimit::read(rest).map(Self::Limit),
             "GRANT" => read_grant(rest, "TO").map(|(right, reach, user)| Self::Grant(right, reach, user)),
@@ -242,6 +246,7 @@ impl Asked {
             Self::Value(asked) => asked.is_write(),
             Self::Limit(asked) => asked.is_write(),
             Self::Txn(txn) => txn.is_write(),
+            Self::Once(once) => once.is_write(),
         }
     }
 
@@ -249,7 +254,7 @@ impl Asked {
     #[must_use]
     pub fn beyond_the_others(&self) -> Vec<&Blob> {
         match self {
-            Self::Value(_) | Self::Txn(_) if self.is_write() => self.keys(),
+            Self::Value(_) | Self::Txn(_) | Self::Once(_) if self.is_write() => self.keys(),
             _ => Vec::new(),
         }
     }
@@ -269,6 +274,7 @@ impl Asked {
             Self::MSet(pairs) => pairs.iter().map(|(key, _)| key).collect(),
             Self::Value(asked) => asked.keys(),
             Self::Txn(txn) => txn.keys(),
+            Self::Once(once) => once.keys(),
             _ => Vec::new(),
         }
     }

@@ -132,6 +132,7 @@ pub fn needs(asked: &Asked) -> Vec<Need> {
         Asked::Value(asked) => asked.needs(),
         Asked::Limit(asked) => asked.needs(),
         Asked::Txn(txn) => txn.needs(),
+        Asked::Once(once) => once.needs(),
         Asked::UserPassword(name) => vec![Need::AdminOr(name.clone())],
         Asked::UserAdd(_)
         | Asked::UserRemove(_)

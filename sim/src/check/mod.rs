@@ -25,6 +25,7 @@ pub mod linear_key;
 pub mod linear_search;
 pub mod log;
 pub mod model;
+pub mod once;
 pub mod pipeline;
 pub mod raft;
 pub mod receipts;

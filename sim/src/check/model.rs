@@ -13,6 +13,7 @@ use steadfast_core::types::{Blob, Index, SessionId};
 use super::asked::{Asked, Only, Reach, Right, whole};
 use super::grants::{People, Person};
 use super::limits::Memory;
+use super::once::{Deed, Remembered};
 use super::values::Until;
 
 /// Everything that is replicated, as the model sees it.
@@ -24,6 +25,10 @@ pub struct Model {
     pub people: People,
     /// Rate limiters. One that makes no difference any more is still here until an effect or a plan removes it.
     pub limits: BTreeMap<Blob, Memory>,
+    /// Answers under idempotency ids, by user and id.
+    pub answers: BTreeMap<(Blob, Blob), Remembered>,
+    /// Work under ids.
+    pub works: BTreeMap<Blob, Deed>,
     /// Open sessions.
     pub sessions: BTreeMap<SessionId, Session>,
 }
@@ -116,6 +121,10 @@ pub struct Plan {
     pub people: BTreeMap<Blob, Option<Person>>,
     /// Limiters that change, and what they remember then.
     pub limits: BTreeMap<Blob, Option<Memory>>,
+    /// Answers that are kept under ids from now on.
+    pub answers: BTreeMap<(Blob, Blob), Option<Remembered>>,
+    /// Work that changes.
+    pub works: BTreeMap<Blob, Option<Deed>>,
     /// Whether a session is opened.
     pub opens: bool,
     /// A session that the command asks to end.
@@ -141,6 +150,8 @@ impl Plan {
         !self.rows.is_empty()
             || !self.people.is_empty()
             || !self.limits.is_empty()
+            || !self.answers.is_empty()
+            || !self.works.is_empty()
             || self.opens
             || self.ends.is_some()
     }
@@ -153,10 +164,13 @@ impl Model {
         if user.is_some_and(|name| !self.people.users.contains_key(name)) {
             return Plan::fails(ErrorCode::Unauthenticated);
         }
+        let at = At { model: self, position, now };
+        if let Some(known) = at.known(user, asked) {
+            return known;
+        }
         if !self.people.allow(user, asked) {
             return Plan::fails(ErrorCode::Denied);
         }
-        let at = At { model: self, position, now };
         match asked {
             Asked::Ping(None) => Plan::says(Value::Status("PONG".into())),
             Asked::Ping(Some(message)) => Plan::says(Value::Bytes(message.clone())),
@@ -174,6 +188,7 @@ impl Model {
             Asked::Value(asked) => at.on_value(user, asked),
             Asked::Limit(asked) => at.on_limit(asked),
             Asked::Txn(txn) => at.transaction(user, txn),
+            Asked::Once(once) => at.once(user, once),
             Asked::Del(keys) => at.del(keys),
             Asked::Exists(keys) => {
                 Plan::says(Value::Int(keys.iter().filter(|key| at.row(key).is_some()).count() as i64))
@@ -217,12 +232,9 @@ impl Model {
         for (name, person) in plan.people {
             self.set_person(name, person);
         }
-        for (name, memory) in plan.limits {
-            match memory {
-                Some(memory) => drop(self.limits.insert(name, memory)),
-                None => drop(self.limits.remove(&name)),
-            }
-        }
+        put_all(&mut self.limits, plan.limits);
+        put_all(&mut self.answers, plan.answers);
+        put_all(&mut self.works, plan.works);
     }
 
     /// Makes a user be this.
@@ -234,6 +246,15 @@ impl Model {
         match person {
             Some(person) => drop(self.people.users.insert(name, person)),
             None => drop(self.people.users.remove(&name)),
+        }
+    }
+}
+
+fn put_all<K: Ord, V>(rows: &mut BTreeMap<K, V>, changes: BTreeMap<K, Option<V>>) {
+    for (key, value) in changes {
+        match value {
+            Some(value) => drop(rows.insert(key, value)),
+            None => drop(rows.remove(&key)),
         }
     }
 }

@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use steadfast_core::coordination::limiter::time_of;
+use steadfast_core::error::ErrorCode;
+use steadfast_core::reply::Value;
 use steadfast_core::state::effect::{Cause, Deadline, DeleteCause, Effect};
 use steadfast_core::types::{Blob, SessionId};
 
@@ -13,6 +15,7 @@ use super::grants::Person;
 use super::limits::Memory;
 use super::log::LogEntry;
 use super::model::{Ends, Held, Model, Plan, Session};
+use super::once::Deed;
 
 /// What a key holds, and its end, after an entry; `None`: gone.
 type After = Option<(Held, Option<Ends>)>;
@@ -25,6 +28,9 @@ pub(super) struct Seen {
     people: BTreeMap<Blob, Option<Person>>,
     limits: BTreeMap<Blob, Option<Memory>>,
     forgotten: BTreeSet<Blob>,
+    /// What was answered under an id, and until when that is kept.
+    answers: BTreeMap<(Blob, Blob), (Result<Value, ErrorCode>, u64)>,
+    works: BTreeMap<Blob, Option<Deed>>,
     opened: Option<(Blob, u64)>,
     ended: Vec<(SessionId, DeleteCause)>,
     stepped: Option<(SessionId, u64)>,
@@ -95,6 +101,18 @@ impl Seen {
                     seen.rows.insert(from.clone(), None);
                     seen.rows.insert(to.clone(), Some(there));
                 }
+                Effect::Kept { user, id, kept: Some((reply, until)) } => {
+                    let came = reply.outcome.clone().map_err(|failure| failure.code);
+                    seen.answers.insert((user.clone(), id.clone()), (came, until.0));
+                }
+                // None is as old as that within a run.
+                Effect::Kept { id, kept: None, .. } => return Err(place(&format!("forgets the id {id}"))),
+                Effect::Worked { id, work: None } if entry.entry.cause == Cause::Expiry => {
+                    return Err(place(&format!("forgets the work {id}")));
+                }
+                Effect::Worked { id, work } => {
+                    seen.works.insert(id.clone(), work.as_ref().map(Deed::from_log));
+                }
                 Effect::Limited { name, limiter: None } if entry.entry.cause == Cause::Expiry => {
                     let over =
                         model.limits.get(name).is_some_and(|memory| memory.ends() <= entry.entry.time.0);
@@ -144,13 +162,18 @@ impl Seen {
 
     /// Whether the entry changes what only a client's command changes.
     pub(super) fn is_clients(&self) -> bool {
-        !self.rows.is_empty() || !self.people.is_empty() || !self.limits.is_empty()
+        !self.rows.is_empty()
+            || !self.people.is_empty()
+            || !self.limits.is_empty()
+            || !self.answers.is_empty()
+            || !self.works.is_empty()
     }
 
     /// A key or user that the entry changes.
     pub(super) fn first_name(&self) -> Option<&Blob> {
-        let mut names = self.rows.keys().chain(self.people.keys()).chain(self.limits.keys());
-        names.next()
+        let names =
+            self.rows.keys().chain(self.people.keys()).chain(self.limits.keys()).chain(self.works.keys());
+        names.chain(self.answers.keys().map(|(_, id)| id)).next()
     }
 
     /// Compares with a plan.
@@ -173,6 +196,19 @@ impl Seen {
         }
         if plan.limits != self.limits {
             return Err(format!("the log has limiters {:?}, the model {:?}", self.limits, plan.limits));
+        }
+        let answers: BTreeMap<_, _> = plan
+            .answers
+            .iter()
+            .filter_map(|(key, kept)| {
+                Some((key.clone(), kept.as_ref().map(|it| (it.came.clone(), it.until))?))
+            })
+            .collect();
+        if answers != self.answers || plan.works != self.works {
+            return Err(format!(
+                "under ids the log has {:?} {:?}, the model {plan:?}",
+                self.answers, self.works
+            ));
         }
         if plan.opens != self.opened.is_some() {
             return Err("a session is opened by one of log and model alone".into());

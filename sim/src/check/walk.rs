@@ -14,6 +14,7 @@ use steadfast_core::types::{Blob, Index, SessionId};
 use super::asked::Asked;
 use super::log::LogEntry;
 use super::model::{Model, Plan, Session};
+use super::once::{asked_once, remembers};
 use super::receipts::Case;
 use super::seen::Seen;
 use super::{Stop, fail};
@@ -69,8 +70,8 @@ fn is_before_command(code: ErrorCode) -> bool {
 /// Errors that the model must foresee. All other definite errors are refusals: nothing may have happened.
 fn is_foreseen(code: ErrorCode) -> bool {
     use ErrorCode::{
-        Denied, LastAdministrator, NoSuchKey, NotANumber, NotAnInteger, Unauthenticated, UserExists,
-        UserUnknown, WrongType,
+        Denied, Fenced, LastAdministrator, NoSuchKey, NotANumber, NotAnInteger, OnceConflict, OnceExpired,
+        Unauthenticated, UserExists, UserUnknown, WrongType,
     };
     matches!(
         code,
@@ -78,6 +79,9 @@ fn is_foreseen(code: ErrorCode) -> bool {
             | Denied
             | NotAnInteger
             | NotANumber
+            | Fenced
+            | OnceConflict
+            | OnceExpired
             | NoSuchKey
             | WrongType
             | UserExists
@@ -164,9 +168,11 @@ impl<'a> Walk<'a> {
     /// Writes that claim this position, and need no session's step there.
     fn claimants(&self, position: Index) -> impl Iterator<Item = usize> {
         let claims = self.case.claims.get(&position).into_iter().flatten().copied();
-        claims.filter(|at| {
+        claims.filter(move |at| {
             let is_write = self.case.asked[*at].as_ref().is_some_and(Asked::is_write);
-            is_write && self.case.may_go_without_step(*at) && !self.settled.contains(at)
+            // Later than this, it can only have been told what an earlier one with the same id did.
+            let retry = self.case.floors[*at] >= position && asked_once(self.case.asked[*at].as_ref());
+            is_write && self.case.may_go_without_step(*at) && !self.settled.contains(at) && !retry
         })
     }
 
@@ -314,7 +320,10 @@ impl<'a> Walk<'a> {
     fn reader(&self, at: usize, entry: &LogEntry) -> Result<(), Stop> {
         let op = &self.case.ops[at];
         let floor = self.case.floors[at];
-        if entry.index < floor {
+        let asked = self.case.asked[at].as_ref();
+        // The answer is that of the attempt that was executed, however old.
+        let repeats = asked.is_some_and(|asked| remembers(&self.model, op.user.as_ref(), asked));
+        if entry.index < floor && !repeats {
             fail!("{op} is older than position {floor}, which was reported before it was invoked");
         }
         let (Some(asked), Some(came)) = (&self.case.asked[at], came_of(op)) else { return Ok(()) };
@@ -322,7 +331,7 @@ impl<'a> Walk<'a> {
             if came.is_err_and(is_session_code) {
                 return self.session_refusal(at, once, entry);
             }
-            if asked.is_write() && came.is_ok() && !self.case.may_go_without_step(at) {
+            if asked.is_write() && came.is_ok() && !self.case.may_go_without_step(at) && !repeats {
                 fail!("{op} was acknowledged, and the log has no step of it");
             }
         }

@@ -201,8 +201,13 @@ impl World<'_> {
     /// An operation's words, with what only the moment knows filled in.
     fn words(&self, worker: usize, op: &Op) -> Vec<Blob> {
         let fill = |word: &String| match word.as_str() {
-            "$rev" => {
-                let revision = op.args.get(1).and_then(|key| self.revisions.get(key));
+            "$rev" | "$token" => {
+                let named = match op.args[0].as_str() {
+                    "ONCE" => 2,
+                    "TXN" => 3,
+                    _ => 1,
+                };
+                let revision = op.args.get(named).and_then(|key| self.revisions.get(key));
                 Blob::from(revision.map_or("0".to_string(), ToString::to_string))
             }
             "$after" => Blob::from(self.workers[worker].cursor.as_str()),
@@ -350,6 +355,13 @@ impl World<'_> {
                 [_, Value::Int(revision)] => Index(u64::try_from(revision).unwrap_or(0)),
                 _ => return,
             },
+            ("ONCE", Value::Map(pairs)) => {
+                let token = pairs.iter().find(|(name, _)| name == "token");
+                if let Some((_, Value::Int(token))) = token {
+                    self.revisions.insert(op.args[2].clone(), Index(u64::try_from(*token).unwrap_or(0)));
+                }
+                return;
+            }
             ("SCAN", Value::List(items)) => {
                 state.cursor = match items.first() {
                     Some(Value::Bytes(cursor)) => cursor.to_string(),
@@ -380,8 +392,9 @@ impl World<'_> {
     /// Whether asking again would get the same answer.
     fn stays(&self, worker: usize, outcome: &OpOutcome) -> bool {
         use ErrorCode::{
-            Argument, Arity, Denied, LastAdministrator, LimitReached, NoSuchKey, NotANumber, NotAnInteger,
-            TooLarge, Unauthenticated, UnknownCommand, UserExists, UserUnknown, WrongPassword, WrongType,
+            Argument, Arity, Denied, Fenced, LastAdministrator, LimitReached, NoSuchKey, NotANumber,
+            NotAnInteger, OnceConflict, OnceExpired, TooLarge, Unauthenticated, UnknownCommand, UserExists,
+            UserUnknown, WrongPassword, WrongType,
         };
         let failure = match outcome {
             OpOutcome::Ok(_) => return true,
@@ -389,8 +402,9 @@ impl World<'_> {
             OpOutcome::Unknown(_) => return false,
         };
         match failure.code {
-            Denied | UnknownCommand | Arity | Argument | NotAnInteger | NotANumber | NoSuchKey
-            | WrongType | TooLarge | UserExists | UserUnknown | LastAdministrator | LimitReached => true,
+            Fenced | OnceConflict | OnceExpired | Denied | UnknownCommand | Arity | Argument
+            | NotAnInteger | NotANumber | NoSuchKey | WrongType | TooLarge | UserExists | UserUnknown
+            | LastAdministrator | LimitReached => true,
             // A user whom the administrator removed or gave another password stays locked out.
             Unauthenticated | WrongPassword => self.workers[worker].spec.user != "root",
             _ => false,

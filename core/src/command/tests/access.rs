@@ -49,6 +49,10 @@ const NEEDY: &[(&str, &str)] = &[
     ("MGET", "MGET a b"),
     ("MSET", "MSET a 1 b 1"),
     ("MSETNX", "MSETNX a 1 b 1"),
+    ("ONCE BEGIN", "ONCE BEGIN a f 1"),
+    ("ONCE FAIL", "ONCE FAIL a 1"),
+    ("ONCE FINISH", "ONCE FINISH a 1 x"),
+    ("ONCE SHOW", "ONCE SHOW a"),
     ("PERSIST", "PERSIST a"),
     ("PEXPIRE", "PEXPIRE a 1"),
     ("PEXPIREAT", "PEXPIREAT a 1"),
@@ -78,6 +82,7 @@ const NEEDY: &[(&str, &str)] = &[
 const FREE: &[(&str, &str)] = &[
     ("ECHO", "ECHO a"),
     ("INFO", "INFO"),
+    ("ONCE RUN", "ONCE RUN id BORN 1 SET a 1"),
     ("PING", "PING"),
     ("SESSION END", "SESSION END 1"),
     ("SESSION OPEN", "SESSION OPEN"),

@@ -5,6 +5,7 @@ mod access;
 mod isolation;
 mod keys;
 mod limits;
+mod once;
 mod parse;
 mod retry;
 mod transactions;

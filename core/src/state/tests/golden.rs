@@ -6,6 +6,7 @@ use std::fmt::Write;
 use super::*;
 use crate::access::user::{Grant, Pattern, Permission, User};
 use crate::coordination::limiter::{Limiter, time_bytes};
+use crate::coordination::once::{Kept, Work, WorkState};
 use crate::error::{ErrorCode, Failure};
 use crate::state::KeyRecord;
 use crate::state::data::Data;
@@ -70,6 +71,11 @@ fn samples() -> Vec<(&'static str, Entry)> {
         ("moved", one(moved("key", "name"))),
         ("session stepped, pairs", one(session(4, stored(Ok(pairs))))),
         ("limited, each kind", with(Cause::Command, limiters().into_iter().map(limited).collect())),
+        (
+            "kept and worked",
+            with(Cause::Command, vec![kept(), worked(WorkState::Running { until: Millis(8) })]),
+        ),
+        ("work done", one(worked(WorkState::Done { answer: "paid".into() }))),
         ("limiter forgotten", with(Cause::Expiry, vec![Effect::Limited { name: "l".into(), limiter: None }])),
         (
             "placed",
@@ -87,6 +93,19 @@ fn limiters() -> Vec<Limiter> {
     ]
 }
 
+fn kept() -> Effect {
+    let kept = Some((stored(Ok(Value::ok())), Millis(9)));
+    Effect::Kept { user: "ann".into(), id: "id".into(), kept }
+}
+
+fn work(state: WorkState) -> Work {
+    Work { fingerprint: "print".into(), token: Index(7), state, until: Millis(9) }
+}
+
+fn worked(state: WorkState) -> Effect {
+    Effect::Worked { id: "id".into(), work: Some(work(state)) }
+}
+
 fn limited(limiter: Limiter) -> Effect {
     Effect::Limited { name: "l".into(), limiter: Some(limiter) }
 }
@@ -101,6 +120,14 @@ fn rows() -> Vec<(&'static str, Row)> {
     vec![
         ("a hash", Row::Key("key".into(), record(&["f", "g"]))),
         ("a large hash, its beginning", Row::Begun("key".into(), record(&["f"]), 3)),
+        (
+            "an answer under an id",
+            Row::Answer(
+                ("ann".into(), "id".into()),
+                Kept { stored: (Index(7), answer(1, 5)), until: Millis(9) },
+            ),
+        ),
+        ("work", Row::Work("id".into(), work(WorkState::Done { answer: "paid".into() }))),
         ("a limiter", Row::Limiter("l".into(), limiters().remove(0))),
         ("a large hash, more of it", Row::More(vec![("g".into(), "v".into()), ("h".into(), "v".into())])),
     ]
@@ -119,7 +146,7 @@ fn the_bytes_of_rows_are_those_of_the_golden_file() {
         time: Millis(9),
         level: 2,
         keys: 1,
-        rows: Box::new([0, 0, 0, 0, 1, 1]),
+        rows: Box::new([0, 0, 0, 0, 1, 1, 0, 0]),
         ..Head::default()
     };
     let mut bytes = Vec::new();

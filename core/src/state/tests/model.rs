@@ -12,6 +12,7 @@ use super::super::view::Forwarded;
 use super::naive::Naive;
 use super::scan;
 use crate::coordination::limiter::{Limiter, time_bytes};
+use crate::coordination::once::{Work, WorkState};
 use crate::error::{ErrorCode, Failure};
 use crate::reply::Value;
 use crate::time::Millis;
@@ -78,6 +79,14 @@ pub(super) fn effect() -> impl Strategy<Value = Effect> {
         2 => (key(), prop::option::of((1..9u64, 0..30u64, 1..9u64))).prop_map(|(name, limiter)| {
             let limiter = limiter.map(|(window, number, used)| Limiter::Fixed { window, number, used });
             Effect::Limited { name, limiter }
+        }),
+        2 => (key(), key(), prop::option::of((reply(), 0..200u64))).prop_map(|(user, id, kept)| {
+            Effect::Kept { user, id, kept: kept.map(|(reply, until)| (reply, Millis(until))) }
+        }),
+        2 => (key(), prop::option::of(0..200u64)).prop_map(|(id, until)| {
+            let state = WorkState::Running { until: Millis(9) };
+            let work = |until| Work { fingerprint: "f".into(), token: Index(1), state, until: Millis(until) };
+            Effect::Worked { id, work: until.map(work) }
         }),
         3 => (key(), key(), prop::option::of(0..200u64)).prop_map(|(name, holder, until)| {
             Effect::Placed { name, holder, until: until.map(|until| time_bytes(Millis(until))) }
@@ -203,6 +212,10 @@ impl Pair {
             assert_eq!(view.key(&key).as_ref(), live(&key), "key {key}");
             let limiter = tail.limiters.get(&key).filter(|limiter| limiter.until() > now);
             assert_eq!(self.state.view(now).limiter(&key).as_ref(), limiter, "limiter {key}");
+            let work = tail.works.get(&key).filter(|work| work.until > now);
+            assert_eq!(self.state.view(now).work(&key).as_ref(), work, "work {key}");
+            let kept = self.state.view(now).kept(key.clone(), key.clone()).map(|kept| kept.until);
+            assert_eq!(kept.as_ref(), tail.answers.get(&(key.clone(), key.clone())), "answer {key}");
             let finished = view.finish();
             let due = tail.keys.contains_key(&key) && live(&key).is_none();
             assert_eq!(finished.effects.len(), usize::from(due), "a due key's deletion is drafted");

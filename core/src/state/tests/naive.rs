@@ -7,6 +7,7 @@ use super::super::effect::{Answer, Deadline, Effect, Entry, Founding};
 use super::super::{KeyRecord, SessionRecord};
 use crate::access::user::User;
 use crate::coordination::limiter::{Limiter, time_of};
+use crate::coordination::once::Work;
 use crate::time::Millis;
 use crate::types::{Blob, Index};
 
@@ -20,6 +21,8 @@ pub(super) struct Naive {
     pub(super) forwards: BTreeMap<u64, NaiveForwards>,
     pub(super) users: BTreeMap<Blob, User>,
     pub(super) limiters: BTreeMap<Blob, Limiter>,
+    pub(super) answers: BTreeMap<(Blob, Blob), Millis>,
+    pub(super) works: BTreeMap<Blob, Work>,
     pub(super) level: u32,
     pub(super) founding: Option<Founding>,
     pub(super) time: Millis,
@@ -94,6 +97,14 @@ impl Naive {
                     self.keys.insert(to, KeyRecord { revision: index, ..record });
                 }
             }
+            Effect::Kept { user, id, kept } => match kept {
+                Some((_, until)) => drop(self.answers.insert((user, id), until)),
+                None => drop(self.answers.remove(&(user, id))),
+            },
+            Effect::Worked { id, work } => match work {
+                Some(work) => drop(self.works.insert(id, work)),
+                None => drop(self.works.remove(&id)),
+            },
             Effect::Limited { name, limiter } => match limiter {
                 Some(limiter) => drop(self.limiters.insert(name, limiter)),
                 None => drop(self.limiters.remove(&name)),
@@ -148,6 +159,8 @@ impl Naive {
         let sessions = self.sessions.values();
         let sessions =
             sessions.map(|session| Millis(session.record.active.0.saturating_add(session.record.ttl)));
-        keys.chain(sessions).chain(self.limiters.values().map(Limiter::until)).min()
+        let others = self.limiters.values().map(Limiter::until).chain(self.answers.values().copied());
+        let others = others.chain(self.works.values().map(|work| work.until));
+        keys.chain(sessions).chain(others).min()
     }
 }
