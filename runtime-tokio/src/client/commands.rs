@@ -224,7 +224,7 @@ impl Client {
         }
     }
 
-    async fn number(
+    pub(super) async fn number(
         &self,
         name: &'static str,
         args: impl IntoIterator<Item = impl Into<Blob>>,
@@ -257,7 +257,7 @@ fn page(value: &Value) -> Option<Page> {
 }
 
 /// The command was executed, and its answer is none that this release knows: what it did is not known here.
-fn unexpected(name: &str, answer: Answer) -> Error {
+pub(super) fn unexpected(name: &str, answer: Answer) -> Error {
     let Answer { value, receipt, node, attempts } = answer;
     let message =
         format!("{name} was executed, but its answer is of a kind that this client does not know: {value:?}");

@@ -8,13 +8,14 @@
 //! | file | job |
 //! |---|---|
 //! | `config.rs` | what the application decides |
-//! | `commands.rs` | typed helpers |
+//! | `commands.rs`, `coordination.rs` | typed helpers |
 //! | `driver.rs` | the task that runs the core's client |
 //! | `stream.rs` | one TCP connection |
 //! | `observe.rs` | what a recorder of histories may see |
 
 mod commands;
 mod config;
+mod coordination;
 mod driver;
 mod observe;
 mod stream;
@@ -31,6 +32,7 @@ pub use steadfast_core::types::{Blob, Index, NodeId, SessionId};
 
 pub use commands::{Condition, Page, SetOptions};
 pub use config::Config;
+pub use coordination::{Compare, Limit, Transacted, Transaction, Verdict, Work};
 pub use observe::{Observation, Observed, Observer};
 
 use driver::{Done, Driver, Order};

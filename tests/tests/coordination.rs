@@ -1,0 +1,157 @@
+//! What limiters, transactions, ids and hashes remember, through kills of the leader and of all nodes: real servers, and the
+//! Rust client's typed methods.
+
+use std::time::{Duration, SystemTime};
+
+use steadfast::client::{Compare, ErrorCode, Limit, Transaction, Value, Work};
+use steadfast_core::types::Blob;
+use steadfast_tests::cluster::Cluster;
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+#[test]
+fn what_was_said_holds_after_the_leader_is_killed_and_after_all_are() {
+    let mut cluster = Cluster::start("coordination");
+    let runtime = runtime();
+    let day = Duration::from_secs(86_400);
+    let limits = [
+        ("fixed", Limit::Fixed { limit: 3, window: 30 * day }),
+        ("sliding", Limit::Sliding { limit: 3, window: day }),
+        ("bucket", Limit::Bucket { capacity: 3, refill: 1, period: day }),
+    ];
+    let born = SystemTime::now();
+    let transfer = || {
+        Transaction::new()
+            .if_number("from", Compare::AtLeast, 10)
+            .then(["INCRBY", "from", "-10"])
+            .then(["INCRBY", "to", "10"])
+            .otherwise(["GET", "from"])
+    };
+
+    let token = runtime.block_on(async {
+        let client = cluster.client(cluster.config()).await;
+        for (name, limit) in limits {
+            let verdict = client.limit(name, limit, 2).await.expect("answered");
+            assert!(verdict.allowed && verdict.remaining == 1, "{name}: {verdict:?}");
+        }
+        assert!(client.enter("places", 1, "me", day).await.expect("answered").allowed);
+        client.set("from", "15").await.expect("set");
+        let first = client.transaction(transfer()).await.expect("answered");
+        assert_eq!((first.held, first.answers), (true, vec![Value::Int(5), Value::Int(10)]));
+        let once = client.once("order:1", born, ["INCRBY", "orders", "1"]).await.expect("answered");
+        assert_eq!(once.value, Value::Int(1));
+        assert_eq!(client.hset("session", [("user", "ann"), ("cart", "1")]).await.expect("set"), 2);
+        match client.begin_work("charge:1", "10 EUR", day).await.expect("answered") {
+            Work::First { token } => token,
+            other => panic!("nobody had it: {other:?}"),
+        }
+    });
+
+    for all in [false, true] {
+        let leader = cluster.leader();
+        if all {
+            (0..3).for_each(|place| cluster.kill(place));
+            (0..3).for_each(|place| cluster.restart(place));
+        } else {
+            cluster.kill(leader);
+        }
+        runtime.block_on(async {
+            let client = cluster.client(cluster.config()).await;
+            for (name, limit) in limits {
+                let verdict = client.limit(name, limit, 2).await.expect("answered");
+                assert!(!verdict.allowed && verdict.remaining == 1, "{name}: {verdict:?}");
+                assert!(
+                    verdict.retry_after.is_some_and(|wait| wait > Duration::from_secs(60)),
+                    "{name}: {verdict:?}"
+                );
+                assert!(client.peek_limit(name, limit, 1).await.expect("answered").allowed, "{name}");
+            }
+            assert!(!client.enter("places", 1, "other", day).await.expect("answered").allowed);
+            let again = client.transaction(transfer()).await.expect("answered");
+            assert_eq!((again.held, again.answers), (false, vec![Value::Bytes(Blob::from("5"))]));
+            let once = client.once("order:1", born, ["INCRBY", "orders", "1"]).await.expect("answered");
+            assert_eq!(once.value, Value::Int(1), "the first answer");
+            let error =
+                client.once("order:1", born, ["INCRBY", "orders", "2"]).await.expect_err("another command");
+            assert_eq!(error.failure.code, ErrorCode::OnceConflict);
+            assert_eq!(client.get("orders").await.expect("read"), Some(Blob::from("1")));
+            let fields =
+                [("cart", "1"), ("user", "ann")].map(|(field, value)| (Blob::from(field), Blob::from(value)));
+            assert_eq!(client.hgetall("session").await.expect("read"), fields);
+            let work = client.begin_work("charge:1", "10 EUR", day).await.expect("answered");
+            assert!(matches!(work, Work::Running { .. }), "{work:?}");
+        });
+        if !all {
+            cluster.restart(leader);
+        }
+    }
+
+    runtime.block_on(async {
+        let client = cluster.client(cluster.config()).await;
+        client.finish_work("charge:1", token, "receipt 7").await.expect("it is still ours");
+        let work = client.begin_work("charge:1", "10 EUR", day).await.expect("answered");
+        assert_eq!(work, Work::Done { answer: Blob::from("receipt 7") });
+        let late = client.fail_work("charge:1", token).await.expect_err("it is done");
+        assert_eq!(late.failure.code, ErrorCode::Fenced);
+        assert!(client.leave("places", "me").await.expect("answered"));
+        assert!(client.enter("places", 1, "other", day).await.expect("answered").allowed);
+    });
+    assert_eq!(cluster.stop(), [Some(0); 3]);
+}
+
+/// Eight clients transfer between four accounts; whatever the kills, nothing is lost and nothing appears.
+#[test]
+fn transfers_keep_the_sum_while_leaders_are_killed() {
+    const ACCOUNTS: u64 = 4;
+    let mut cluster = Cluster::start("transfers");
+    let config = cluster.config();
+    runtime().block_on(async {
+        let client = cluster.client(config.clone()).await;
+        for account in 0..ACCOUNTS {
+            client.set(format!("account:{account}"), "100").await.expect("set");
+        }
+    });
+    let workers: Vec<_> = (0..8_u64)
+        .map(|worker| {
+            let config = config.clone();
+            std::thread::spawn(move || {
+                runtime().block_on(async {
+                    let client = steadfast::Client::connect(config).await.expect("connects");
+                    let mut done = 0;
+                    for round in 0..150_u64 {
+                        let from = format!("account:{}", (worker + round) % ACCOUNTS);
+                        let to = format!("account:{}", (worker * 3 + round * 7 + 1) % ACCOUNTS);
+                        let amount = (round % 9 + 1) as i64;
+                        let transfer = Transaction::new()
+                            .if_number(from.as_str(), Compare::AtLeast, amount)
+                            .then(["INCRBY".to_owned(), from, (-amount).to_string()])
+                            .then(["INCRBY".to_owned(), to, amount.to_string()]);
+                        done += u64::from(client.transaction(transfer).await.is_ok_and(|it| it.held));
+                    }
+                    done
+                })
+            })
+        })
+        .collect();
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_millis(400));
+        let leader = cluster.leader();
+        cluster.kill(leader);
+        cluster.leader();
+        cluster.restart(leader);
+    }
+    let done: u64 = workers.into_iter().map(|worker| worker.join().expect("no panic")).sum();
+    assert!(done > 100, "the clients were at work: {done}");
+    let sum: i64 = runtime().block_on(async {
+        let client = cluster.client(config).await;
+        let keys = (0..ACCOUNTS).map(|account| format!("account:{account}"));
+        let values = client.mget(keys).await.expect("read");
+        values
+            .iter()
+            .map(|value| value.as_ref().expect("there").to_string().parse::<i64>().expect("a number"))
+            .sum()
+    });
+    assert_eq!(sum, 100 * ACCOUNTS as i64);
+}
