@@ -38,6 +38,17 @@ impl Value {
         Self::Status("OK".into())
     }
 
+    /// How many values it is, those inside it included.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        1 + match self {
+            Self::Nil | Self::Status(_) | Self::Int(_) | Self::Bytes(_) => 0,
+            Self::List(items) => items.iter().map(Self::count).sum(),
+            Self::Map(pairs) => pairs.iter().map(|(_, value)| value.count()).sum(),
+            Self::Pairs(pairs) => pairs.iter().map(|(first, second)| first.count() + second.count()).sum(),
+        }
+    }
+
     /// A rough count of the bytes that this value takes in a frame, never less than the true one.
     #[must_use]
     pub fn size(&self) -> usize {

@@ -19,6 +19,7 @@ use crate::access::user::{Grant, Permission, Principal, User};
 use crate::config::AccessMode;
 use crate::error::{ErrorCode, Failure};
 use crate::limits::Limits;
+use crate::protocol::value::MAX_VALUES;
 use crate::reply::{Outcome, Value};
 use crate::state::effect::{Answer, Effect, StoredReply};
 use crate::state::{Dependency, Finished, Forwarded, State, View};
@@ -180,6 +181,7 @@ impl<'a> Evaluation<'a> {
     fn check_once(&mut self) -> Result<(), Early> {
         let Command::Once(OnceCommand::Run { id, .. }) = self.request.command else { return Ok(()) };
         let user = self.scope();
+        self.permit_run().map_err(Early::RefusedForGood)?;
         let Some(kept) = self.view.kept(user, id.clone()) else { return Ok(()) };
         let (index, answer) = kept.stored;
         if answer.digest == self.request.digest {
@@ -282,6 +284,7 @@ impl<'a> Evaluation<'a> {
             needs::check(name, &user.grants, self.request.command)?;
         }
         let value = self.execute(self.request.command)?;
+        self.check_entry(&value)?;
         let (size, room) = (value.size(), self.reply_room());
         if size > room {
             // Before anything is logged: an answer that can't be sent must not stand for a write that was done.
@@ -290,6 +293,30 @@ impl<'a> Evaluation<'a> {
             return Err(Failure::new(ErrorCode::TooLarge, message));
         }
         Ok(value)
+    }
+
+    /// Whether all that is to be logged fits into one entry, which every peer must be able to take.
+    fn check_entry(&self, value: &Value) -> Result<(), Failure> {
+        let Request { once, forwarded, .. } = self.request;
+        let copies = usize::from(once.is_some())
+            + usize::from(forwarded.is_some())
+            + usize::from(self.keeping.is_some());
+        let copies = if self.request.command.is_write() { copies } else { 0 };
+        let size = self.view.drafted_bytes() + copies * value.size();
+        let room = self.limits.frame_bytes + self.limits.value_bytes;
+        if size > room {
+            let message =
+                format!("the command would log {size} bytes of at most {room}: change less at a time");
+            return Err(Failure::new(ErrorCode::TooLarge, message));
+        }
+        let values = value.count();
+        if values >= MAX_VALUES {
+            let message = format!(
+                "the reply would have {values} values, and {MAX_VALUES} is too many: ask for less at a time"
+            );
+            return Err(Failure::new(ErrorCode::TooLarge, message));
+        }
+        Ok(())
     }
 
     pub(super) fn execute(&mut self, command: &Command) -> Outcome {
@@ -369,6 +396,11 @@ impl<'a> Evaluation<'a> {
             "an answer from a pending entry depends on that entry"
         );
         Evaluated { outcome, effects, dependency, time_consulted, stored_at, met_pending_retry }
+    }
+
+    /// What is asked.
+    pub(super) fn command(&self) -> &'a Command {
+        self.request.command
     }
 
     /// The name of the user who asks; `None` for everybody where access is not enforced.

@@ -13,8 +13,9 @@ use crate::reply::{Outcome, Value};
 use crate::state::data::Kind;
 use crate::types::Blob;
 
-/// Which keys a scan is to show, of those that it comes to; all, if it does not say.
-pub(super) type Wanted<'a> = Option<&'a dyn Fn(&[u8], Kind) -> bool>;
+/// Which keys a scan is to show, of those that it comes to, and how much work it is to tell, per byte of a key; all, if it
+/// does not say.
+pub(super) type Wanted<'a> = Option<(&'a dyn Fn(&[u8], Kind) -> bool, usize)>;
 
 impl Evaluation<'_> {
     pub(super) fn get(&mut self, key: &Blob) -> Outcome {
@@ -195,6 +196,9 @@ impl Evaluation<'_> {
     }
 }
 
+/// So many steps of comparing a name with a pattern count as one more key.
+const WORK_OF_A_KEY: usize = 1024;
+
 /// A page of a scan, as far as it is filled.
 struct Page {
     keys: Vec<Value>,
@@ -223,9 +227,11 @@ impl Page {
             self.next = self.last.take();
             return false;
         }
-        *budget -= 1;
+        // A long pattern against long names is as much work as many keys.
+        let work = wanted.map_or(0, |(_, work)| work * key.len() / WORK_OF_A_KEY);
+        *budget = budget.saturating_sub(1 + work);
         self.last = Some(key.into());
-        if wanted.is_none_or(|wanted| wanted(key, kind)) {
+        if wanted.is_none_or(|(wanted, _)| wanted(key, kind)) {
             self.room = self.room.saturating_sub(size);
             self.keys.push(value);
         }

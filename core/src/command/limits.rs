@@ -30,7 +30,7 @@ const WINDOW_MS_MAX: u64 = 366 * 86_400_000;
 const PERIOD_MS_MAX: u64 = 1_000_000_000;
 
 /// Most holders of a concurrency limit.
-const PLACES_MAX: u64 = 10_000;
+const PLACES_MAX: u64 = 1_000;
 
 const LIMIT: &[Permission] = &[Permission::Limit];
 const LIMIT_WRITE: &[Permission] = &[Permission::Limit, Permission::Write];
@@ -149,16 +149,14 @@ impl Words<'_> {
         Ok(Command::Limits(match self.name() {
             "LIMIT CONCURRENCY" => {
                 let limit = self.between("the limit", 1, PLACES_MAX)?;
-                let holder = self.next()?;
-                self.check_field(&holder)?;
+                let holder = self.holder()?;
                 let ttl_ms = self.between("the time in milliseconds", 1, WINDOW_MS_MAX)?;
                 let peek = self.keyword("PEEK");
                 self.end()?;
                 LimitCommand::Enter { name, limit, holder, ttl_ms, peek }
             }
             "LIMIT RELEASE" => {
-                let holder = self.next()?;
-                self.check_field(&holder)?;
+                let holder = self.holder()?;
                 LimitCommand::Leave { name, holder }
             }
             "LIMIT RESET" => LimitCommand::Reset { name },
@@ -181,6 +179,13 @@ impl Words<'_> {
                 LimitCommand::Check { name, rule, cost, peek }
             }
         }))
+    }
+
+    /// All holders of a limit lie in one row.
+    fn holder(&mut self) -> Result<Blob, Failure> {
+        let holder = self.next()?;
+        self.check_name("bytes in a holder's name", &holder)?;
+        Ok(holder)
     }
 
     fn window(&mut self) -> Result<u64, Failure> {
@@ -213,6 +218,9 @@ impl Evaluation<'_> {
     }
 
     fn check_limit(&mut self, name: &Blob, rule: &Rule, cost: u64, peek: bool) -> Outcome {
+        if !is_sane(rule) || !(1..=COUNT_MAX).contains(&cost) {
+            return Err(insane());
+        }
         let before = self.view.limiter(name);
         // What is said holds at this time and no other.
         let now = self.view.consult_time();
@@ -226,6 +234,9 @@ impl Evaluation<'_> {
     }
 
     fn enter(&mut self, name: &Blob, limit: u64, holder: &Blob, ttl_ms: u64, peek: bool) -> Outcome {
+        if !(1..=PLACES_MAX).contains(&limit) || !(1..=WINDOW_MS_MAX).contains(&ttl_ms) {
+            return Err(insane());
+        }
         let places = self.places(name)?;
         let now = self.view.consult_time();
         let ends: Vec<u64> = places.iter().map(|(_, until)| time_of(until).0 - now.0).collect();
@@ -274,6 +285,26 @@ impl Evaluation<'_> {
         let until = until.map(time_bytes);
         self.view.effect(Effect::Placed { name: name.clone(), holder: holder.clone(), until });
     }
+}
+
+/// What parsing makes sure of; a forwarding node's word is not believed.
+fn is_sane(rule: &Rule) -> bool {
+    let count = 1..=COUNT_MAX;
+    match rule {
+        Rule::Fixed { limit, window } | Rule::Sliding { limit, window } => {
+            count.contains(limit) && (1..=WINDOW_MS_MAX).contains(window)
+        }
+        Rule::Bucket { limit, refill, period } => {
+            count.contains(limit) && count.contains(refill) && (1..=PERIOD_MS_MAX).contains(period)
+        }
+    }
+}
+
+fn insane() -> Failure {
+    Failure::new(
+        ErrorCode::Argument,
+        "a number of the limit is out of range: HELP LIMIT FIXED and its kin tell them",
+    )
 }
 
 fn other_kind(found: Option<&Limiter>) -> Failure {

@@ -126,11 +126,17 @@ impl OnceCommand {
 
 /// Reads the command of a RUN.
 fn read(words: &[Blob], limits: &Limits) -> Result<Command, Failure> {
-    match parse(words, limits)? {
-        Parsed::Command(Command::Once(_) | Command::SessionOpen | Command::SessionEnd { .. })
-        | Parsed::Help(_) => {}
-        Parsed::Command(command) => return Ok(command),
-        Parsed::Auth { .. } | Parsed::UserAdd { .. } | Parsed::UserPassword { .. } => {}
+    // One that is under an id itself is not even read: a chain of them would go deep.
+    if !words.first().is_some_and(|word| word.eq_ignore_ascii_case(b"ONCE")) {
+        match parse(words, limits)? {
+            Parsed::Command(Command::SessionOpen | Command::SessionEnd { .. }) | Parsed::Help(_) => {}
+            Parsed::Command(command) if command.is_write() => return Ok(command),
+            Parsed::Command(_) => {
+                let message = "what changes nothing needs no id: send it as it is, as often as needed";
+                return Err(Failure::new(ErrorCode::Argument, message));
+            }
+            Parsed::Auth { .. } | Parsed::UserAdd { .. } | Parsed::UserPassword { .. } => {}
+        }
     }
     let name = words.first().map(|word| shown(word)).unwrap_or_default();
     let message =
@@ -202,6 +208,18 @@ impl Evaluation<'_> {
         self.actor().cloned().unwrap_or_default()
     }
 
+    /// Whether the user may execute the command of a RUN: asked before an answer of earlier is handed out, too.
+    pub(super) fn permit_run(&mut self) -> Result<(), Failure> {
+        let Command::Once(OnceCommand::Run { words, .. }) = self.command() else { return Ok(()) };
+        let Some((name, grants)) = self.actor().cloned().zip(self.grants().map(<[_]>::to_vec)) else {
+            return Ok(());
+        };
+        match read(words, self.limits)? {
+            Command::Transaction(transaction) => self.permit_all(&transaction),
+            command => check(&name, &grants, &command),
+        }
+    }
+
     pub(super) fn once(&mut self, command: &OnceCommand) -> Outcome {
         match command {
             OnceCommand::Run { id, born, words } => self.run_once(id, *born, words),
@@ -222,9 +240,6 @@ impl Evaluation<'_> {
     /// It was not executed under this id: that is known by now.
     fn run_once(&mut self, id: &Blob, born: Millis, words: &[Blob]) -> Outcome {
         let command = read(words, self.limits)?;
-        if let Some((name, grants)) = self.actor().cloned().zip(self.grants().map(<[_]>::to_vec)) {
-            check(&name, &grants, &command)?;
-        }
         check_level(&command, self.view.level())?;
         let now = self.view.consult_time();
         let retention = self.limits.once_ms;

@@ -289,6 +289,10 @@ impl<'a> Words<'a> {
         })
     }
 
+    pub(super) fn check_name(&self, what: &str, name: &[u8]) -> Result<(), Failure> {
+        check_size(what, name, self.limits.name_bytes)
+    }
+
     pub(super) fn check_field(&self, field: &[u8]) -> Result<(), Failure> {
         check_size("bytes in a field's name", field, self.limits.key_bytes)
     }
@@ -339,7 +343,7 @@ impl<'a> Words<'a> {
             return Ok(Command::Scan { prefix, after, count });
         }
         if let Some(pattern) = &pattern {
-            check_size("bytes in a pattern", pattern, self.limits.key_bytes)?;
+            self.check_name("bytes in a pattern", pattern)?;
         }
         Ok(Command::Keyspace(KeyCommand::Find { prefix, after, count, pattern, kind }))
     }

@@ -15,6 +15,7 @@ use super::words::{Word, number};
 use super::{Command, values::keyspace::KeyCommand};
 use crate::error::{ErrorCode, Failure};
 use crate::limits::Limits;
+use crate::protocol::value::MAX_VALUES;
 use crate::reply::{Outcome, Value};
 use crate::types::{Blob, Index};
 
@@ -170,8 +171,13 @@ fn is_allowed(command: &Command) -> bool {
 
 /// Reads a command of a transaction.
 fn read(words: &[Blob], limits: &Limits) -> Result<Command, Failure> {
-    match parse(words, limits)? {
-        Parsed::Command(command) if is_allowed(&command) => Ok(command),
+    // Those that hold others are not even read: a chain of them would go deep.
+    let holds_others = words
+        .first()
+        .is_some_and(|word| [&b"TXN"[..], b"ONCE"].iter().any(|name| word.eq_ignore_ascii_case(name)));
+    let parsed = if holds_others { None } else { Some(parse(words, limits)?) };
+    match parsed {
+        Some(Parsed::Command(command)) if is_allowed(&command) => Ok(command),
         _ => {
             let name = words.first().map(|word| shown(word)).unwrap_or_default();
             let message = format!(
@@ -278,11 +284,21 @@ impl Evaluation<'_> {
         }
         let (keyword, branch) = if holds { ("THEN", then) } else { ("ELSE", otherwise) };
         let mut answers = Vec::with_capacity(branch.len());
+        let (mut size, mut values, room) = (0, 4, self.reply_room());
+        let entry = self.limits.frame_bytes + self.limits.value_bytes;
         for (at, command) in branch.iter().enumerate() {
             let answer = self.execute(command).map_err(|failure| {
                 let message = format!("command {} of {keyword}: {}", at + 1, failure.message);
                 Failure::new(failure.code, message)
             })?;
+            (size, values) = (size + answer.size(), values + answer.count());
+            if size > room || values >= MAX_VALUES || self.view.drafted_bytes() > entry {
+                let message = format!(
+                    "the first {} commands of {keyword} come to more than fits: do less at a time",
+                    at + 1
+                );
+                return Err(Failure::new(ErrorCode::TooLarge, message));
+            }
             answers.push(answer);
         }
         Ok(Value::List(vec![Value::Int(holds.into()), Value::List(answers)]))
@@ -303,6 +319,14 @@ impl Evaluation<'_> {
             check(&name, &grants, command)?;
             check_level(command, level)
         })
+    }
+
+    /// The same, for a transaction whose commands are not read yet.
+    pub(super) fn permit_all(&mut self, transaction: &Transaction) -> Result<(), Failure> {
+        let all = transaction.then.iter().chain(&transaction.otherwise);
+        let commands =
+            all.map(|words| read(words, self.limits)).collect::<Result<Vec<Command>, Failure>>()?;
+        self.permit(transaction, commands.iter())
     }
 
     fn holds(&mut self, condition: &Condition) -> Result<bool, Failure> {

@@ -11,7 +11,8 @@
 //! - **concurrency**: no more holders at a time than the limit. One that does not release goes by itself after its time.
 //!
 //! Limit and window come with each request, so that a deployment can change them. What was used under another window
-//! counts as used now.
+//! counts as used now. But nothing is forgotten earlier for it: where the new window would forget sooner than the old one,
+//! the old one goes on, with the new limit, until it has nothing more to remember or is reset.
 
 use serde::{Deserialize, Serialize};
 
@@ -110,6 +111,32 @@ impl Rule {
     /// `None` if the limiter is of another kind.
     #[must_use]
     pub fn decide(&self, before: Option<&Limiter>, cost: u64, now: Millis) -> Option<(Verdict, Limiter)> {
+        let decided = self.decide_by(before, cost, now)?;
+        match before {
+            Some(limiter) if limiter.until() > decided.1.until().max(now) => {
+                self.on_terms_of(limiter).decide_by(before, cost, now)
+            }
+            _ => Some(decided),
+        }
+    }
+
+    /// The same limit with the window of what is remembered.
+    fn on_terms_of(self, limiter: &Limiter) -> Self {
+        match (self, limiter) {
+            (Self::Fixed { limit, .. }, Limiter::Fixed { window, .. }) => {
+                Self::Fixed { limit, window: *window }
+            }
+            (Self::Sliding { limit, .. }, Limiter::Sliding { window, .. }) => {
+                Self::Sliding { limit, window: *window }
+            }
+            (Self::Bucket { limit, .. }, Limiter::Bucket { period, refill, .. }) => {
+                Self::Bucket { limit, refill: *refill, period: *period }
+            }
+            (same, _) => same,
+        }
+    }
+
+    fn decide_by(&self, before: Option<&Limiter>, cost: u64, now: Millis) -> Option<(Verdict, Limiter)> {
         match (*self, before) {
             (Self::Fixed { limit, window }, None | Some(Limiter::Fixed { .. })) => {
                 Some(fixed(before, limit, window, cost, now))
@@ -134,7 +161,7 @@ impl Limiter {
             Self::Sliding { window, slots } => {
                 slots.last().map_or(0, |(slot, _)| slot_end(*slot, *window).saturating_add(*window))
             }
-            Self::Bucket { refill, debt, at, .. } => at.0.saturating_add(debt.div_ceil(*refill)),
+            Self::Bucket { refill, debt, at, .. } => at.0.saturating_add(debt.div_ceil((*refill).max(1))),
             Self::Places(holders) => holders.iter().map(|(_, until)| time_of(until).0).max().unwrap_or(0),
         })
     }
@@ -194,7 +221,7 @@ fn slot_length(window: u64) -> u64 {
 
 /// The last millisecond of a slot.
 fn slot_end(slot: u64, window: u64) -> u64 {
-    slot.saturating_add(1).saturating_mul(slot_length(window)) - 1
+    slot.saturating_add(1).saturating_mul(slot_length(window)).saturating_sub(1)
 }
 
 fn sliding(before: Option<&Limiter>, limit: u64, window: u64, cost: u64, now: Millis) -> (Verdict, Limiter) {
@@ -248,7 +275,7 @@ fn bucket(
             if *same == period {
                 left
             } else {
-                u64::try_from((u128::from(left) * u128::from(period)).div_ceil(u128::from(*same)))
+                u64::try_from((u128::from(left) * u128::from(period)).div_ceil(u128::from((*same).max(1))))
                     .unwrap_or(u64::MAX)
             }
         }
@@ -368,6 +395,37 @@ mod tests {
             assert!(verdict.allowed && verdict.remaining == 0, "{other:?}: {verdict:?}");
             let (verdict, _) = one.decide(Some(&state), 1, now).expect("of this kind");
             assert!(!verdict.allowed, "{one:?}: {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn a_shorter_window_forgets_nothing_and_says_when_it_will_go_on() {
+        let (now, day) = (Millis(1_000_000), 86_400_000);
+        for (long, short) in [
+            (Rule::Fixed { limit: 5, window: day }, Rule::Fixed { limit: 5, window: 1000 }),
+            (Rule::Sliding { limit: 5, window: day }, Rule::Sliding { limit: 5, window: 1000 }),
+            (
+                Rule::Bucket { limit: 5, refill: 1, period: day },
+                Rule::Bucket { limit: 5, refill: 1, period: 1000 },
+            ),
+        ] {
+            let (_, full) = long.decide(None, 5, now).expect("a new one");
+            let (refused, _) = short.decide(Some(&full), 1, now).expect("of this kind");
+            let wait = refused.retry_after_ms.expect("some day");
+            assert!(!refused.allowed && wait > day / 2, "{short:?}: {refused:?}");
+            let at = |ms| short.decide(Some(&full), 1, Millis(now.0 + ms)).expect("of this kind").0.allowed;
+            assert!(at(wait) && !at(wait - 1), "{short:?}: {refused:?}");
+            // Nor does a large limit lift it for the others.
+            let lifted = match short {
+                Rule::Fixed { .. } => Rule::Fixed { limit: 1_000_000, window: 1 },
+                Rule::Sliding { .. } => Rule::Sliding { limit: 1_000_000, window: 1 },
+                Rule::Bucket { .. } => Rule::Bucket { limit: 1_000_000, refill: 1_000_000, period: 1 },
+            };
+            let (_, after) = lifted.decide(Some(&full), 1, now).expect("of this kind");
+            assert!(
+                !long.decide(Some(&after), 1, Millis(now.0 + 10)).expect("of this kind").0.allowed,
+                "{long:?}"
+            );
         }
     }
 

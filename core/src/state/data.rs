@@ -295,7 +295,13 @@ impl Serialize for Members {
 
 impl<'de> Deserialize<'de> for Members {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Vec::<(Blob, Blob)>::deserialize(deserializer)?.into_iter().collect())
+        let mut members = Self::default();
+        for (name, value) in Vec::<(Blob, Blob)>::deserialize(deserializer)? {
+            if !members.push_last(&name, &value) {
+                return Err(serde::de::Error::custom("the members of a collection are not in order"));
+            }
+        }
+        Ok(members)
     }
 }
 

@@ -5,7 +5,7 @@
 //! to be due is kept apart from what the client changed: a command that fails takes its changes back, but
 //! what it found to be gone stays gone, for its answer may rest on that.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::effect::{DeleteCause, Effect};
 use super::overlay::Overlay;
@@ -72,14 +72,19 @@ impl Draft {
         }
     }
 
+    /// Bytes of what the effects carry.
+    pub(super) fn bytes(&self) -> usize {
+        self.expired.iter().chain(&self.changes).map(Effect::bytes).sum()
+    }
+
     /// All effects: first what was due, unless the client wrote the key again, then the changes in order.
     pub(super) fn into_effects(self) -> Vec<Effect> {
         if self.expired.is_empty() {
             return self.changes;
         }
-        let written: BTreeSet<&Blob> = self.changes.iter().filter_map(written_key).collect();
+        let decided = decided_first(&self.changes);
         let expired = self.expired.iter().filter(|effect| match effect {
-            Effect::Delete { key, .. } => !written.contains(key),
+            Effect::Delete { key, .. } => !decided.contains(key),
             _ => true,
         });
         let mut effects: Vec<Effect> = expired.cloned().collect();
@@ -88,10 +93,20 @@ impl Draft {
     }
 }
 
-/// The key that an effect decides alone, whatever was there.
-fn written_key(effect: &Effect) -> Option<&Blob> {
-    match effect {
-        Effect::Put { key, .. } | Effect::Delete { key, .. } | Effect::Moved { to: key, .. } => Some(key),
-        _ => None,
+/// The keys whose first effect decides them alone, whatever was there. Of the others, what was due must go first: the
+/// effect builds on what it finds.
+fn decided_first(changes: &[Effect]) -> BTreeSet<&Blob> {
+    let mut first: BTreeMap<&Blob, bool> = BTreeMap::new();
+    for effect in changes {
+        match effect {
+            Effect::Put { key, .. } | Effect::Delete { key, .. } => _ = first.entry(key).or_insert(true),
+            Effect::Members { key, .. } | Effect::Redate { key, .. } => _ = first.entry(key).or_insert(false),
+            Effect::Moved { from, to } => {
+                first.entry(from).or_insert(false);
+                first.entry(to).or_insert(true);
+            }
+            _ => {}
+        }
     }
+    first.into_iter().filter_map(|(key, decided)| decided.then_some(key)).collect()
 }

@@ -41,26 +41,7 @@ impl Entry {
 
     /// Bytes of keys, values and answers in it, about.
     pub(super) fn bytes(&self) -> usize {
-        let bytes = self.effects.iter().map(|effect| match effect {
-            Effect::Put { key, value, .. } => key.len() + value.len(),
-            Effect::Delete { key, .. } | Effect::Redate { key, .. } => key.len(),
-            Effect::Members { key, changes, .. } => {
-                let size = |(name, value): &(Blob, Option<Blob>)| {
-                    name.len() + value.as_ref().map_or(0, |it| it.len())
-                };
-                key.len() + changes.iter().map(size).sum::<usize>()
-            }
-            Effect::Moved { from, to } => from.len() + to.len(),
-            Effect::Limited { name, limiter } => name.len() + limiter.as_ref().map_or(0, Limiter::bytes),
-            Effect::Placed { name, holder, .. } => name.len() + holder.len(),
-            Effect::Kept { user, id, kept } => {
-                user.len() + id.len() + kept.as_ref().map_or(0, |(reply, _)| reply.size())
-            }
-            Effect::Worked { id, work } => id.len() + work.as_ref().map_or(0, Work::bytes),
-            Effect::SessionStepped { reply, .. } | Effect::Forwarded { reply, .. } => reply.size(),
-            _ => 0,
-        });
-        bytes.sum()
+        self.effects.iter().map(Effect::bytes).sum()
     }
 }
 
@@ -272,6 +253,32 @@ pub enum Effect {
         /// All about it.
         work: Option<Work>,
     } = 17,
+}
+
+impl Effect {
+    /// Bytes of keys, values and answers in it, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Effect::Put { key, value, .. } => key.len() + value.len(),
+            Effect::Delete { key, .. } | Effect::Redate { key, .. } => key.len(),
+            Effect::Members { key, changes, .. } => {
+                let size = |(name, value): &(Blob, Option<Blob>)| {
+                    name.len() + value.as_ref().map_or(0, |it| it.len())
+                };
+                key.len() + changes.iter().map(size).sum::<usize>()
+            }
+            Effect::Moved { from, to } => from.len() + to.len(),
+            Effect::Limited { name, limiter } => name.len() + limiter.as_ref().map_or(0, Limiter::bytes),
+            Effect::Placed { name, holder, .. } => name.len() + holder.len(),
+            Effect::Kept { user, id, kept } => {
+                user.len() + id.len() + kept.as_ref().map_or(0, |(reply, _)| reply.size())
+            }
+            Effect::Worked { id, work } => id.len() + work.as_ref().map_or(0, Work::bytes),
+            Effect::SessionStepped { reply, .. } | Effect::Forwarded { reply, .. } => reply.size(),
+            _ => 0,
+        }
+    }
 }
 
 /// Who founded the cluster.

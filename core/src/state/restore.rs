@@ -152,6 +152,9 @@ impl Restore {
     /// [`RestoreError`] if one is missing.
     pub fn finish(self) -> Result<State, RestoreError> {
         let head = self.head.ok_or(RestoreError::Head)?;
+        if self.begun.is_some() {
+            return Err(RestoreError::Order(0));
+        }
         let announced: Vec<u64> = [head.keys].into_iter().chain(*head.rows).collect();
         if let Some(kind) = (0..KINDS).find(|kind| announced[*kind] != self.found[*kind]) {
             return Err(RestoreError::Count { kind, announced: announced[kind], found: self.found[kind] });

@@ -309,6 +309,12 @@ impl<'a> View<'a> {
         self.draft.push(effect);
     }
 
+    /// Bytes of what the draft's effects carry.
+    #[must_use]
+    pub fn drafted_bytes(&self) -> usize {
+        self.draft.bytes()
+    }
+
     /// Takes the command's effects back, for it fails. What it found to be due stays.
     pub fn discard_draft(&mut self) {
         self.draft.discard(self.below.next_index());

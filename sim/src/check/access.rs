@@ -13,7 +13,6 @@ use steadfast_core::types::Blob;
 
 use super::asked::{Asked, Reach, Right};
 use super::grants::{Need, needs};
-use super::once::OnOnce;
 use super::values::OnValue;
 use super::{Stop, Verdict, fail};
 use crate::history::{End, History, Operation};
@@ -81,14 +80,7 @@ fn run(history: &History) -> Result<(), Stop> {
     let acts: Vec<Act<'_>> =
         ops.iter().zip(&asked).filter_map(|(op, asked)| Some(Act { op, asked: asked.as_ref()? })).collect();
     let ledgers = Ledgers::new(&acts);
-    let mut ids = BTreeSet::new();
     for act in &acts {
-        // Under an id that was used before, the answer may be that of then. The first judge knows.
-        if let Asked::Once(OnOnce::Run(id, ..)) = act.asked
-            && !ids.insert((act.op.user.clone(), id))
-        {
-            continue;
-        }
         if let (Some(user), Some(answer)) = (&act.op.user, act.op.value()) {
             ledgers.check(*act, user, answer)?;
         }

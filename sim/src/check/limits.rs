@@ -215,8 +215,25 @@ impl At<'_> {
         if peek { Plan::says(answer) } else { remembers(answer, Some(Memory::Places(places))) }
     }
 
-    /// The answer, and what is remembered if the request may go on; `None` for another kind of limiter.
+    /// The answer, and what is remembered if the request may go on; `None` for another kind of limiter. Where the new window
+    /// would forget sooner than the old one, the old one goes on.
     fn ask(&self, memory: Option<&Memory>, kind: Kind, cost: u64) -> Option<(Value, Option<Memory>)> {
+        let (mut answer, mut allowed, mut after) = self.ask_by(memory, kind, cost)?;
+        if let Some(memory) = memory.filter(|memory| memory.ends() > after.ends()) {
+            let kind = match (kind, memory) {
+                (Kind::Fixed(limit, _), Memory::Fixed(window, ..)) => Kind::Fixed(limit, *window),
+                (Kind::Sliding(limit, _), Memory::Sliding(window, _)) => Kind::Sliding(limit, *window),
+                (Kind::Bucket(limit, ..), Memory::Bucket(period, refill, ..)) => {
+                    Kind::Bucket(limit, *refill, *period)
+                }
+                _ => kind,
+            };
+            (answer, allowed, after) = self.ask_by(Some(memory), kind, cost)?;
+        }
+        Some((answer, allowed.then_some(after)))
+    }
+
+    fn ask_by(&self, memory: Option<&Memory>, kind: Kind, cost: u64) -> Option<(Value, bool, Memory)> {
         let now = self.now;
         Some(match (kind, memory) {
             (Kind::Fixed(limit, window), None | Some(Memory::Fixed(..))) => {
@@ -229,7 +246,7 @@ impl At<'_> {
                 let after = if allowed { used + cost } else { used };
                 let retry = if allowed { Some(0) } else { (cost <= limit).then_some(next) };
                 let answer = told(allowed, limit.saturating_sub(after), next, retry);
-                (answer, allowed.then_some(Memory::Fixed(window, number, after)))
+                (answer, allowed, Memory::Fixed(window, number, after))
             }
             (Kind::Sliding(limit, window), None | Some(Memory::Sliding(..))) => {
                 let current = now / window.div_ceil(32);
@@ -260,7 +277,7 @@ impl At<'_> {
                 let after: u64 = slots.values().sum();
                 let reset = slots.keys().last().map_or(0, |slot| leaves(*slot, window) - now);
                 let answer = told(allowed, limit.saturating_sub(after), reset, retry);
-                (answer, allowed.then_some(Memory::Sliding(window, slots)))
+                (answer, allowed, Memory::Sliding(window, slots))
             }
             (Kind::Bucket(limit, refill, period), None | Some(Memory::Bucket(..))) => {
                 let debt = match memory {
@@ -280,7 +297,7 @@ impl At<'_> {
                 let remaining = ((most - after).max(0) / i128::from(period)) as u64;
                 let reset = (after + i128::from(refill) - 1) / i128::from(refill);
                 let answer = told(allowed, remaining, reset as u64, retry);
-                (answer, allowed.then_some(Memory::Bucket(period, refill, after as u64, now)))
+                (answer, allowed, Memory::Bucket(period, refill, after as u64, now))
             }
             _ => return None,
         })

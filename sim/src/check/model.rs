@@ -165,11 +165,11 @@ impl Model {
             return Plan::fails(ErrorCode::Unauthenticated);
         }
         let at = At { model: self, position, now };
-        if let Some(known) = at.known(user, asked) {
-            return known;
-        }
         if !self.people.allow(user, asked) {
             return Plan::fails(ErrorCode::Denied);
+        }
+        if let Some(known) = at.known(user, asked) {
+            return known;
         }
         match asked {
             Asked::Ping(None) => Plan::says(Value::Status("PONG".into())),

@@ -158,8 +158,7 @@ impl At<'_> {
         }
     }
 
-    /// What the command must answer if something was executed under its id. That comes before all permissions: it is the
-    /// user's own, and was theirs already.
+    /// What the command must answer if something was executed under its id.
     pub(super) fn known(&self, user: Option<&Blob>, asked: &Asked) -> Option<Plan> {
         let Asked::Once(OnOnce::Run(id, born, words, _)) = asked else { return None };
         let known = self.model.answers.get(&(user.cloned().unwrap_or_default(), id.clone()))?;

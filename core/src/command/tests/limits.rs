@@ -94,7 +94,7 @@ fn numbers_out_of_range_are_refused_at_once() {
         "LIMIT BUCKET l 1 0 1000",
         "LIMIT BUCKET l 1 1 1000000001",
         "LIMIT BUCKET l 1000000001 1 1000",
-        "LIMIT CONCURRENCY l 10001 me 1000",
+        "LIMIT CONCURRENCY l 1001 me 1000",
         "LIMIT CONCURRENCY l 1 me 0",
     ] {
         let words: Vec<Blob> = line.split(' ').map(Blob::from).collect();

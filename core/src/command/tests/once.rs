@@ -103,6 +103,7 @@ fn what_can_not_be_under_an_id_is_refused_at_once() {
         ("ONCE RUN id BORN 1 AUTH root secret", "ARGUMENT"),
         ("ONCE RUN id BORN 1 HELP", "ARGUMENT"),
         ("ONCE RUN id BORN 1 GET", "ARITY"),
+        ("ONCE RUN id BORN 1 GET a", "ARGUMENT"),
         ("ONCE RUN id BORN 1", "UNKNOWN_COMMAND"),
         ("ONCE BEGIN id print 0", "ARGUMENT"),
     ] {

@@ -131,3 +131,47 @@ fn a_retry_of_a_transaction_gets_its_first_answer() {
     assert_eq!(world.run(&other).text(), "SESSION_CONFLICT");
     assert_eq!(world.root("GET a"), "\"1\"");
 }
+
+#[test]
+fn a_transaction_that_comes_to_more_than_an_entry_or_a_reply_fails_whole() {
+    let mut world = World::new();
+    let value = "v".repeat(900_000);
+    assert_eq!(world.root(&format!("SET big {value}")), "OK");
+    let tail = world.state.tail();
+    let appends = format!("TXN THEN{}", " 3 APPEND big x".repeat(20));
+    assert_eq!(world.root(&appends), "TOO_LARGE");
+    let reads = format!("TXN THEN 3 SET a 1{}", " 2 GET big".repeat(20));
+    assert_eq!(world.root(&reads), "TOO_LARGE");
+    assert_eq!((world.state.tail(), world.root("EXISTS a")), (tail, "0".into()));
+    for field in 0..70 {
+        let fields: String = (0..1000).map(|n| format!(" {}", field * 1000 + n) + " 1").collect();
+        assert_eq!(world.root(&format!("HSET h{fields}")), "1000");
+    }
+    // Few bytes, and more values than a reply has room for.
+    assert_eq!(world.root("TXN THEN 2 HKEYS h 2 HKEYS h 3 SET a 1"), "TOO_LARGE");
+    assert_eq!(world.root("EXISTS a"), "0");
+}
+
+#[test]
+fn a_key_that_was_due_is_gone_before_a_transaction_builds_on_its_name() {
+    let mut world = World::new();
+    world.root("HSET k a 1");
+    world.root("PEXPIRE k 100");
+    world.commit();
+    world.now = Millis(world.now.0 + 5_000);
+    let line = "TXN THEN 4 HSET k f v 3 RENAME k l 3 SET k x 2 HGETALL l";
+    assert_eq!(world.root(line), "[1, [1, OK, OK, <\"f\" => \"v\">]]");
+    world.commit();
+    assert_eq!(world.root("HGETALL l"), "<\"f\" => \"v\">");
+    assert_eq!(world.root("PTTL l"), "-1");
+}
+
+#[test]
+fn a_chain_of_transactions_is_refused_without_being_followed() {
+    let mut words = Vec::new();
+    for left in (0..1300).rev() {
+        words.extend(["TXN".to_owned(), "THEN".into(), (left * 3).to_string()]);
+    }
+    let words: Vec<Blob> = words.into_iter().map(Blob::from).collect();
+    assert_eq!(parse_words(&words, &Limits::default()).expect_err("refused").code.name(), "ARGUMENT");
+}

@@ -2,6 +2,7 @@
 
 use super::super::evaluate::Evaluation;
 use super::super::info::{count, number as figure};
+use super::super::keys::Wanted;
 use super::super::needs::{Needs, READ, READ_WRITE};
 use super::super::parse::Words;
 use super::super::words::{Word, number, option};
@@ -196,7 +197,11 @@ impl Words<'_> {
             "PEXPIRETIME" => KeyCommand::Remaining { key: self.next()?, what: Remaining::EndMillis },
             "RENAME" => KeyCommand::Rename { names: [self.next()?, self.next()?], if_missing: false },
             "RENAMENX" => KeyCommand::Rename { names: [self.next()?, self.next()?], if_missing: true },
-            "KEYS" => KeyCommand::Keys { pattern: self.next()? },
+            "KEYS" => {
+                let pattern = self.next()?;
+                self.check_name("bytes in a pattern", &pattern)?;
+                KeyCommand::Keys { pattern }
+            }
             "DBSIZE" => KeyCommand::DbSize,
             "TIME" => KeyCommand::Time,
             _ => return self.hash_command(),
@@ -235,7 +240,8 @@ impl Evaluation<'_> {
                     kind.is_none_or(|kind| kind == held)
                         && pattern.as_ref().is_none_or(|pattern| glob::matches(pattern, key))
                 };
-                self.page(prefix, after.as_ref(), *count, Some(&wanted))
+                let work = pattern.as_ref().map_or(0, |pattern| pattern.len());
+                self.page(prefix, after.as_ref(), *count, Some((&wanted, work)))
             }
             KeyCommand::Keys { pattern } => self.keys(pattern)?,
             KeyCommand::DbSize => count(self.view.key_count()),
@@ -302,8 +308,8 @@ impl Evaluation<'_> {
     /// All in one answer, so that there must not be too many to look at.
     fn keys(&mut self, pattern: &Blob) -> Outcome {
         let wanted = |key: &[u8], _: Kind| glob::matches(pattern, key);
-        let page =
-            self.find(&Blob::from(glob::literal(pattern)), None, self.limits.keys_walked, Some(&wanted));
+        let wanted: Wanted<'_> = Some((&wanted, pattern.len()));
+        let page = self.find(&Blob::from(glob::literal(pattern)), None, self.limits.keys_walked, wanted);
         match page {
             Value::List(mut parts) if parts.len() == 2 && parts[0] == Value::Nil => Ok(parts.swap_remove(1)),
             _ => {
