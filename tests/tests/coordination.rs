@@ -1,9 +1,12 @@
 //! What limiters, transactions, ids and hashes remember, through kills of the leader and of all nodes: real servers, and the
 //! Rust client's typed methods.
 
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::{Duration, Instant, SystemTime};
 
-use steadfast::client::{Compare, ErrorCode, Limit, Transaction, Value, Work};
+use steadfast::client::{Compared, Config, ErrorCode, Limit, Transaction, Value, Work};
 use steadfast_core::types::Blob;
 use steadfast_tests::cluster::Cluster;
 
@@ -24,7 +27,7 @@ fn what_was_said_holds_after_the_leader_is_killed_and_after_all_are() {
     let born = SystemTime::now();
     let transfer = || {
         Transaction::new()
-            .if_number("from", Compare::AtLeast, 10)
+            .if_number("from", Compared::AtLeast, 10)
             .then(["INCRBY", "from", "-10"])
             .then(["INCRBY", "to", "10"])
             .otherwise(["GET", "from"])
@@ -113,37 +116,33 @@ fn transfers_keep_the_sum_while_leaders_are_killed() {
             client.set(format!("account:{account}"), "100").await.expect("set");
         }
     });
-    let workers: Vec<_> = (0..8_u64)
+    let (done, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let workers: Vec<_> = (0..8)
         .map(|worker| {
-            let config = config.clone();
+            let (config, done, over) = (config.clone(), done.clone(), over.clone());
             std::thread::spawn(move || {
-                runtime().block_on(async {
-                    let client = steadfast::Client::connect(config).await.expect("connects");
-                    let mut done = 0;
-                    for round in 0..150_u64 {
-                        let from = format!("account:{}", (worker + round) % ACCOUNTS);
-                        let to = format!("account:{}", (worker * 3 + round * 7 + 1) % ACCOUNTS);
-                        let amount = (round % 9 + 1) as i64;
-                        let transfer = Transaction::new()
-                            .if_number(from.as_str(), Compare::AtLeast, amount)
-                            .then(["INCRBY".to_owned(), from, (-amount).to_string()])
-                            .then(["INCRBY".to_owned(), to, amount.to_string()]);
-                        done += u64::from(client.transaction(transfer).await.is_ok_and(|it| it.held));
-                    }
-                    done
-                })
+                runtime().block_on(transfer_until(config, worker, ACCOUNTS, &done, &over))
             })
         })
         .collect();
-    for _ in 0..3 {
-        std::thread::sleep(Duration::from_millis(400));
+    // Every kill falls amid transfers: some were done since the one before, and the workers go on.
+    let progress = |by: u64| {
+        let (from, since) = (done.load(Relaxed), Instant::now());
+        while done.load(Relaxed) < from + by {
+            assert!(since.elapsed() < Duration::from_secs(30), "transfers go on: {from} were done");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    for _ in 0..5 {
+        progress(50);
         let leader = cluster.leader();
         cluster.kill(leader);
         cluster.leader();
         cluster.restart(leader);
     }
-    let done: u64 = workers.into_iter().map(|worker| worker.join().expect("no panic")).sum();
-    assert!(done > 100, "the clients were at work: {done}");
+    progress(50);
+    over.store(true, Relaxed);
+    workers.into_iter().for_each(|worker| worker.join().expect("no panic"));
     let sum: i64 = runtime().block_on(async {
         let client = cluster.client(config).await;
         let keys = (0..ACCOUNTS).map(|account| format!("account:{account}"));
@@ -154,4 +153,23 @@ fn transfers_keep_the_sum_while_leaders_are_killed() {
             .sum()
     });
     assert_eq!(sum, 100 * ACCOUNTS as i64);
+}
+
+/// Transfers, and counts those that were done, until it is over.
+async fn transfer_until(config: Config, worker: u64, accounts: u64, done: &AtomicU64, over: &AtomicBool) {
+    let client = steadfast::Client::connect(config).await.expect("connects");
+    for round in 0_u64.. {
+        if over.load(Relaxed) {
+            break;
+        }
+        let from = format!("account:{}", (worker + round) % accounts);
+        let to = format!("account:{}", (worker * 3 + round * 7 + 1) % accounts);
+        let amount = (round % 9 + 1) as i64;
+        let transfer = Transaction::new()
+            .if_number(from.as_str(), Compared::AtLeast, amount)
+            .then(["INCRBY".to_owned(), from, (-amount).to_string()])
+            .then(["INCRBY".to_owned(), to, amount.to_string()]);
+        let held = client.transaction(transfer).await.is_ok_and(|it| it.held);
+        done.fetch_add(u64::from(held), Relaxed);
+    }
 }

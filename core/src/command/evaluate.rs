@@ -181,8 +181,9 @@ impl<'a> Evaluation<'a> {
     fn check_once(&mut self) -> Result<(), Early> {
         let Command::Once(OnceCommand::Run { id, .. }) = self.request.command else { return Ok(()) };
         let user = self.scope();
-        self.permit_run().map_err(Early::RefusedForGood)?;
         let Some(kept) = self.view.kept(user, id.clone()) else { return Ok(()) };
+        // An answer of earlier is nobody's who may not execute the command now.
+        self.permit_run().map_err(Early::RefusedForGood)?;
         let (index, answer) = kept.stored;
         if answer.digest == self.request.digest {
             return Err(Early::Stored(index, answer));
@@ -303,7 +304,7 @@ impl<'a> Evaluation<'a> {
             + usize::from(self.keeping.is_some());
         let copies = if self.request.command.is_write() { copies } else { 0 };
         let size = self.view.drafted_bytes() + copies * value.size();
-        let room = self.limits.frame_bytes + self.limits.value_bytes;
+        let room = self.entry_room();
         if size > room {
             let message =
                 format!("the command would log {size} bytes of at most {room}: change less at a time");
@@ -411,6 +412,11 @@ impl<'a> Evaluation<'a> {
     /// The grants of the user who asks; `None` for everybody where access is not enforced, who may do all.
     pub(super) fn grants(&self) -> Option<&[Grant]> {
         self.actor.as_ref().map(|(_, user)| user.grants.as_slice())
+    }
+
+    /// Bytes that the effects of one entry may carry.
+    pub(super) fn entry_room(&self) -> usize {
+        self.limits.frame_bytes + self.limits.value_bytes
     }
 
     /// Bytes that the value of a reply may take.

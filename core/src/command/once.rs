@@ -208,16 +208,18 @@ impl Evaluation<'_> {
         self.actor().cloned().unwrap_or_default()
     }
 
-    /// Whether the user may execute the command of a RUN: asked before an answer of earlier is handed out, too.
+    /// Whether the user may execute the command of a RUN.
     pub(super) fn permit_run(&mut self) -> Result<(), Failure> {
         let Command::Once(OnceCommand::Run { words, .. }) = self.command() else { return Ok(()) };
-        let Some((name, grants)) = self.actor().cloned().zip(self.grants().map(<[_]>::to_vec)) else {
-            return Ok(());
-        };
-        match read(words, self.limits)? {
-            Command::Transaction(transaction) => self.permit_all(&transaction),
-            command => check(&name, &grants, &command),
+        let command = read(words, self.limits)?;
+        self.permit_one(&command)
+    }
+
+    fn permit_one(&mut self, command: &Command) -> Result<(), Failure> {
+        if let Command::Transaction(transaction) = command {
+            return self.permit_all(transaction);
         }
+        self.actor().zip(self.grants()).map_or(Ok(()), |(name, grants)| check(name, grants, command))
     }
 
     pub(super) fn once(&mut self, command: &OnceCommand) -> Outcome {
@@ -240,6 +242,8 @@ impl Evaluation<'_> {
     /// It was not executed under this id: that is known by now.
     fn run_once(&mut self, id: &Blob, born: Millis, words: &[Blob]) -> Outcome {
         let command = read(words, self.limits)?;
+        // Before anything is kept: a refusal must not be the answer for ever.
+        self.permit_one(&command)?;
         check_level(&command, self.view.level())?;
         let now = self.view.consult_time();
         let retention = self.limits.once_ms;

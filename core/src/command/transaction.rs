@@ -50,13 +50,20 @@ enum Condition {
     Revision { key: Blob, compared: Compared, revision: Index },
 }
 
+/// How a number or revision compares with the one that is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Compared {
+pub enum Compared {
+    /// `=`
     Equal,
+    /// `!=`
     Unequal,
+    /// `<`
     Less,
+    /// `<=`
     AtMost,
+    /// `>`
     More,
+    /// `>=`
     AtLeast,
 }
 
@@ -81,7 +88,9 @@ impl Compared {
         }
     }
 
-    fn word(self) -> &'static str {
+    /// The word in a condition.
+    #[must_use]
+    pub fn word(self) -> &'static str {
         Self::WORDS.iter().find(|(_, known)| *known == self).map_or("", |(word, _)| word)
     }
 }
@@ -285,7 +294,7 @@ impl Evaluation<'_> {
         let (keyword, branch) = if holds { ("THEN", then) } else { ("ELSE", otherwise) };
         let mut answers = Vec::with_capacity(branch.len());
         let (mut size, mut values, room) = (0, 4, self.reply_room());
-        let entry = self.limits.frame_bytes + self.limits.value_bytes;
+        let entry = self.entry_room();
         for (at, command) in branch.iter().enumerate() {
             let answer = self.execute(command).map_err(|failure| {
                 let message = format!("command {} of {keyword}: {}", at + 1, failure.message);

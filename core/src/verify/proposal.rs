@@ -51,6 +51,10 @@ pub struct GivenUp {
     pub keys: BTreeSet<Blob>,
     /// The users that they change.
     pub users: BTreeSet<Blob>,
+    /// The rate limiters that they change.
+    pub limiters: BTreeSet<Blob>,
+    /// The idempotency ids that they change: a command or work under one would be executed again.
+    pub ids: BTreeSet<Blob>,
     /// How many of them belong to sessions: a retry in one would execute again.
     pub session_steps: u64,
 }
@@ -232,13 +236,15 @@ impl GivenUp {
                 Effect::UserPut { name, .. } | Effect::UserRemoved { name } => {
                     self.users.insert(name);
                 }
+                Effect::Limited { name, .. } | Effect::Placed { name, .. } => {
+                    self.limiters.insert(name);
+                }
+                Effect::Kept { id, .. } | Effect::Worked { id, .. } => {
+                    self.ids.insert(id);
+                }
                 Effect::SessionStepped { .. } | Effect::Forwarded { .. } => self.session_steps += 1,
                 Effect::Founded(_)
                 | Effect::Level(_)
-                | Effect::Limited { .. }
-                | Effect::Kept { .. }
-                | Effect::Worked { .. }
-                | Effect::Placed { .. }
                 | Effect::SessionOpened { .. }
                 | Effect::SessionEnded { .. } => {}
             }

@@ -129,11 +129,15 @@ fn losses(given_up: &GivenUp) -> Vec<String> {
     if !causes.is_empty() {
         lines.push(format!("    logged for      {}", causes.join(", ")));
     }
-    if !given_up.keys.is_empty() {
-        lines.push(format!("    keys changed    {}", names(given_up.keys.iter(), given_up.keys.len())));
-    }
-    if !given_up.users.is_empty() {
-        lines.push(format!("    users changed   {}", names(given_up.users.iter(), given_up.users.len())));
+    for (what, changed) in [
+        ("keys changed    ", &given_up.keys),
+        ("users changed   ", &given_up.users),
+        ("limiters changed", &given_up.limiters),
+        ("ids changed     ", &given_up.ids),
+    ] {
+        if !changed.is_empty() {
+            lines.push(format!("    {what}{}", names(changed.iter(), changed.len())));
+        }
     }
     if given_up.session_steps > 0 {
         lines.push(format!(

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use steadfast_core::command::transaction::Compared;
 use steadfast_core::reply::Value;
 use steadfast_core::types::{Blob, Index};
 
@@ -57,23 +58,6 @@ pub struct Transaction {
     otherwise: Vec<Blob>,
 }
 
-/// How numbers and revisions compare in a condition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compare {
-    /// `=`
-    Equal,
-    /// `!=`
-    Unequal,
-    /// `<`
-    Less,
-    /// `<=`
-    AtMost,
-    /// `>`
-    More,
-    /// `>=`
-    AtLeast,
-}
-
 /// What came of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transacted {
@@ -101,19 +85,6 @@ pub enum Work {
         /// What was handed in.
         answer: Blob,
     },
-}
-
-impl Compare {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Equal => "=",
-            Self::Unequal => "!=",
-            Self::Less => "<",
-            Self::AtMost => "<=",
-            Self::More => ">",
-            Self::AtLeast => ">=",
-        }
-    }
 }
 
 impl Transaction {
@@ -148,13 +119,13 @@ impl Transaction {
 
     /// If the key is a whole number that compares so.
     #[must_use]
-    pub fn if_number(self, key: impl Into<Blob>, compare: Compare, number: i64) -> Self {
+    pub fn if_number(self, key: impl Into<Blob>, compare: Compared, number: i64) -> Self {
         self.condition(["NUMBER".into(), key.into(), compare.word().into(), number.to_string().into()])
     }
 
     /// If the key's revision compares so. That of a missing key is zero.
     #[must_use]
-    pub fn if_revision(self, key: impl Into<Blob>, compare: Compare, revision: Index) -> Self {
+    pub fn if_revision(self, key: impl Into<Blob>, compare: Compared, revision: Index) -> Self {
         self.condition(["REVISION".into(), key.into(), compare.word().into(), revision.to_string().into()])
     }
 
@@ -441,7 +412,7 @@ mod tests {
         };
         assert_eq!(words(Transaction::new()), "TXN THEN");
         let transfer = Transaction::new()
-            .if_number("a", Compare::AtLeast, 5)
+            .if_number("a", Compared::AtLeast, 5)
             .if_missing("frozen")
             .then(["INCRBY", "a", "-5"])
             .then(["INCRBY", "b", "5"])

@@ -26,13 +26,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 pub use steadfast_core::client::{Credentials, OpOutcome};
+pub use steadfast_core::command::transaction::Compared;
 pub use steadfast_core::error::{Certainty, ErrorCode, Failure};
 pub use steadfast_core::reply::{Receipt, Value};
 pub use steadfast_core::types::{Blob, Index, NodeId, SessionId};
 
 pub use commands::{Condition, Page, SetOptions};
 pub use config::Config;
-pub use coordination::{Compare, Limit, Transacted, Transaction, Verdict, Work};
+pub use coordination::{Limit, Transacted, Transaction, Verdict, Work};
 pub use observe::{Observation, Observed, Observer};
 
 use driver::{Done, Driver, Order};

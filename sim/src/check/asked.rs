@@ -8,7 +8,7 @@ use steadfast_core::types::{Blob, Index, SessionId};
 use super::limits::OnLimit;
 use super::once::OnOnce;
 use super::transactions::Txn;
-use super::values::{OnValue, Until, read_matching};
+use super::values::{OnValue, Until, read_matching, read_set_options};
 
 /// A command, as the judges understand it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -342,41 +342,6 @@ fn read_set(rest: &[Blob]) -> Result<Asked, Unread> {
         Until::After(ttl) => Asked::Set { key, value, ttl: Some(ttl), only, old },
         Until::At(_) | Until::Same => Asked::Value(OnValue::Set(key, value, until, only, old)),
     })
-}
-
-/// The options of a SET: when the key ends, on what condition, whether the value before is the answer.
-pub(super) fn read_set_options(options: &[Blob]) -> Result<(Until, Only, bool), Unread> {
-    let (mut until, mut only, mut old) = (None, None, false);
-    let mut options = options.iter();
-    while let Some(option) = options.next() {
-        let option = word(Some(option));
-        let fresh = match option.as_str() {
-            "EX" | "PX" | "EXAT" | "PXAT" => {
-                let span = options.next().ok_or_else(|| bad(format!("{option} without a number")))?;
-                let unit = if option.starts_with("EX") { 1000 } else { 1 };
-                let ms = number(span)?.checked_mul(unit).filter(|ms| *ms > 0);
-                let ms = ms.ok_or_else(|| bad(format!("{option} {span} is out of range")))? as u64;
-                until.replace(if option.ends_with("AT") { Until::At(ms) } else { Until::After(ms) }).is_none()
-            }
-            "KEEPTTL" => until.replace(Until::Same).is_none(),
-            "NX" => only.replace(Only::Missing).is_none(),
-            "XX" => only.replace(Only::Existing).is_none(),
-            "IFVERSION" => {
-                let revision = options.next().ok_or_else(|| bad("IFVERSION without a number"))?;
-                only.replace(Only::Revision(Index(unsigned(revision)?))).is_none()
-            }
-            "GET" => !std::mem::replace(&mut old, true),
-            _ => return Err(bad(format!("SET does not know {option}"))),
-        };
-        if !fresh {
-            return Err(bad(format!("{option} contradicts or repeats an earlier option")));
-        }
-    }
-    let only = only.unwrap_or(Only::Always);
-    if old && matches!(only, Only::Revision(_)) {
-        return Err(bad("GET with IFVERSION"));
-    }
-    Ok((until.unwrap_or(Until::Ever), only, old))
 }
 
 fn read_pairs(rest: &[Blob]) -> Result<Asked, Unread> {

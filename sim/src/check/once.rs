@@ -32,6 +32,8 @@ pub enum OnOnce {
 /// The answer to a command under an id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remembered {
+    /// Where in the log it was executed.
+    pub at: Index,
     /// The command's words and the id's birth.
     pub said: (Vec<Blob>, u64),
     /// What was answered.
@@ -108,12 +110,12 @@ pub fn asked_once(asked: Option<&Asked>) -> bool {
     matches!(asked, Some(Asked::Once(OnOnce::Run(..))))
 }
 
-/// Whether the answer to this RUN is remembered: whoever sends it gets that, with its position.
+/// Where this RUN was executed, if its answer is remembered: whoever sends it gets that, with its position.
 #[must_use]
-pub fn remembers(model: &Model, user: Option<&Blob>, asked: &Asked) -> bool {
-    let Asked::Once(OnOnce::Run(id, born, words, _)) = asked else { return false };
-    let known = model.answers.get(&(user.cloned().unwrap_or_default(), id.clone()));
-    known.is_some_and(|known| known.said == (words.clone(), *born))
+pub fn executed_at(model: &Model, user: Option<&Blob>, asked: &Asked) -> Option<Index> {
+    let Asked::Once(OnOnce::Run(id, born, words, _)) = asked else { return None };
+    let known = model.answers.get(&(user.cloned().unwrap_or_default(), id.clone()))?;
+    (known.said == (words.clone(), *born)).then_some(known.at)
 }
 
 fn state(name: &str, more: (&str, Value)) -> Value {
@@ -191,7 +193,7 @@ impl At<'_> {
         }
         let mut plan = self.model.plan(user, asked, self.position, self.now);
         let came = plan.says.clone().unwrap_or(Ok(Value::Nil));
-        plan.answers.insert(key, Some(Remembered { said, came, until: born + DAY }));
+        plan.answers.insert(key, Some(Remembered { at: self.position, said, came, until: born + DAY }));
         plan
     }
 }

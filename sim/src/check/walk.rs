@@ -14,7 +14,7 @@ use steadfast_core::types::{Blob, Index, SessionId};
 use super::asked::Asked;
 use super::log::LogEntry;
 use super::model::{Model, Plan, Session};
-use super::once::{asked_once, remembers};
+use super::once::{asked_once, executed_at};
 use super::receipts::Case;
 use super::seen::Seen;
 use super::{Stop, fail};
@@ -322,7 +322,8 @@ impl<'a> Walk<'a> {
         let floor = self.case.floors[at];
         let asked = self.case.asked[at].as_ref();
         // The answer is that of the attempt that was executed, however old.
-        let repeats = asked.is_some_and(|asked| remembers(&self.model, op.user.as_ref(), asked));
+        let executed = asked.and_then(|asked| executed_at(&self.model, op.user.as_ref(), asked));
+        let repeats = executed == Some(entry.index);
         if entry.index < floor && !repeats {
             fail!("{op} is older than position {floor}, which was reported before it was invoked");
         }
@@ -334,6 +335,9 @@ impl<'a> Walk<'a> {
             if asked.is_write() && came.is_ok() && !self.case.may_go_without_step(at) && !repeats {
                 fail!("{op} was acknowledged, and the log has no step of it");
             }
+        }
+        if let Some(executed) = executed.filter(|_| came.is_ok() && !repeats) {
+            fail!("{op} was executed at {executed}, and its answer does not say so");
         }
         let plan = self.answered(at, self.plan(at, entry)).map_err(Stop::Failed)?;
         if plan.changes() {
