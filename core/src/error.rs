@@ -133,6 +133,10 @@ codes! {
     OnceExpired = 37, "ONCE_EXPIRED", Definite;
     /// The token is not the newest: somebody else has what it was for.
     Fenced = 38, "FENCED", Definite;
+    /// There is no such lease of this user: it was never granted, was revoked, or has ended.
+    LeaseUnknown = 39, "LEASE_UNKNOWN", Definite;
+    /// The wait was ended before its time: by another request of the same owner, or with its connection.
+    WaitEnded = 40, "WAIT_ENDED", Definite;
 }
 
 /// An error for a client: the code, and a sentence with the offending value and the way out.

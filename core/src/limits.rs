@@ -73,6 +73,16 @@ pub struct Limits {
     pub keys_walked: usize,
     /// Most fields of one hash.
     pub hash_fields: usize,
+    /// Most leases in the cluster, those of locks and the like among them.
+    pub leases: usize,
+    /// Most keys that hang on one lease: they go in one entry.
+    pub lease_keys: usize,
+    /// Most bytes of these keys' names.
+    pub lease_bytes: usize,
+    /// Most claims that wait for one name. Whoever asks for it reads them.
+    pub waits_of_a_name: usize,
+    /// Most claims that wait in the cluster.
+    pub waits: usize,
     /// How long answers under idempotency ids are kept, in cluster milliseconds, counted from the id's birth.
     pub once_ms: u64,
     /// Most keys that one entry of expiry deletes.
@@ -112,6 +122,11 @@ impl Default for Limits {
             scan_keys: 1000,
             keys_walked: 100_000,
             hash_fields: 1 << 24,
+            leases: 100_000,
+            lease_keys: 10_000,
+            lease_bytes: 1 << 20,
+            waits_of_a_name: 1_000,
+            waits: 10_000,
             once_ms: 24 * 3_600_000,
             expiry_batch: 256,
         }

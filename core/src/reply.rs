@@ -29,6 +29,8 @@ pub enum Value {
     Map(Vec<(String, Value)>),
     /// Values with values, in the order of the first ones: what is somebody's data, and no name of ours.
     Pairs(Vec<(Value, Value)>),
+    /// The answer comes when the claim of this entry waits no longer. Nodes say so to each other; no client sees it.
+    Waiting(Index),
 }
 
 impl Value {
@@ -42,7 +44,7 @@ impl Value {
     #[must_use]
     pub fn count(&self) -> usize {
         1 + match self {
-            Self::Nil | Self::Status(_) | Self::Int(_) | Self::Bytes(_) => 0,
+            Self::Nil | Self::Status(_) | Self::Int(_) | Self::Bytes(_) | Self::Waiting(_) => 0,
             Self::List(items) => items.iter().map(Self::count).sum(),
             Self::Map(pairs) => pairs.iter().map(|(_, value)| value.count()).sum(),
             Self::Pairs(pairs) => pairs.iter().map(|(first, second)| first.count() + second.count()).sum(),
@@ -54,7 +56,7 @@ impl Value {
     pub fn size(&self) -> usize {
         // Eleven bytes hold any tag with its longest length.
         11 + match self {
-            Self::Nil | Self::Int(_) => 0,
+            Self::Nil | Self::Int(_) | Self::Waiting(_) => 0,
             Self::Status(text) => text.len(),
             Self::Bytes(bytes) => bytes.len(),
             Self::List(items) => items.iter().map(Self::size).sum(),
@@ -119,13 +121,14 @@ enum Variant {
     List,
     Map,
     Pairs,
+    Waiting,
 }
 
 impl<'de> DeserializeSeed<'de> for Nested {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        const VARIANTS: &[&str] = &["Nil", "Status", "Int", "Bytes", "List", "Map", "Pairs"];
+        const VARIANTS: &[&str] = &["Nil", "Status", "Int", "Bytes", "List", "Map", "Pairs", "Waiting"];
         deserializer.deserialize_enum("Value", VARIANTS, self)
     }
 }
@@ -155,6 +158,7 @@ impl<'de> Visitor<'de> for Nested {
             Variant::List => Value::List(content.newtype_variant_seed(Sequence(inner()?))?),
             Variant::Map => Value::Map(content.newtype_variant_seed(Sequence(Pair(inner()?)))?),
             Variant::Pairs => Value::Pairs(content.newtype_variant_seed(Sequence(Two(inner()?)))?),
+            Variant::Waiting => Value::Waiting(content.newtype_variant()?),
         })
     }
 }

@@ -125,6 +125,8 @@ pub enum Probe {
     LogRepaired,
     /// A damaged snapshot is whole again, by its own intact blocks and another node's.
     SnapshotMended,
+    /// A wait ended, and a parked request was answered.
+    ParkedAnswered,
 }
 
 impl Probe {
@@ -151,5 +153,6 @@ impl Probe {
         Self::LostEntryFetched,
         Self::LogRepaired,
         Self::SnapshotMended,
+        Self::ParkedAnswered,
     ];
 }

@@ -69,6 +69,10 @@ number! {
     /// mistaken for an earlier one.
     SessionId(u64)
 }
+number! {
+    /// A lease: the log index of the entry that asked for it, or for the claim that it belongs to.
+    LeaseId(u64)
+}
 
 /// An entry's identity. Two logs that hold an entry under the same index and term are the same up to it (Raft
 /// paper, figure 3: log matching). All zeros stands for the place before the first entry.

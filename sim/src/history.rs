@@ -137,6 +137,7 @@ impl fmt::Display for Brief<'_> {
                 f.write_str(")")
             }
             Value::Map(pairs) => write!(f, "a map of {}", pairs.len()),
+            Value::Waiting(id) => write!(f, "waiting for {id}"),
             Value::Pairs(pairs) => {
                 f.write_str("(")?;
                 for (at, (first, second)) in pairs.iter().enumerate() {

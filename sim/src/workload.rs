@@ -43,6 +43,7 @@ enum Family {
     Limit,
     Txn,
     Once,
+    Lock,
 }
 
 /// Setup, clients, and the length of the safety phase in microseconds.
@@ -82,15 +83,15 @@ pub fn draw(stream: &mut Stream, cluster: &Cluster) -> (Vec<Op>, Vec<ClientSpec>
 
 fn plan(stream: &mut Stream, cluster: &Cluster) -> Plan {
     use Family::{
-        Admin, Compare, Counter, Deadline, Hash, Limit, Many, Misc, Once, Register, Scan, SetGet, Text, Txn,
-        Unique,
+        Admin, Compare, Counter, Deadline, Hash, Limit, Lock, Many, Misc, Once, Register, Scan, SetGet, Text,
+        Txn, Unique,
     };
     // Where the leader deletes few keys at a time, others are found due before it comes to them.
     let due_together = stream.chance(if cluster.limits.expiry_batch.is_some() { 700_000 } else { 200_000 });
     let mut mix = Vec::new();
     for family in [
         Counter, Register, Compare, Unique, Many, Deadline, Scan, SetGet, Admin, Misc, Text, Hash, Limit,
-        Txn, Once,
+        Txn, Once, Lock,
     ] {
         let (on, weight) = (stream.chance(550_000), stream.magnitude(1, 16));
         if on && (family != Admin || cluster.access) {
@@ -134,7 +135,7 @@ fn setup(stream: &mut Stream, users: u64) -> Vec<Op> {
         if *user != "root" {
             ops.push(Op::new(0, &["USER", "ADD", user, &password(user)]));
         }
-        for prefix in ["c*", "r*", "u*", "m*", "t*", "s*", "h*", "x*", "o*"] {
+        for prefix in ["c*", "r*", "u*", "m*", "t*", "s*", "h*", "x*", "o*", "k*"] {
             for permission in ["READ", "WRITE"] {
                 if *user == "root" || stream.chance(850_000) {
                     ops.push(Op::new(0, &["GRANT", permission, "ON", prefix, "TO", user]));
@@ -143,6 +144,9 @@ fn setup(stream: &mut Stream, users: u64) -> Vec<Op> {
         }
         if *user != "root" && stream.chance(850_000) {
             ops.push(Op::new(0, &["GRANT", "LIMIT", "ON", "l*", "TO", user]));
+        }
+        if *user != "root" && stream.chance(850_000) {
+            ops.push(Op::new(0, &["GRANT", "LOCK", "ON", "k*", "TO", user]));
         }
     }
     ops
@@ -225,6 +229,7 @@ fn words(stream: &mut Stream, plan: &Plan, family: Family, client: u64, count: u
         Family::Hash => hash(stream, plan, choice, value),
         Family::Limit => limit(stream, client, choice),
         Family::Once => once(stream, choice),
+        Family::Lock => lock(stream, client, choice, value),
         Family::Txn => transaction(stream, plan, choice, value),
         Family::SetGet => format!("SET {} {value} GET", hot(stream, 'r')),
         Family::Admin if plan.access => admin(stream, choice),
@@ -374,6 +379,50 @@ fn once(stream: &mut Stream, choice: u64) -> String {
     }
 }
 
+/// Leases, and locks, semaphores and elections that are about always wanted by somebody: `k` names and keys.
+fn lock(stream: &mut Stream, client: u64, choice: u64, value: &str) -> String {
+    let number = stream.below(2);
+    let backing = match stream.below(6) {
+        0 => "LEASE $lease".to_owned(),
+        _ => format!("PX {}", stream.magnitude(40, 3_000)),
+    };
+    let wait = match stream.below(5) {
+        0..2 => String::new(),
+        _ => format!(" WAIT {}", stream.magnitude(10, 3_000)),
+    };
+    // Now and then another client's name, or one of several of its own.
+    let owner = if stream.chance(100_000) { stream.below(client + 1) } else { client };
+    let owner = format!("w{owner}{}", *stream.pick(&["", "", "b"]));
+    match choice {
+        0..20 => format!("LOCK ACQUIRE k{number} {owner} {backing}{wait}"),
+        20..32 => format!("LOCK RELEASE k{number} $token"),
+        32..36 => format!("LOCK RENEW k{number} $token"),
+        36..39 => format!("LOCK SHOW k{number}"),
+        39..45 => format!("SET kg{number} {value} FENCE k{number} $token"),
+        45..48 => format!("TXN IF LOCK k{number} = $token THEN 3 INCRBY kc 1 ELSE 2 GET kc"),
+        48..57 => format!("SEMAPHORE ACQUIRE ks 3 {owner} {backing} PERMITS {}{wait}", stream.between(1, 3)),
+        57..63 => "SEMAPHORE RELEASE ks $token".into(),
+        63..64 => "SEMAPHORE SHOW ks".into(),
+        64..69 => format!("ELECTION CAMPAIGN ke {owner} {value} {backing}{wait}"),
+        69..71 => format!("ELECTION PROCLAIM ke $token {value}"),
+        71..74 => "ELECTION RESIGN ke $token".into(),
+        74..77 => "ELECTION OBSERVE ke".into(),
+        77..82 => format!("LEASE GRANT {}", stream.magnitude(100, 4_000)),
+        82..84 => "LEASE KEEPALIVE $lease".into(),
+        84..86 => "LEASE REVOKE $lease".into(),
+        86..90 => format!("SET kl{number} {} LEASE $lease", stream.below(9)),
+        90..91 => format!("LEASE ATTACH $lease kl{number} kl2"),
+        91..92 => format!("LEASE DETACH kl{number}"),
+        92..94 => format!("INCRBY kl{number} 1"),
+        94..95 => format!("TXN IF LEASE kl{number} = $lease THEN 3 SET kl2 1 ELSE 2 DEL kl{number}"),
+        95..96 => "LEASE SHOW $lease".into(),
+        96..97 => "LEASE LIST".into(),
+        97..98 => format!("PEXPIRE kl{number} 200"),
+        98..99 => format!("RENAME kl{number} kl2"),
+        _ => format!("GET kl{number}"),
+    }
+}
+
 fn deadline(stream: &mut Stream, plan: &Plan, choice: u64, value: &str) -> String {
     let key = format!("t{}", stream.below(if plan.due_together { 24 } else { plan.hot }));
     let ttl = if plan.due_together { *stream.pick(&[100, 300]) } else { stream.magnitude(20, 2_000) };
@@ -402,11 +451,13 @@ fn admin(stream: &mut Stream, choice: u64) -> String {
     let user = *stream.pick(&USERS);
     let (permission, pattern) = (
         *stream.pick(&["READ", "WRITE"]),
-        *stream.pick(&["c*", "r*", "m*", "t*", "r0", "s*", "h*", "x*", "o*"]),
+        *stream.pick(&["c*", "r*", "m*", "t*", "r0", "s*", "h*", "x*", "o*", "k*"]),
     );
     match choice {
         0..3 => format!("REVOKE LIMIT ON l* FROM {user}"),
-        3..7 => format!("GRANT LIMIT ON l* TO {user}"),
+        3..5 => format!("GRANT LIMIT ON l* TO {user}"),
+        5..6 => format!("REVOKE LOCK ON k* FROM {user}"),
+        6..7 => format!("GRANT LOCK ON k* TO {user}"),
         7..40 => format!("REVOKE {permission} ON {pattern} FROM {user}"),
         40..85 => format!("GRANT {permission} ON {pattern} TO {user}"),
         85..90 => format!("USER PASSWORD {user} {}", password(user).replace(' ', "~")),

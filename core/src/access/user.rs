@@ -56,11 +56,13 @@ pub enum Permission {
     Admin,
     /// Ask rate limiters. Their names are matched as keys are.
     Limit,
+    /// Hold locks, places of semaphores and offices. Their names are matched as keys are.
+    Lock,
 }
 
 impl Permission {
     /// All permissions, in the order in which they are listed to people.
-    pub const ALL: [Permission; 4] = [Self::Read, Self::Write, Self::Admin, Self::Limit];
+    pub const ALL: [Permission; 5] = [Self::Read, Self::Write, Self::Admin, Self::Limit, Self::Lock];
 
     /// The word in commands and messages.
     #[must_use]
@@ -70,6 +72,7 @@ impl Permission {
             Self::Write => "WRITE",
             Self::Admin => "ADMIN",
             Self::Limit => "LIMIT",
+            Self::Lock => "LOCK",
         }
     }
 

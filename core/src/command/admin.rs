@@ -40,6 +40,8 @@ impl Evaluation<'_> {
         self.keep_an_administrator(name, &user)?;
         self.end_sessions(name);
         self.view.effect(Effect::UserRemoved { name: name.clone() });
+        self.end_waits(name);
+        self.doom_leases(name);
         Ok(Value::ok())
     }
 
@@ -50,6 +52,7 @@ impl Evaluation<'_> {
         user.password = password_hash.to_owned();
         self.end_sessions(name);
         self.view.effect(Effect::UserPut { name: name.clone(), user });
+        self.end_waits(name);
         Ok(Value::ok())
     }
 
@@ -102,6 +105,9 @@ impl Evaluation<'_> {
         let mut user = user.as_ref().clone();
         user.grants.remove(place);
         self.view.effect(Effect::UserPut { name: name.clone(), user });
+        if grant.permission == Permission::Lock {
+            self.end_waits(name);
+        }
         Ok(Value::Int(1))
     }
 

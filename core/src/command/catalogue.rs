@@ -95,6 +95,8 @@ pub enum Needed {
     Limit,
     /// LIMIT and WRITE on the name.
     LimitWrite,
+    /// LOCK on the name.
+    Lock,
     /// ADMIN.
     Admin,
     /// ADMIN, but for one's own password.
@@ -112,6 +114,7 @@ impl Needed {
             Self::ReadWrite => &[Permission::Read, Permission::Write],
             Self::Limit => &[Permission::Limit],
             Self::LimitWrite => &[Permission::Limit, Permission::Write],
+            Self::Lock => &[Permission::Lock],
             Self::Admin | Self::AdminOrSelf => &[Permission::Admin],
         }
     }
@@ -132,6 +135,7 @@ impl Needed {
             }
             Self::Limit => "LIMIT on the name",
             Self::LimitWrite => "LIMIT and WRITE on the name",
+            Self::Lock => "LOCK on the name",
             Self::Admin => "ADMIN",
             Self::AdminOrSelf => "ADMIN, or a login as that user",
         }
@@ -155,16 +159,25 @@ pub enum Group {
     Limits,
     /// Idempotency ids.
     Once,
+    /// Leases.
+    Leases,
+    /// Locks and semaphores.
+    Locks,
+    /// Elections.
+    Elections,
     /// The server itself.
     Server,
 }
 
 impl Group {
     /// All groups, in the order in which they are listed.
-    pub const ALL: [Group; 8] = [
+    pub const ALL: [Group; 11] = [
         Self::Keys,
         Self::Expiry,
         Self::Hashes,
+        Self::Leases,
+        Self::Locks,
+        Self::Elections,
         Self::Limits,
         Self::Once,
         Self::Sessions,
@@ -183,6 +196,9 @@ impl Group {
             Self::Hashes => "hashes",
             Self::Limits => "limits",
             Self::Once => "once",
+            Self::Leases => "leases",
+            Self::Locks => "locks",
+            Self::Elections => "elections",
             Self::Server => "server",
         }
     }
@@ -301,7 +317,7 @@ const NAME_BYTES_MAX: usize = 32;
 
 /// Whether commands of two words begin with this one.
 fn is_family(word: &[u8]) -> bool {
-    ["COMMAND", "LIMIT", "ONCE", "SESSION", "USER"]
+    ["COMMAND", "ELECTION", "LEASE", "LIMIT", "LOCK", "ONCE", "SEMAPHORE", "SESSION", "USER"]
         .iter()
         .any(|family| word.eq_ignore_ascii_case(family.as_bytes()))
 }

@@ -219,7 +219,7 @@ impl<'a> Evaluation<'a> {
     /// Whether the login still holds: the user exists, and has neither been removed and created again nor got
     /// another password since.
     fn check_login(&mut self) -> Result<(), Failure> {
-        if matches!(self.request.command, Command::UserLookup { .. }) {
+        if matches!(self.request.command, Command::UserLookup { .. } | Command::ForgetWait { .. }) {
             return Ok(());
         }
         let refused = |message: &str| Err(Failure::new(ErrorCode::Unauthenticated, message));
@@ -330,10 +330,13 @@ impl<'a> Evaluation<'a> {
             Command::Keyspace(command) => self.keyspace(command)?,
             Command::Hashes(command) => self.hash(command)?,
             Command::Limits(command) => self.limit(command)?,
+            Command::Leases(command) => self.leases(command)?,
+            Command::Claims(command) => self.claims(command)?,
+            Command::ForgetWait { id } => self.forget_wait(*id),
             Command::Get { key } => self.get(key)?,
             Command::GetV { key } => self.getv(key)?,
-            Command::Set { key, value, expiry, condition, return_old } => {
-                self.set((key, value), *expiry, *condition, *return_old)?
+            Command::Set { key, value, expiry, condition, return_old, ties } => {
+                self.set((key, value), *expiry, *condition, *return_old, ties)?
             }
             Command::Del { keys } => self.del(keys),
             Command::Exists { keys } => self.exists(keys),
@@ -397,6 +400,14 @@ impl<'a> Evaluation<'a> {
             "an answer from a pending entry depends on that entry"
         );
         Evaluated { outcome, effects, dependency, time_consulted, stored_at, met_pending_retry }
+    }
+
+    /// The numbers under which the command was asked for, and under which its answer is kept.
+    #[allow(clippy::type_complexity)]
+    pub(super) fn numbers(&self) -> (Option<(SessionId, u64)>, Option<(Incarnation, BootNumber, u64)>) {
+        let session = self.request.once.map(|once| (once.session, once.seq));
+        let forward = self.request.forwarded.map(|id| (id.origin, id.boot, id.seq));
+        (session, forward)
     }
 
     /// What is asked.

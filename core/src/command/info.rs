@@ -35,6 +35,8 @@ pub struct NodeInfo {
     pub connections: usize,
     /// Requests that wait for an answer.
     pub waiting: usize,
+    /// Requests that wait for a lock or the like.
+    pub parked: usize,
     /// Bytes of entries appended and not committed.
     pub pending_bytes: usize,
 }
@@ -56,6 +58,7 @@ impl Default for NodeInfo {
             uptime_ms: 0,
             connections: 0,
             waiting: 0,
+            parked: 0,
             pending_bytes: 0,
         }
     }
@@ -86,6 +89,7 @@ impl NodeInfo {
                 ("sessions", count(state.session_count())),
                 ("connections", count(self.connections)),
                 ("waiting_requests", count(self.waiting)),
+                ("parked_requests", count(self.parked)),
                 ("pending_bytes", count(self.pending_bytes)),
             ]);
         }

@@ -5,7 +5,7 @@ use super::evaluate::Evaluation;
 use super::info::{count, number};
 use super::parse::integer;
 use super::values::{deadline, string};
-use super::{SetCondition, SetExpiry};
+use super::{SetCondition, SetExpiry, SetTies};
 use crate::access::grants;
 use crate::access::user::{Pattern, Permission};
 use crate::error::{ErrorCode, Failure};
@@ -39,7 +39,14 @@ impl Evaluation<'_> {
         expiry: SetExpiry,
         condition: SetCondition,
         return_old: bool,
+        ties: &SetTies,
     ) -> Outcome {
+        if let Some((lock, token)) = &ties.fence {
+            self.check_fence(lock, *token)?;
+        }
+        if let Some(lease) = ties.lease {
+            self.own_lease(lease)?;
+        }
         let blind = condition == SetCondition::Always && !return_old && expiry != SetExpiry::Keep;
         // A blind write reads nothing, so that its answer rests on nothing that its user may not read.
         let old = if blind { None } else { self.view.key(key) };
@@ -70,7 +77,13 @@ impl Evaluation<'_> {
                 },
                 SetExpiry::Keep => kept,
             };
-            self.view.put(key.clone(), value.clone(), deadline);
+            match (ties.lease, expiry) {
+                (None, SetExpiry::Keep) => self.view.rewrite(key.clone(), value.clone(), deadline),
+                _ => self.view.put(key.clone(), value.clone(), deadline),
+            }
+            if let Some(lease) = ties.lease {
+                self.attach(lease, &[key])?;
+            }
         }
         Ok(answer)
     }
@@ -111,7 +124,7 @@ impl Evaluation<'_> {
             return fail("the sum would leave the range of 64 bits: add less");
         };
         let deadline = old.and_then(|(_, deadline)| deadline);
-        self.view.put(key.clone(), Blob::from(sum.to_string()), deadline);
+        self.view.rewrite(key.clone(), Blob::from(sum.to_string()), deadline);
         Ok(Value::Int(sum))
     }
 

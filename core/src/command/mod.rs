@@ -7,10 +7,12 @@
 
 mod admin;
 pub mod catalogue;
+pub mod claims;
 pub mod evaluate;
 pub mod help;
 pub mod info;
 mod keys;
+pub mod leases;
 pub mod limits;
 mod needs;
 pub mod once;
@@ -29,7 +31,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::access::user::{Pattern, Permission};
-use crate::types::{Blob, Index, SessionId};
+use crate::types::{Blob, Index, LeaseId, SessionId};
+use claims::ClaimCommand;
+use leases::LeaseCommand;
 use limits::LimitCommand;
 use once::OnceCommand;
 use transaction::Transaction;
@@ -66,6 +70,8 @@ pub enum Command {
         condition: SetCondition,
         /// Whether to answer the value before, instead of `OK`.
         return_old: bool,
+        /// What it has to do with leases and locks.
+        ties: SetTies,
     },
     /// Deletes keys; answers how many there were.
     Del {
@@ -197,6 +203,24 @@ pub enum Command {
     Transaction(Transaction),
     /// Under an idempotency id.
     Once(OnceCommand),
+    /// On leases.
+    Leases(LeaseCommand),
+    /// On locks, semaphores and elections.
+    Claims(ClaimCommand),
+    /// A node's own: nobody listens to this wait any more. Not in the catalogue.
+    ForgetWait {
+        /// The claim's number.
+        id: Index,
+    },
+}
+
+/// What a SET has to do with leases and locks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetTies {
+    /// The key is to hang on this lease.
+    pub lease: Option<LeaseId>,
+    /// It happens only while this lock is held under this token.
+    pub fence: Option<(Blob, Index)>,
 }
 
 /// What a SET does to the deadline.
@@ -261,6 +285,18 @@ impl Command {
             Self::Limits(command) => command.name(),
             Self::Transaction(_) => "TXN",
             Self::Once(command) => command.name(),
+            Self::Leases(command) => command.name(),
+            Self::Claims(command) => command.name(),
+            Self::ForgetWait { .. } => "FORGET WAIT",
+        }
+    }
+
+    /// How long its answer may have to wait for others, in milliseconds.
+    #[must_use]
+    pub const fn wait_ms(&self) -> u64 {
+        match self {
+            Self::Claims(command) => command.wait_ms(),
+            _ => 0,
         }
     }
 
@@ -273,12 +309,15 @@ impl Command {
             | Self::UserRemove { .. }
             | Self::Revoke { .. }
             | Self::Expire { .. }
+            | Self::ForgetWait { .. }
             | Self::SessionEnd { .. } => false,
             Self::Strings(command) => command.grows(),
             Self::Keyspace(command) => command.grows(),
             Self::Hashes(command) => command.grows(),
             Self::Limits(command) => command.grows(),
             Self::Transaction(transaction) => transaction.grows(),
+            Self::Leases(command) => command.grows(),
+            Self::Claims(command) => command.grows(),
             other => other.is_write(),
         }
     }
@@ -312,6 +351,7 @@ impl Command {
             | Self::Grant { .. }
             | Self::Revoke { .. }
             | Self::SessionOpen
+            | Self::ForgetWait { .. }
             | Self::SessionEnd { .. } => true,
             Self::Strings(command) => command.is_write(),
             Self::Keyspace(command) => command.is_write(),
@@ -319,6 +359,8 @@ impl Command {
             Self::Limits(command) => command.is_write(),
             Self::Transaction(transaction) => transaction.is_write(),
             Self::Once(command) => command.is_write(),
+            Self::Leases(command) => command.is_write(),
+            Self::Claims(command) => command.is_write(),
         }
     }
 
@@ -326,7 +368,10 @@ impl Command {
     #[must_use]
     pub const fn level(&self) -> u32 {
         match self {
-            Self::Limits(_) | Self::Once(_) => 2,
+            Self::Limits(_) | Self::Once(_) | Self::Leases(_) | Self::Claims(_) | Self::ForgetWait { .. } => {
+                2
+            }
+            Self::Set { ties: SetTies { lease: Some(_), .. }, .. } => 2,
             Self::Hashes(_) | Self::Keyspace(KeyCommand::Rename { .. }) if self.is_write() => 2,
             _ if self.is_write() => 1,
             _ => 0,

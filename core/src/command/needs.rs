@@ -24,6 +24,8 @@ pub(super) enum Needs<'a> {
     Keys(&'static [Permission], &'a [Blob]),
     /// All of these permissions on the first of each pair.
     Pairs(&'static [Permission], &'a [(Blob, Blob)]),
+    /// All of these permissions on the key, and LOCK on the lock that guards it.
+    Guarded(&'static [Permission], &'a Blob, &'a Blob),
     /// READ on some key with the prefix.
     Range(&'a Blob),
     /// The same, for what a pattern begins with.
@@ -37,13 +39,14 @@ pub(super) enum Needs<'a> {
 }
 
 pub(super) const READ: &[Permission] = &[Permission::Read];
+pub(super) const LOCK: &[Permission] = &[Permission::Lock];
 const WRITE: &[Permission] = &[Permission::Write];
 pub(super) const READ_WRITE: &[Permission] = &[Permission::Read, Permission::Write];
 
 /// What the command takes.
 pub(super) fn needs(command: &Command) -> Needs<'_> {
     match command {
-        Command::UserLookup { .. } => Needs::Internal,
+        Command::UserLookup { .. } | Command::ForgetWait { .. } => Needs::Internal,
         Command::Ping { .. }
         | Command::Info
         | Command::WhoAmI
@@ -53,9 +56,13 @@ pub(super) fn needs(command: &Command) -> Needs<'_> {
             Needs::Keys(READ, from_ref(key))
         }
         Command::Exists { keys } | Command::MGet { keys } => Needs::Keys(READ, keys),
-        Command::Set { key, condition, return_old, expiry, .. } => {
+        Command::Set { key, condition, return_old, expiry, ties, .. } => {
             let blind = *condition == SetCondition::Always && !return_old && *expiry != SetExpiry::Keep;
-            Needs::Keys(if blind { WRITE } else { READ_WRITE }, from_ref(key))
+            let permissions = if blind { WRITE } else { READ_WRITE };
+            match &ties.fence {
+                Some((lock, _)) => Needs::Guarded(permissions, key, lock),
+                None => Needs::Keys(permissions, from_ref(key)),
+            }
         }
         Command::MSet { pairs } => Needs::Pairs(WRITE, pairs),
         Command::Del { keys } => Needs::Keys(READ_WRITE, keys),
@@ -70,6 +77,8 @@ pub(super) fn needs(command: &Command) -> Needs<'_> {
         // Asked in `transaction.rs`, for all that is in it.
         Command::Transaction(_) => Needs::Login,
         Command::Once(command) => command.needs(),
+        Command::Leases(command) => command.needs(),
+        Command::Claims(command) => command.needs(),
         Command::UserPassword { name, .. } => Needs::AdminOrSelf(name),
         Command::UserAdd { .. }
         | Command::UserRemove { .. }
@@ -93,6 +102,10 @@ pub(super) fn check(user: &[u8], held: &[Grant], command: &Command) -> Result<()
         }
         Needs::Pairs(permissions, pairs) => {
             pairs.iter().try_for_each(|(key, _)| check_key(user, held, permissions, key))
+        }
+        Needs::Guarded(permissions, key, lock) => {
+            check_key(user, held, permissions, key)?;
+            check_key(user, held, LOCK, lock)
         }
         Needs::Range(prefix) => check_range(user, held, prefix),
         Needs::Matching(prefix) => check_range(user, held, prefix),

@@ -130,6 +130,8 @@ fn read(words: &[Blob], limits: &Limits) -> Result<Command, Failure> {
     if !words.first().is_some_and(|word| word.eq_ignore_ascii_case(b"ONCE")) {
         match parse(words, limits)? {
             Parsed::Command(Command::SessionOpen | Command::SessionEnd { .. }) | Parsed::Help(_) => {}
+            // Its first answer would be that there is none yet.
+            Parsed::Command(command) if command.wait_ms() > 0 => {}
             Parsed::Command(command) if command.is_write() => return Ok(command),
             Parsed::Command(_) => {
                 let message = "what changes nothing needs no id: send it as it is, as often as needed";
@@ -139,8 +141,9 @@ fn read(words: &[Blob], limits: &Limits) -> Result<Command, Failure> {
         }
     }
     let name = words.first().map(|word| shown(word)).unwrap_or_default();
-    let message =
-        format!("'{name}' can't be under an id: commands with passwords, on sessions and other ids can't");
+    let message = format!(
+        "'{name}' can't be under an id: commands with passwords, on sessions, other ids, and those that wait can't"
+    );
     Err(Failure::new(ErrorCode::Argument, message))
 }
 
@@ -174,7 +177,7 @@ impl Words<'_> {
         }))
     }
 
-    fn token(&mut self) -> Result<Index, Failure> {
+    pub(super) fn token(&mut self) -> Result<Index, Failure> {
         self.unsigned("the token").map(Index)
     }
 }

@@ -7,7 +7,7 @@ use std::fmt;
 use super::catalogue::{self, Spec, shown};
 use super::help::Question;
 use super::values::keyspace::KeyCommand;
-use super::{Command, SetCondition, SetExpiry, TTL_MS_MAX};
+use super::{Command, SetCondition, SetExpiry, SetTies, TTL_MS_MAX};
 use crate::access::user::{Pattern, Permission};
 use crate::error::{ErrorCode, Failure};
 use crate::limits::Limits;
@@ -130,6 +130,10 @@ impl<'a> Words<'a> {
             "TXN" => self.transaction()?,
             name if name.starts_with("ONCE ") => self.once_command()?,
             name if name.starts_with("LIMIT ") => self.limit_command()?,
+            name if name.starts_with("LEASE ") => self.lease_command()?,
+            name if ["LOCK ", "SEMAPHORE ", "ELECTION "].iter().any(|family| name.starts_with(family)) => {
+                self.claim_command()?
+            }
             _ => self.string_command()?,
         };
         Ok(Parsed::Command(command))
@@ -230,6 +234,7 @@ impl<'a> Words<'a> {
     fn set(&mut self) -> Result<Command, Failure> {
         let (key, value) = (self.next()?, self.value()?);
         let (mut expiry, mut condition, mut return_old) = (SetExpiry::Clear, SetCondition::Always, false);
+        let mut ties = SetTies::default();
         while !self.rest.is_empty() {
             if let Some(new) = self.expiry(&["EX", "PX", "EXAT", "PXAT", "KEEPTTL"])? {
                 self.once(expiry == SetExpiry::Clear, "EX, PX, EXAT, PXAT and KEEPTTL")?;
@@ -246,6 +251,14 @@ impl<'a> Words<'a> {
                 self.once(!return_old, "GET")?;
                 return_old = true;
                 continue;
+            } else if self.keyword("LEASE") {
+                self.once(ties.lease.is_none(), "LEASE")?;
+                ties.lease = Some(self.lease()?);
+                continue;
+            } else if self.keyword("FENCE") {
+                self.once(ties.fence.is_none(), "FENCE")?;
+                ties.fence = Some((self.key()?, self.token()?));
+                continue;
             } else {
                 return Err(self.syntax(&format!("'{}' is no option", shown(&self.rest[0]))));
             };
@@ -257,7 +270,7 @@ impl<'a> Words<'a> {
                 "GET and IFVERSION exclude each other, for the value before would not tell whether it was replaced",
             ));
         }
-        Ok(Command::Set { key, value, expiry, condition, return_old })
+        Ok(Command::Set { key, value, expiry, condition, return_old, ties })
     }
 
     /// Takes an option about the deadline, if one of these comes next.
@@ -291,6 +304,10 @@ impl<'a> Words<'a> {
 
     pub(super) fn check_name(&self, what: &str, name: &[u8]) -> Result<(), Failure> {
         check_size(what, name, self.limits.name_bytes)
+    }
+
+    pub(super) fn check_key_size(&self, what: &str, word: &[u8]) -> Result<(), Failure> {
+        check_size(what, word, self.limits.key_bytes)
     }
 
     pub(super) fn check_field(&self, field: &[u8]) -> Result<(), Failure> {

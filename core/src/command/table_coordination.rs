@@ -9,8 +9,129 @@ const LIMIT: Spec =
 const ONCE: Spec =
     Spec { group: Group::Once, needs: Needed::ReadWrite, keys: Keys::BEHIND_TWO, write: true, ..PLAIN };
 
+const LEASE: Spec = Spec { group: Group::Leases, needs: Needed::Login, write: true, ..PLAIN };
+
+const LOCK: Spec =
+    Spec { group: Group::Locks, needs: Needed::Lock, keys: Keys::BEHIND_TWO, write: true, ..PLAIN };
+
+const ELECTION: Spec = Spec { group: Group::Elections, ..LOCK };
+
 /// The commands of coordination.
 pub(super) const COORDINATION: &[Spec] = &[
+    Spec {
+        name: "ELECTION CAMPAIGN",
+        arity: -6,
+        summary: "Asks to lead, saying something; waits for its turn if WAIT says how long; who leads already gets the token that it has",
+        syntax: "ELECTION CAMPAIGN name candidate value PX milliseconds|LEASE id [WAIT milliseconds]",
+        answer: "a map of token and lease; nil if somebody else leads, or still does after the wait",
+        ..ELECTION
+    },
+    Spec {
+        name: "ELECTION OBSERVE",
+        arity: 3,
+        needs: Needed::Read,
+        write: false,
+        summary: "Tells who leads",
+        syntax: "ELECTION OBSERVE name",
+        answer: "a map of leader, value and token; nil if nobody leads",
+        ..ELECTION
+    },
+    Spec {
+        name: "ELECTION PROCLAIM",
+        arity: 5,
+        summary: "Says something else, as the leader",
+        syntax: "ELECTION PROCLAIM name token value",
+        answer: "OK, or FENCED if the token is not the leader's",
+        ..ELECTION
+    },
+    Spec {
+        name: "ELECTION RENEW",
+        arity: 4,
+        summary: "Renews the lease that the office hangs on",
+        syntax: "ELECTION RENEW name token",
+        answer: "how many milliseconds the lease lives, or FENCED",
+        ..ELECTION
+    },
+    Spec {
+        name: "ELECTION RESIGN",
+        arity: 4,
+        summary: "Gives the office up, so that the next can have it",
+        syntax: "ELECTION RESIGN name token",
+        answer: "1, or 0 if the token is not the leader's",
+        ..ELECTION
+    },
+    Spec {
+        name: "ELECTION SHOW",
+        arity: 3,
+        needs: Needed::Read,
+        write: false,
+        summary: "Tells who leads, since when and until when, and how many wait",
+        syntax: "ELECTION SHOW name",
+        answer: "a map of holders (owner, user, token, lease, remaining_ms, value) and waiting; nil if there is neither",
+        ..ELECTION
+    },
+    Spec {
+        name: "LEASE ATTACH",
+        arity: -4,
+        needs: Needed::ReadWrite,
+        keys: Keys { first: 3, last: -1, step: 1 },
+        summary: "Hangs keys on a lease: they go when it ends",
+        syntax: "LEASE ATTACH id key …",
+        answer: "how many of the keys there were",
+        ..LEASE
+    },
+    Spec {
+        name: "LEASE DETACH",
+        arity: -3,
+        needs: Needed::ReadWrite,
+        keys: Keys { first: 2, last: -1, step: 1 },
+        summary: "Takes keys off the lease that they hang on",
+        syntax: "LEASE DETACH key …",
+        answer: "how many hung on one",
+        ..LEASE
+    },
+    Spec {
+        name: "LEASE GRANT",
+        arity: 3,
+        summary: "Grants a lease, which lives so long after each renewal, and never shorter",
+        syntax: "LEASE GRANT milliseconds",
+        answer: "the lease's number",
+        ..LEASE
+    },
+    Spec {
+        name: "LEASE KEEPALIVE",
+        arity: 3,
+        summary: "Renews a lease",
+        syntax: "LEASE KEEPALIVE id",
+        answer: "how many milliseconds it lives, or LEASE_UNKNOWN",
+        ..LEASE
+    },
+    Spec {
+        name: "LEASE LIST",
+        arity: 2,
+        write: false,
+        summary: "Lists one's leases; an administrator sees all",
+        syntax: "LEASE LIST",
+        answer: "a list of numbers",
+        ..LEASE
+    },
+    Spec {
+        name: "LEASE REVOKE",
+        arity: 3,
+        summary: "Ends a lease, with the keys, locks and the like that hang on it",
+        syntax: "LEASE REVOKE id",
+        answer: "1, or 0 if there is no such lease of one's own",
+        ..LEASE
+    },
+    Spec {
+        name: "LEASE SHOW",
+        arity: 3,
+        write: false,
+        summary: "Tells about a lease",
+        syntax: "LEASE SHOW id",
+        answer: "a map of lease, user, ttl_ms, remaining_ms and those of its keys that one may read; nil if there is none of one's own",
+        ..LEASE
+    },
     Spec {
         name: "LIMIT BUCKET",
         arity: -6,
@@ -61,6 +182,40 @@ pub(super) const COORDINATION: &[Spec] = &[
         ..LIMIT
     },
     Spec {
+        name: "LOCK ACQUIRE",
+        arity: -6,
+        summary: "Takes a lock for an owner; waits for its turn if WAIT says how long; an owner that has it renews it and gets the token that it has",
+        syntax: "LOCK ACQUIRE name owner PX milliseconds|LEASE id [WAIT milliseconds]",
+        answer: "a map of token, which only ever grows, and lease; nil if somebody else has it, or still has it after the wait",
+        ..LOCK
+    },
+    Spec {
+        name: "LOCK RELEASE",
+        arity: 4,
+        summary: "Gives a lock back",
+        syntax: "LOCK RELEASE name token",
+        answer: "1, or 0 if it is not held under this token",
+        ..LOCK
+    },
+    Spec {
+        name: "LOCK RENEW",
+        arity: 4,
+        summary: "Renews the lease that a lock hangs on",
+        syntax: "LOCK RENEW name token",
+        answer: "how many milliseconds the lease lives, or FENCED",
+        ..LOCK
+    },
+    Spec {
+        name: "LOCK SHOW",
+        arity: 3,
+        needs: Needed::Read,
+        write: false,
+        summary: "Tells who has a lock, and how many wait",
+        syntax: "LOCK SHOW name",
+        answer: "a map of holders (owner, user, token, lease, remaining_ms) and waiting; nil if there is neither",
+        ..LOCK
+    },
+    Spec {
         name: "ONCE BEGIN",
         arity: 5,
         summary: "Begins work outside of the database under an id, for so long; under the same id and fingerprint it is begun again only when that time is over",
@@ -105,13 +260,47 @@ pub(super) const COORDINATION: &[Spec] = &[
         ..ONCE
     },
     Spec {
+        name: "SEMAPHORE ACQUIRE",
+        arity: -7,
+        summary: "Takes permits of so many; waits for its turn if WAIT says how long; an owner that has them renews them",
+        syntax: "SEMAPHORE ACQUIRE name capacity owner PX milliseconds|LEASE id [PERMITS number] [WAIT milliseconds]",
+        answer: "a map of token and lease; nil if too few are free, or still are after the wait",
+        ..LOCK
+    },
+    Spec {
+        name: "SEMAPHORE RELEASE",
+        arity: 4,
+        summary: "Gives permits back",
+        syntax: "SEMAPHORE RELEASE name token",
+        answer: "1, or 0 if none is held under this token",
+        ..LOCK
+    },
+    Spec {
+        name: "SEMAPHORE RENEW",
+        arity: 4,
+        summary: "Renews the lease that permits hang on",
+        syntax: "SEMAPHORE RENEW name token",
+        answer: "how many milliseconds the lease lives, or FENCED",
+        ..LOCK
+    },
+    Spec {
+        name: "SEMAPHORE SHOW",
+        arity: 3,
+        needs: Needed::Read,
+        write: false,
+        summary: "Tells who has permits, and how many wait",
+        syntax: "SEMAPHORE SHOW name",
+        answer: "a map of holders (owner, user, token, lease, remaining_ms, permits) and waiting; nil if there is neither",
+        ..LOCK
+    },
+    Spec {
         name: "TXN",
         arity: -2,
         needs: Needed::AsParts,
         group: Group::Keys,
         write: true,
         summary: "Executes commands at one position, all or none of them: those behind THEN if all conditions hold, else those behind ELSE; before each command stands the number of its words",
-        syntax: "TXN [IF (EXISTS key|MISSING key|VALUE key =|!= value|NUMBER key op number|REVISION key op revision) …] THEN [words command …] [ELSE words command …]",
+        syntax: "TXN [IF (EXISTS key|MISSING key|VALUE key =|!= value|NUMBER key op number|REVISION key op revision|LEASE key =|!= id|LOCK name =|!= token) …] THEN [words command …] [ELSE words command …]",
         answer: "a list of 1 (THEN) or 0 (ELSE), and the list of the commands' answers; or the error of the first command that fails, and then nothing was changed",
         ..PLAIN
     },

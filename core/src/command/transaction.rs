@@ -8,16 +8,18 @@ use serde::{Deserialize, Serialize};
 
 use super::catalogue::shown;
 use super::evaluate::{Evaluation, check_level};
-use super::needs::{READ, check, check_key};
+use super::leases::LeaseCommand;
+use super::needs::{LOCK, READ, check, check_key};
 use super::parse::{Parsed, Words, integer, parse};
 use super::values::string;
 use super::words::{Word, number};
 use super::{Command, values::keyspace::KeyCommand};
+use crate::access::user::Permission;
 use crate::error::{ErrorCode, Failure};
 use crate::limits::Limits;
 use crate::protocol::value::MAX_VALUES;
 use crate::reply::{Outcome, Value};
-use crate::types::{Blob, Index};
+use crate::types::{Blob, Index, LeaseId};
 
 /// Most commands in both lists together, and most conditions.
 const MOST: usize = 256;
@@ -48,6 +50,10 @@ enum Condition {
     Number { key: Blob, compared: Compared, number: i64 },
     /// Its revision compares so. That of a missing key is zero.
     Revision { key: Blob, compared: Compared, revision: Index },
+    /// It hangs on this lease, or does not.
+    Lease { key: Blob, equal: bool, lease: LeaseId },
+    /// The lock of this name is held under this token, or is not.
+    Lock { key: Blob, equal: bool, token: Index },
 }
 
 /// How a number or revision compares with the one that is found.
@@ -101,22 +107,29 @@ impl Condition {
             Self::Exists { key, .. }
             | Self::Value { key, .. }
             | Self::Number { key, .. }
-            | Self::Revision { key, .. } => key,
+            | Self::Revision { key, .. }
+            | Self::Lease { key, .. }
+            | Self::Lock { key, .. } => key,
         }
+    }
+
+    const fn needs(&self) -> &'static [Permission] {
+        if matches!(self, Self::Lock { .. }) { LOCK } else { READ }
     }
 
     fn words(&self, each: &mut dyn FnMut(Word<'_>)) {
         let (name, compared, wanted) = match self {
             Self::Exists { exists: true, .. } => ("EXISTS", None, Blob::default()),
             Self::Exists { exists: false, .. } => ("MISSING", None, Blob::default()),
-            Self::Value { equal: true, value, .. } => ("VALUE", Some("="), value.clone()),
-            Self::Value { equal: false, value, .. } => ("VALUE", Some("!="), value.clone()),
+            Self::Value { equal, value, .. } => ("VALUE", Some(equality(*equal)), value.clone()),
             Self::Number { compared, number: wanted, .. } => {
                 ("NUMBER", Some(compared.word()), number(wanted))
             }
             Self::Revision { compared, revision, .. } => {
                 ("REVISION", Some(compared.word()), number(revision))
             }
+            Self::Lease { equal, lease, .. } => ("LEASE", Some(equality(*equal)), number(lease)),
+            Self::Lock { equal, token, .. } => ("LOCK", Some(equality(*equal)), number(token)),
         };
         each(Word::Plain(name.as_bytes()));
         each(Word::Plain(self.key()));
@@ -154,6 +167,11 @@ impl Transaction {
     }
 }
 
+/// The word for a comparison of what has no order.
+fn equality(equal: bool) -> &'static str {
+    if equal { Compared::Equal } else { Compared::Unequal }.word()
+}
+
 /// What a transaction may hold: commands on values and on limiters that do not walk over keys.
 fn is_allowed(command: &Command) -> bool {
     match command {
@@ -171,6 +189,7 @@ fn is_allowed(command: &Command) -> bool {
         | Command::Strings(_)
         | Command::Hashes(_)
         | Command::Limits(_) => true,
+        Command::Leases(LeaseCommand::Attach { .. } | LeaseCommand::Detach { .. }) => true,
         Command::Keyspace(command) => {
             !matches!(command, KeyCommand::Find { .. } | KeyCommand::Keys { .. } | KeyCommand::DbSize)
         }
@@ -226,14 +245,7 @@ impl Words<'_> {
             } else if self.keyword("MISSING") {
                 Condition::Exists { key: self.key()?, exists: false }
             } else if self.keyword("VALUE") {
-                let (key, compared) = (self.key()?, self.compared()?);
-                let equal = match compared {
-                    Compared::Equal => true,
-                    Compared::Unequal => false,
-                    _ => {
-                        return Err(self.syntax("values are equal (=) or not (!=): NUMBER compares in order"));
-                    }
-                };
+                let (key, equal) = (self.key()?, self.equality()?);
                 Condition::Value { key, equal, value: self.value()? }
             } else if self.keyword("NUMBER") {
                 let (key, compared) = (self.key()?, self.compared()?);
@@ -241,12 +253,29 @@ impl Words<'_> {
             } else if self.keyword("REVISION") {
                 let (key, compared) = (self.key()?, self.compared()?);
                 Condition::Revision { key, compared, revision: Index(self.unsigned("the revision")?) }
+            } else if self.keyword("LEASE") {
+                let (key, equal) = (self.key()?, self.equality()?);
+                Condition::Lease { key, equal, lease: self.lease()? }
+            } else if self.keyword("LOCK") {
+                let (key, equal) = (self.key()?, self.equality()?);
+                Condition::Lock { key, equal, token: self.token()? }
             } else if conditions.is_empty() {
                 return Err(self.syntax("no condition follows IF"));
             } else {
                 return Ok(conditions);
             };
             conditions.push(condition);
+        }
+    }
+
+    fn equality(&mut self) -> Result<bool, Failure> {
+        match self.compared()? {
+            Compared::Equal => Ok(true),
+            Compared::Unequal => Ok(false),
+            _ => {
+                Err(self
+                    .syntax("values, leases and tokens are equal (=) or not (!=): NUMBER compares in order"))
+            }
         }
     }
 
@@ -323,7 +352,7 @@ impl Evaluation<'_> {
         let Some((name, grants)) = self.actor().cloned().zip(self.grants().map(<[_]>::to_vec)) else {
             return commands.try_for_each(|command| check_level(command, level));
         };
-        transaction.conditions.iter().try_for_each(|it| check_key(&name, &grants, READ, it.key()))?;
+        transaction.conditions.iter().try_for_each(|it| check_key(&name, &grants, it.needs(), it.key()))?;
         commands.try_for_each(|command| {
             check(&name, &grants, command)?;
             check_level(command, level)
@@ -339,20 +368,19 @@ impl Evaluation<'_> {
     }
 
     fn holds(&mut self, condition: &Condition) -> Result<bool, Failure> {
-        let record = self.view.key(condition.key());
         Ok(match condition {
-            Condition::Exists { exists, .. } => record.is_some() == *exists,
-            Condition::Revision { compared, revision, .. } => {
-                compared.holds(&record.map_or(Index(0), |record| record.revision), revision)
+            Condition::Exists { key, exists } => self.view.key(key).is_some() == *exists,
+            Condition::Revision { key, compared, revision } => {
+                compared.holds(&self.view.key(key).map_or(Index(0), |record| record.revision), revision)
             }
-            Condition::Value { equal, value, .. } => match record {
+            Condition::Value { key, equal, value } => match self.view.key(key) {
                 Some(record) => (string(record.data)? == *value) == *equal,
                 None => !equal,
             },
-            Condition::Number { compared, number, .. } => match record {
+            Condition::Number { key, compared, number } => match self.view.key(key) {
                 Some(record) => {
                     let found = integer(&string(record.data)?).ok_or_else(|| {
-                        let key = shown(condition.key());
+                        let key = shown(key);
                         let message = format!("'{key}' is not a whole number in 64 bits: compare its VALUE");
                         Failure::new(ErrorCode::NotAnInteger, message)
                     })?;
@@ -360,6 +388,8 @@ impl Evaluation<'_> {
                 }
                 None => false,
             },
+            Condition::Lease { key, equal, lease } => (self.view.lease_of(key) == Some(*lease)) == *equal,
+            Condition::Lock { key, equal, token } => self.is_held(key, *token) == *equal,
         })
     }
 }

@@ -97,11 +97,14 @@ impl Command {
             Self::Limits(command) => command.words(each),
             Self::Transaction(transaction) => transaction.words(each),
             Self::Once(command) => command.words(each),
+            Self::Leases(command) => command.words(each),
+            Self::Claims(command) => command.words(each),
+            Self::ForgetWait { id } => each(Word::Plain(&number(id))),
         }
     }
 
     fn set_words(&self, each: &mut dyn FnMut(Word<'_>)) {
-        let Self::Set { key, value, expiry, condition, return_old } = self else { return };
+        let Self::Set { key, value, expiry, condition, return_old, ties } = self else { return };
         each(Word::Plain(key));
         each(Word::Plain(value));
         match expiry {
@@ -120,6 +123,11 @@ impl Command {
         }
         if *return_old {
             each(Word::Plain(b"GET"));
+        }
+        option("LEASE", ties.lease.map(number).as_ref(), each);
+        if let Some((lock, token)) = &ties.fence {
+            option("FENCE", Some(lock), each);
+            each(Word::Plain(&number(token)));
         }
     }
 }

@@ -82,6 +82,8 @@ pub struct Ticket {
 pub struct Outstanding {
     /// Whom the answer goes to; none if nobody waits any more.
     pub ticket: Option<Ticket>,
+    /// It is the node's own.
+    own: bool,
     /// The command.
     pub task: Task,
     /// Its place in the present stream, once it was sent there.
@@ -164,14 +166,23 @@ impl Forwarder {
 
     /// Takes a command; [`Forwarder::send`] hands it on.
     pub fn push(&mut self, ticket: Ticket, task: Task, now: Micros) {
+        self.tickets.insert(ticket, self.next_seq);
+        self.add(Some(ticket), task, now);
+    }
+
+    /// Takes a command of the node's own. It is handed on until it is answered.
+    pub fn push_for_nobody(&mut self, task: Task, now: Micros) {
+        self.add(None, task, now);
+    }
+
+    fn add(&mut self, ticket: Option<Ticket>, task: Task, now: Micros) {
         let seq = self.next_seq;
         self.next_seq += 1;
         let bytes = postcard::experimental::serialized_size(&task).expect("a task is plain data");
         self.bytes += bytes;
-        self.tickets.insert(ticket, seq);
-        let ticket = Some(ticket);
+        let own = ticket.is_none();
         let outstanding =
-            Outstanding { ticket, task, position: None, handed: false, moved: false, since: now, bytes };
+            Outstanding { ticket, own, task, position: None, handed: false, moved: false, since: now, bytes };
         self.outstanding.insert(seq, outstanding);
     }
 
@@ -224,7 +235,7 @@ impl Forwarder {
     /// Leaves the present stream. What nobody waits for is not asked of another leader.
     fn leave(&mut self) {
         self.stream = None;
-        self.outstanding.retain(|_, command| command.ticket.is_some());
+        self.outstanding.retain(|_, command| command.ticket.is_some() || command.own);
         self.bytes = self.outstanding.values().map(|command| command.bytes).sum();
         for command in self.outstanding.values_mut() {
             command.position = None;
@@ -232,11 +243,13 @@ impl Forwarder {
         }
     }
 
-    /// A leader answered; none if nobody waits for that any more.
-    pub fn answered(&mut self, seq: u64) -> Option<Ticket> {
-        let ticket = self.remove(seq)?.ticket?;
-        self.tickets.remove(&ticket);
-        Some(ticket)
+    /// A leader answered a command that was waited for, by this ticket if anybody still does, and in a session or not.
+    pub fn answered(&mut self, seq: u64) -> Option<(Option<Ticket>, bool)> {
+        let command = self.remove(seq)?;
+        if let Some(ticket) = command.ticket {
+            self.tickets.remove(&ticket);
+        }
+        Some((command.ticket, command.task.once.is_some()))
     }
 
     fn remove(&mut self, seq: u64) -> Option<Outstanding> {
@@ -248,14 +261,12 @@ impl Forwarder {
         Some(command)
     }
 
-    /// A leader refused to evaluate a command, or answered it. A refusal comes from the first leader that a command was
-    /// handed to. If it was handed on since, that one is late: the other leader may execute it.
-    pub fn replied(&mut self, seq: u64, reply: &Reply) -> Option<Ticket> {
-        let late = |command: &Outstanding| command.moved && command.task.command.is_write();
-        if reply.receipt.is_none() && self.outstanding.get(&seq).is_some_and(late) {
-            return None;
-        }
-        self.answered(seq)
+    /// Whether what a leader said is no answer any more. A refusal to evaluate a command comes from the first leader that it
+    /// was handed to. If it was handed on since, that one is late: the other leader may execute it.
+    #[must_use]
+    pub fn is_late(&self, seq: u64, reply: &Reply) -> bool {
+        let moved = |command: &Outstanding| command.moved && command.task.command.is_write();
+        reply.receipt.is_none() && self.outstanding.get(&seq).is_some_and(moved)
     }
 
     /// This node itself leads now: it evaluates what waits, in order. Each stays until it is answered, under its
@@ -290,15 +301,15 @@ impl Forwarder {
         self.leave();
         let handed = self.outstanding.iter().filter(|(_, command)| command.handed).map(|(seq, _)| *seq);
         let seqs: Vec<u64> = handed.collect();
-        seqs.into_iter().filter_map(|seq| self.answered(seq)).collect()
+        seqs.into_iter().filter_map(|seq| self.answered(seq)?.0).collect()
     }
 
     /// Removes what was handed to nobody and came before `before`.
     pub fn give_up_unsent(&mut self, before: Micros) -> Vec<Ticket> {
-        let stale = |command: &Outstanding| !command.handed && command.since < before;
+        let stale = |command: &Outstanding| !command.handed && !command.own && command.since < before;
         let seqs: Vec<u64> =
             self.outstanding.iter().filter(|(_, command)| stale(command)).map(|(seq, _)| *seq).collect();
-        seqs.into_iter().filter_map(|seq| self.answered(seq)).collect()
+        seqs.into_iter().filter_map(|seq| self.answered(seq)?.0).collect()
     }
 }
 
@@ -346,7 +357,7 @@ mod tests {
     fn a_new_leader_gets_what_is_unanswered_under_the_same_numbers() {
         let mut forwarder = forwarder(3);
         sent(&mut forwarder, 0, 1, 1);
-        assert_eq!(forwarder.answered(1), Some(ticket(1)));
+        assert_eq!(forwarder.answered(1), Some((Some(ticket(1)), false)));
         assert_eq!(sent(&mut forwarder, 1, 2, 2), [(0, 2, 1, true), (1, 3, 1, true)]);
         assert_eq!(forwarder.answered(1), None, "an answer counts once");
     }
@@ -359,9 +370,20 @@ mod tests {
         assert_eq!(forwarder.give_up_unsent(Micros(5)), []);
         assert_eq!(forwarder.give_up(ticket(1)), Some(true));
         assert_eq!(forwarder.give_up_unsent(Micros(6)), [ticket(9)]);
-        assert_eq!(forwarder.answered(1), None, "nobody waits for it");
+        assert_eq!(forwarder.answered(1), Some((None, false)), "nobody waits for it");
         assert!(forwarder.is_empty());
         assert_eq!(forwarder.bytes(), 0);
+    }
+
+    #[test]
+    fn what_is_the_nodes_own_is_handed_on_until_it_is_answered() {
+        let mut forwarder = forwarder(0);
+        forwarder.push_for_nobody(task(Command::WhoAmI), Micros(0));
+        assert_eq!(forwarder.give_up_unsent(Micros(9)), []);
+        assert_eq!(sent(&mut forwarder, 0, 1, 1), [(0, 1, 0, false)]);
+        assert_eq!(sent(&mut forwarder, 1, 2, 2), [(0, 1, 0, true)]);
+        assert_eq!(forwarder.answered(1), Some((None, false)));
+        assert!(forwarder.is_empty());
     }
 
     #[test]
@@ -397,9 +419,10 @@ mod tests {
             forwarder.push(ticket(number), task(Command::Del { keys: Vec::new() }), Micros(0));
         }
         sent(&mut forwarder, 0, 1, 1);
-        assert_eq!(forwarder.replied(1, &refusal), Some(ticket(1)));
+        assert!(!forwarder.is_late(1, &refusal));
+        forwarder.answered(1);
         sent(&mut forwarder, 1, 2, 2);
-        assert_eq!(forwarder.replied(2, &refusal), None, "the new leader may execute it");
+        assert!(forwarder.is_late(2, &refusal), "the new leader may execute it");
         assert_eq!(forwarder.len(), 1);
     }
 
@@ -416,7 +439,7 @@ mod tests {
             [(place, first, 1, false), (place + 1, first + 1, 1, false)]
         );
         assert_eq!(sent(&mut forwarder, 3, 2, 2).len(), FLYING, "another leader gets the lowest first");
-        assert_eq!(forwarder.answered(2), Some(ticket(2)));
+        assert_eq!(forwarder.answered(2), Some((Some(ticket(2)), false)));
         assert_eq!(sent(&mut forwarder, 4, 2, 2), [(FLYING as u64, first + 2, 2, false)]);
     }
 }

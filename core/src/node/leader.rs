@@ -58,7 +58,9 @@ impl Replica {
             let founding = Effect::Founded(self.founding().clone());
             self.append(Cause::System, vec![founding, Effect::Level(FEATURE_LEVEL)])
         } else {
-            self.append(Cause::TermStart, Vec::new())
+            // Which renewals were on their way when the leader before was lost, nobody can know.
+            let spare = (self.state.lease_count() > 0).then_some(Effect::LeasesSpared);
+            self.append(Cause::TermStart, spare.into_iter().collect())
         };
         assert_eq!(Some(start), self.raft.term_start(), "a term starts with its leader's own entry");
         // Alone, every member supports what this one does.
@@ -83,7 +85,7 @@ impl Replica {
                 self.observed = self.observed.max(waiter.depends);
             }
             // Another node's, or this node's own session: the forwarder asks the next leader.
-            let Asker::Here(ticket) = waiter.asker else { continue };
+            let (Asker::Here(ticket) | Asker::HereInSession(ticket)) = waiter.asker else { continue };
             let failure = if waiter.own_entry {
                 let text = "this node lost its term before the command's entry was committed: it may take effect or not; \
                             ask again under the same session and sequence";
@@ -101,8 +103,7 @@ impl Replica {
     pub fn execute(&mut self, asker: Asker, task: &Task, relay: Option<Relay>, out: &mut Outbox) -> Stepped {
         let write = task.command.is_write();
         if let Some(refusal) = self.overload(write, task.command.grows()) {
-            self.refuse(asker, refusal, relay, out);
-            return Ok(());
+            return self.refuse(asker, refusal, relay, out);
         }
         let forwarded = match (asker, relay) {
             (Asker::There { origin, boot, seq, .. }, Some(relay)) => {
@@ -130,8 +131,7 @@ impl Replica {
                 // However often it comes: its client may be told that nothing happened.
                 self.inbound.refuse(origin, seq);
             }
-            self.refuse(asker, refusal, relay.filter(|_| write), out);
-            return Ok(());
+            return self.refuse(asker, refusal, relay.filter(|_| write), out);
         }
         let own_entry = logs || evaluated.stored_at.is_some();
         let start = self.raft.term_start().expect("only a leader executes");
@@ -194,7 +194,7 @@ impl Replica {
     }
 
     /// Refuses a command of which nothing was logged now.
-    fn refuse(&mut self, asker: Asker, failure: Failure, relay: Option<Relay>, out: &mut Outbox) {
+    fn refuse(&mut self, asker: Asker, failure: Failure, relay: Option<Relay>, out: &mut Outbox) -> Stepped {
         // A refusal says that nothing happened. Where an earlier leader may have logged the command, only evaluation
         // could tell.
         let failure = if relay.is_some_and(|relay| relay.again) {
@@ -206,7 +206,7 @@ impl Replica {
         } else {
             failure
         };
-        self.answer(asker, Reply::refused(failure), out);
+        self.answer(asker, Reply::refused(failure), out)
     }
 
     /// Why nothing more can be taken in, if so. A full log refuses only what would be logged, and a full disk only what
@@ -279,6 +279,7 @@ impl Replica {
                 None => self.decode(index)?,
             };
             self.state.commit(index, &entry);
+            self.tell_waiting(index, &entry, out);
             if self.state.kept_bytes() > kept {
                 probe(out, Probe::RowKeptForSnapshot);
             }
@@ -302,8 +303,10 @@ impl Replica {
         let now = clock.read(self.now);
         if self.state.next_due().is_some_and(|due| due <= now) && self.overload(true, false).is_none() {
             let effects = self.state.due(now, self.config.limits.expiry_batch);
-            assert!(!effects.is_empty(), "what is due can be expired");
-            self.append(Cause::Expiry, effects);
+            if !effects.is_empty() {
+                self.append(Cause::Expiry, effects);
+            }
+            self.end_what_is_over(now);
         }
         Ok(())
     }
@@ -316,24 +319,24 @@ impl Replica {
     }
 
     /// Sends answers that are true by now.
-    pub fn release_answers(&mut self, out: &mut Outbox) {
+    pub fn release_answers(&mut self, out: &mut Outbox) -> Stepped {
         for waiter in self.waiting.release(self.raft.commit(), self.raft.confirmed_round()) {
-            self.answer(waiter.asker, waiter.reply, out);
+            self.answer(waiter.asker, waiter.reply, out)?;
         }
+        Ok(())
     }
 
-    fn answer(&mut self, asker: Asker, reply: Reply, out: &mut Outbox) {
+    fn answer(&mut self, asker: Asker, reply: Reply, out: &mut Outbox) -> Stepped {
         match asker {
-            Asker::Here(ticket) => self.answers.push((ticket, reply)),
-            Asker::There { node, seq, .. } if node == self.config.id => {
-                if let Some(ticket) = self.forwarder.answered(seq) {
-                    self.answers.push((ticket, reply));
-                }
-            }
+            Asker::Here(ticket) => self.answer_here(ticket, false, reply),
+            Asker::HereInSession(ticket) => self.answer_here(ticket, true, reply),
+            Asker::Nobody => {}
+            Asker::There { node, seq, .. } if node == self.config.id => self.relayed(seq, reply, out)?,
             Asker::There { node, boot, seq, .. } => {
                 self.send_forward(node, &ForwardMessage::Reply { boot, seq, reply }, out);
             }
         }
+        Ok(())
     }
 
     fn body(&self, index: Index) -> &Bytes {
@@ -372,6 +375,7 @@ impl Replica {
             uptime_ms: self.now.mono.since(self.started).0 / 1000,
             connections: self.connections,
             waiting: self.waiting_requests(),
+            parked: self.parked.len(),
             pending_bytes: self.tail_bytes,
             ..NodeInfo::default()
         }

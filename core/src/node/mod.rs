@@ -17,6 +17,7 @@ pub mod forward;
 mod inbound;
 mod leader;
 mod login;
+mod parked;
 mod peers;
 mod repair;
 mod replica;
@@ -30,6 +31,7 @@ mod streams;
 #[cfg(test)]
 mod tests;
 mod waiting;
+mod waits;
 
 pub use leader::FEATURE_LEVEL;
 
@@ -178,7 +180,7 @@ impl Node {
         loop {
             for (ticket, why) in self.connections.take_abandoned() {
                 let touched = match &mut self.phase {
-                    Phase::Running(replica) => replica.abandon(ticket),
+                    Phase::Running(replica) => replica.abandon(ticket, out)?,
                     _ => false,
                 };
                 self.connections.given_up(now.mono, ticket, why, touched, out);
@@ -193,6 +195,10 @@ impl Node {
                 }
             }
             let Phase::Running(replica) = &mut self.phase else { break };
+            if self.connections.stopping {
+                // In a session it can be asked for at another node; else it ends with its time.
+                replica.lose_track(|_| false);
+            }
             replica.connections = self.connections.table.len();
             replica.finish(out)?;
             self.connections.leader = replica.raft.leader();

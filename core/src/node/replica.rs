@@ -13,6 +13,7 @@ use super::durable::Held;
 use super::forward::{ForwardMessage, Forwarder, Task, Ticket};
 use super::inbound::{Arrival, Inbound};
 use super::leader::Relay;
+use super::parked::Parked;
 use super::peers::{Kind, PeerBook};
 use super::repair::Repair;
 use super::root::RootSetup;
@@ -67,6 +68,7 @@ pub(super) struct Replica {
     pub waiting: Waiting,
     pub forwarder: Forwarder,
     pub inbound: Inbound,
+    pub parked: Parked,
     /// Which index each log write carries, until it is durable, and when it was issued.
     pub writes: VecDeque<(WriteSeq, Index, Micros)>,
     /// Frames that wait for a sync.
@@ -124,6 +126,7 @@ impl Replica {
             waiting: Waiting::default(),
             forwarder: Forwarder::new(repeat_after),
             inbound: Inbound::default(),
+            parked: Parked::default(),
             writes: VecDeque::new(),
             held: Vec::new(),
             answers: Vec::new(),
@@ -251,7 +254,9 @@ impl Replica {
     /// A command of this node's own connection.
     pub fn submit(&mut self, ticket: Ticket, task: Task, out: &mut Outbox) -> Stepped {
         if self.raft.is_leader() {
-            return self.execute(Asker::Here(ticket), &task, None, out);
+            let in_session = task.once.is_some();
+            let asker = if in_session { Asker::HereInSession(ticket) } else { Asker::Here(ticket) };
+            return self.execute(asker, &task, None, out);
         }
         if matches!(task.command, Command::Info) {
             // What a node says about itself needs no leader.
@@ -272,20 +277,13 @@ impl Replica {
         Ok(())
     }
 
-    /// Nobody waits for this answer any more. Says whether the command may have taken effect, or may yet.
-    pub fn abandon(&mut self, ticket: Ticket) -> bool {
-        self.forwarder.give_up(ticket).unwrap_or(true)
-    }
-
     /// A forwarded command or its answer.
     fn forwarded(&mut self, header: &PeerHeader, message: ForwardMessage, out: &mut Outbox) -> Stepped {
         match message {
             ForwardMessage::Reply { boot, seq, reply } => {
                 // An answer to an earlier boot may be on its way for long.
-                if boot == self.peers.boot().number
-                    && let Some(ticket) = self.forwarder.replied(seq, &reply)
-                {
-                    self.answers.push((ticket, reply));
+                if boot == self.peers.boot().number && !self.forwarder.is_late(seq, &reply) {
+                    self.relayed(seq, reply, out)?;
                 }
                 Ok(())
             }
@@ -334,8 +332,7 @@ impl Replica {
                 break;
             }
         }
-        self.release_answers(out);
-        Ok(())
+        self.release_answers(out)
     }
 
     /// The end of a step: what gathered goes out.

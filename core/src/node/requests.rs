@@ -111,6 +111,8 @@ impl Connections {
             }
             (Ok(Parsed::Command(command)), Some(principal)) => {
                 let within = deadline.since(now);
+                // What may have to wait for others has that time, too.
+                let deadline = deadline.after(Micros::from_millis(command.wait_ms()));
                 let task = Task { principal, command, once: request.once, within };
                 let bytes = request.args.iter().map(|argument| argument.len() + 16).sum();
                 self.push_task(conn, Some(id), bytes, deadline, task);

@@ -7,6 +7,7 @@ mod identity;
 mod refusals;
 mod repair;
 mod snapshots;
+mod waits;
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -15,6 +15,10 @@ use crate::types::{BootNumber, Incarnation, Index, NodeId};
 pub enum Asker {
     /// A connection of this node.
     Here(Ticket),
+    /// The same, for a command in a session.
+    HereInSession(Ticket),
+    /// The node itself, which wants no answer.
+    Nobody,
     /// A connection of another node, by the number in that node's session.
     There {
         /// The node that forwarded.
@@ -133,7 +137,8 @@ mod tests {
         ready
             .iter()
             .map(|waiter| match waiter.asker {
-                Asker::Here(ticket) => ticket.number,
+                Asker::Here(ticket) | Asker::HereInSession(ticket) => ticket.number,
+                Asker::Nobody => 0,
                 Asker::There { seq, .. } => seq,
             })
             .collect()

@@ -93,7 +93,8 @@ fn write_value(
     *budget =
         budget.checked_sub(1).ok_or(EncodeError::TooMany { count: MAX_VALUES + 1, maximum: MAX_VALUES })?;
     match value {
-        Value::Nil => out.push(0),
+        // Nodes keep it to themselves.
+        Value::Nil | Value::Waiting(_) => out.push(0),
         Value::Status(text) => {
             out.push(1);
             put_bytes(out, text.as_bytes());

@@ -10,11 +10,13 @@ use std::sync::Arc;
 use super::data::{Data, Kind, Members};
 use super::effect::{Answer, Deadline, Effect, Founding, StoredReply};
 use super::table::{
-    Answers, ForwardedReplies, Forwards, Limiters, Replies, Sessions, Stored, Table, Users, Works,
+    Answers, Claims, ForwardedReplies, Forwards, KeyLeases, Leases, Limiters, Replies, Sessions, Spared,
+    Stored, Table, Users, Works,
 };
 use super::{ForwardHead, KeyRecord, SessionRecord};
 use crate::coordination::limiter::{Limiter, time_of};
 use crate::coordination::once::Kept;
+use crate::reply::Outcome;
 use crate::time::Millis;
 use crate::types::{Blob, BootNumber, Incarnation, Index, SessionId};
 
@@ -28,6 +30,13 @@ pub(super) trait Rows {
     /// Keeps an answer.
     fn keep<T: Table<Value = Stored>>(&mut self, key: &T::Key, make: impl FnOnce() -> Stored) {
         self.set::<T>(key, Some(make()));
+    }
+
+    /// A key hangs on no lease any more.
+    fn detach(&mut self, key: &Blob) {
+        if self.get::<KeyLeases>(key).is_some() {
+            self.set::<KeyLeases>(key, None);
+        }
     }
 
     /// These answers can't be asked for any more: a header guards them, which never goes back.
@@ -53,14 +62,24 @@ pub(super) fn apply(rows: &mut impl Rows, place: Place, effect: &Effect) {
         Effect::Put { key, value, deadline } => {
             let data = Data::String(value.clone());
             rows.set_key(key, Some(KeyRecord { data, revision: place.index, deadline: *deadline }));
+            rows.detach(key);
         }
-        Effect::Delete { key, cause: _ } => rows.set_key(key, None),
+        Effect::Delete { key, cause: _ } => {
+            rows.set_key(key, None);
+            rows.detach(key);
+        }
         Effect::Redate { key, deadline } => redate(rows, place, key, *deadline),
         Effect::Members { key, kind, changes } => change_members(rows, place, key, *kind, changes),
         Effect::Moved { from, to } => {
             if let Some(record) = rows.key(from) {
+                let lease = rows.get::<KeyLeases>(from);
                 rows.set_key(from, None);
+                rows.detach(from);
                 rows.set_key(to, Some(KeyRecord { revision: place.index, ..record }));
+                rows.detach(to);
+                if lease.is_some() {
+                    rows.set::<KeyLeases>(to, lease);
+                }
             }
         }
         Effect::Limited { name, limiter } => rows.set::<Limiters>(name, limiter.clone()),
@@ -81,6 +100,22 @@ pub(super) fn apply(rows: &mut impl Rows, place: Place, effect: &Effect) {
             rows.set::<Answers>(&(user.clone(), id.clone()), kept);
         }
         Effect::Worked { id, work } => rows.set::<Works>(id, work.clone()),
+        Effect::Leased { id, lease } => rows.set::<Leases>(id, lease.clone()),
+        Effect::LeasesSpared => rows.set::<Spared>(&(), Some(place.time)),
+        Effect::Attached { key, lease } => rows.set::<KeyLeases>(key, *lease),
+        Effect::Claimed { claim, now } => rows.set::<Claims>(claim, now.clone()),
+        Effect::WaitEnded { id: _, session, forward, outcome } => {
+            if let Some((id, seq)) = session
+                && rows.get::<Sessions>(id).is_some_and(|record| *seq > record.floor)
+            {
+                answer_anew::<Replies>(rows, place, &(*id, *seq), outcome);
+            }
+            if let Some((origin, boot, seq)) = forward
+                && rows.get::<Forwards>(origin).is_some_and(|head| head.boot == *boot && *seq > head.floor)
+            {
+                answer_anew::<ForwardedReplies>(rows, place, &(*origin, *boot, *seq), outcome);
+            }
+        }
         Effect::SessionOpened { user, ttl } => {
             let record =
                 SessionRecord { user: user.clone(), ttl: *ttl, floor: 0, last: 0, active: place.time };
@@ -129,7 +164,24 @@ fn change_members(
     }
     let data = Some(members).filter(|members| !members.is_empty());
     let data = data.and_then(|members| Data::collection(kind, members));
+    if data.is_none() {
+        rows.detach(key);
+    }
     rows.set_key(key, data.map(|data| KeyRecord { data, revision: place.index, deadline }));
+}
+
+/// The answer under this number, which its header lets be asked for, is another one: the one before said that it would
+/// come.
+fn answer_anew<T: Table<Value = Stored>>(
+    rows: &mut impl Rows,
+    place: Place,
+    number: &T::Key,
+    outcome: &Outcome,
+) {
+    if let Some((_, before)) = rows.get::<T>(number) {
+        let reply = StoredReply { outcome: outcome.clone(), digest: before.digest };
+        rows.keep::<T>(number, || stored(place, &reply));
+    }
 }
 
 fn step_session(

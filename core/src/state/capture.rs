@@ -17,9 +17,12 @@ use super::row::Head;
 use super::table::{Row, Sections, Stored};
 use super::{ForwardHead, KeyRecord, SessionRecord};
 use crate::access::user::User;
+use crate::coordination::claim::{Claim, ClaimKey};
+use crate::coordination::lease::Lease;
 use crate::coordination::limiter::Limiter;
 use crate::coordination::once::{Kept, Work};
-use crate::types::{Blob, BootNumber, Incarnation, SessionId};
+use crate::time::Millis;
+use crate::types::{Blob, BootNumber, Incarnation, LeaseId, SessionId};
 
 /// What keeping a row costs beside its own bytes, roughly.
 const KEPT: usize = 96;
@@ -117,6 +120,24 @@ impl Size for (Blob, Blob) {
     }
 }
 
+impl Size for Lease {
+    fn size(&self) -> usize {
+        self.user.len()
+    }
+}
+
+impl Size for Claim {
+    fn size(&self) -> usize {
+        self.bytes()
+    }
+}
+
+impl Size for ClaimKey {
+    fn size(&self) -> usize {
+        self.1.len()
+    }
+}
+
 impl Size for Limiter {
     fn size(&self) -> usize {
         self.bytes()
@@ -167,7 +188,16 @@ macro_rules! figures {
     };
 }
 
-figures!(ForwardHead, SessionId, (SessionId, u64), Incarnation, (Incarnation, BootNumber, u64));
+figures!(
+    ForwardHead,
+    SessionId,
+    (SessionId, u64),
+    Incarnation,
+    (Incarnation, BootNumber, u64),
+    LeaseId,
+    Millis,
+    ()
+);
 
 impl<K: Ord + Clone + Size, V: Clone + Size> Section<K, V> {
     pub(super) fn new() -> Self {

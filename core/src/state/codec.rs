@@ -13,10 +13,13 @@ use serde::{Deserialize, Serialize};
 use super::data::Kind;
 use super::effect::{Cause, Deadline, DeleteCause, Effect, Entry, Founding, StoredReply};
 use crate::access::user::User;
+use crate::coordination::claim::{Claim, ClaimKey};
+use crate::coordination::lease::Lease;
 use crate::coordination::limiter::Limiter;
 use crate::coordination::once::Work;
+use crate::reply::Outcome;
 use crate::time::Millis;
-use crate::types::{Blob, BootNumber, Incarnation, SessionId};
+use crate::types::{Blob, BootNumber, Incarnation, Index, LeaseId, SessionId};
 
 /// The version of the layout.
 const VERSION: u8 = 1;
@@ -194,8 +197,18 @@ fn encode_effect(out: &mut Vec<u8>, effect: &Effect) {
         Effect::Placed { name, holder, until } => frame(out, 15, &(name, holder, until)),
         Effect::Kept { user, id, kept } => frame(out, 16, &(user, id, kept)),
         Effect::Worked { id, work } => frame(out, 17, &(id, work)),
+        Effect::Leased { id, lease } => frame(out, 18, &(id, lease)),
+        Effect::LeasesSpared => frame(out, 19, &()),
+        Effect::Attached { key, lease } => frame(out, 20, &(key, lease)),
+        Effect::Claimed { claim, now } => frame(out, 21, &(claim, now)),
+        Effect::WaitEnded { id, session, forward, outcome } => {
+            frame(out, 22, &(id, session, forward, outcome));
+        }
     }
 }
+
+/// The body of an effect of kind 22.
+type EndedWait = (Index, Option<(SessionId, u64)>, Option<(Incarnation, BootNumber, u64)>, Outcome);
 
 fn decode_effect(kind: u8, body: &[u8]) -> Result<Effect, EntryError> {
     Ok(match kind {
@@ -258,6 +271,26 @@ fn decode_effect(kind: u8, body: &[u8]) -> Result<Effect, EntryError> {
         17 => {
             let (id, work) = parse::<(Blob, Option<Work>)>(kind, body)?;
             Effect::Worked { id, work }
+        }
+        18 => {
+            let (id, lease) = parse::<(LeaseId, Option<Lease>)>(kind, body)?;
+            Effect::Leased { id, lease }
+        }
+        19 => {
+            parse::<()>(kind, body)?;
+            Effect::LeasesSpared
+        }
+        20 => {
+            let (key, lease) = parse::<(Blob, Option<LeaseId>)>(kind, body)?;
+            Effect::Attached { key, lease }
+        }
+        21 => {
+            let (claim, now) = parse::<(ClaimKey, Option<Claim>)>(kind, body)?;
+            Effect::Claimed { claim, now }
+        }
+        22 => {
+            let (id, session, forward, outcome) = parse::<EndedWait>(kind, body)?;
+            Effect::WaitEnded { id, session, forward, outcome }
         }
         _ => return Err(EntryError::UnknownEffect { kind }),
     })

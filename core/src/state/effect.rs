@@ -10,11 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use super::data::Kind;
 use crate::access::user::User;
+use crate::coordination::claim::{Claim, ClaimKey};
+use crate::coordination::lease::Lease;
 use crate::coordination::limiter::Limiter;
 use crate::coordination::once::Work;
 use crate::reply::Outcome;
 use crate::time::Millis;
-use crate::types::{Blob, BootNumber, ClusterId, Incarnation, NodeId, SessionId};
+use crate::types::{Blob, BootNumber, ClusterId, Incarnation, Index, LeaseId, NodeId, SessionId};
 
 /// One entry of the log, without its term and index: what one command, or the leader itself, changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,8 +105,12 @@ impl StoredReply {
     /// About the bytes that the answer takes.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.outcome.as_ref().map_or_else(|failure| failure.message.len(), crate::reply::Value::size)
+        size_of_outcome(&self.outcome)
     }
+}
+
+fn size_of_outcome(outcome: &Outcome) -> usize {
+    outcome.as_ref().map_or_else(|failure| failure.message.len(), crate::reply::Value::size)
 }
 
 /// A stored answer with the time of its entry, for the receipt of whoever gets it again.
@@ -253,6 +259,41 @@ pub enum Effect {
         /// All about it.
         work: Option<Work>,
     } = 17,
+    /// A lease is this now, or has ended. What hung on it is gone by effects of their own. Level 2.
+    Leased {
+        /// Which.
+        id: LeaseId,
+        /// All about it.
+        lease: Option<Lease>,
+    } = 18,
+    /// All leases count as renewed at the entry's time: a new leader can't know which renewals were on their way. Level 2.
+    LeasesSpared = 19,
+    /// A key hangs on this lease, or on none any more. Whatever puts or deletes a key takes it off, too. Level 2.
+    Attached {
+        /// The key.
+        key: Blob,
+        /// The lease.
+        lease: Option<LeaseId>,
+    } = 20,
+    /// A claim on a lock, semaphore or office is this now, or is gone. Level 2.
+    Claimed {
+        /// Which.
+        claim: ClaimKey,
+        /// All about it.
+        now: Option<Claim>,
+    } = 21,
+    /// A claim waits no longer. This is what everybody gets who asked for it, as the answer that is kept under their numbers,
+    /// too. Level 2.
+    WaitEnded {
+        /// The claim's number.
+        id: Index,
+        /// The session and number under which it was asked for.
+        session: Option<(SessionId, u64)>,
+        /// The node that forwarded it, its boot and number.
+        forward: Option<(Incarnation, BootNumber, u64)>,
+        /// What came of it.
+        outcome: Outcome,
+    } = 22,
 }
 
 impl Effect {
@@ -276,6 +317,10 @@ impl Effect {
             }
             Effect::Worked { id, work } => id.len() + work.as_ref().map_or(0, Work::bytes),
             Effect::SessionStepped { reply, .. } | Effect::Forwarded { reply, .. } => reply.size(),
+            Effect::Leased { lease, .. } => lease.as_ref().map_or(0, |lease| lease.user.len()),
+            Effect::Attached { key, .. } => key.len(),
+            Effect::Claimed { claim, now } => claim.1.len() + now.as_ref().map_or(0, Claim::bytes),
+            Effect::WaitEnded { outcome, .. } => size_of_outcome(outcome),
             _ => 0,
         }
     }

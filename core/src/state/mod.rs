@@ -18,7 +18,8 @@
 //! | `data.rs` | what a key can hold |
 //! | `base.rs`, `key_table.rs`, `order.rs` | the committed state |
 //! | `slab.rs`, `packed.rs`, `deadlines.rs` | where its keys lie, and how |
-//! | `overlay.rs`, `layered.rs`, `tail.rs` | pending, and the two writers: append and fold |
+//! | `overlay.rs`, `layered.rs` | pending, and the two writers: append and fold |
+//! | `tail.rs`, `hanging.rs` | what is kept about both together: what is due, what hangs on a lease |
 //! | `tracked.rs`, `view.rs`, `draft.rs` | reading with dependencies, and the draft |
 //! | `capture.rs`, `row.rs`, `restore.rs` | a snapshot in the making, its rows, and a state read from them |
 //! | `digest.rs` | one number for the committed state |
@@ -36,6 +37,7 @@ pub mod data;
 mod deadlines;
 mod digest;
 mod draft;
+mod hanging;
 mod key_table;
 mod layered;
 mod order;
@@ -48,14 +50,15 @@ mod tail;
 mod tests;
 mod tracked;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::access::user::User;
+use crate::coordination::claim::ClaimKey;
 use crate::time::Millis;
-use crate::types::{Blob, BootNumber, Index};
+use crate::types::{Blob, BootNumber, Index, LeaseId};
 use apply::{Place, apply};
 use base::Base;
 use capture::{Budget, Capture};
@@ -64,7 +67,7 @@ use effect::{Deadline, Effect, Entry, Founding};
 use layered::{Append, Fold};
 use overlay::Overlay;
 use row::{Head, Row};
-use table::{Sessions, Users};
+use table::{Leases, Sessions, Spared, Table, Users};
 use tail::Tail;
 pub use view::{Dependency, Finished, Forwarded, View};
 
@@ -300,6 +303,47 @@ impl State {
     #[must_use]
     pub fn due(&self, now: Millis, max: usize) -> Vec<Effect> {
         self.tail.due(now, max)
+    }
+
+    /// Leases that are due at `now`, and claims whose wait is over, at most `max` of each. What only seemed to be due, for
+    /// a leader has spared it, is put where it belongs.
+    pub fn due_leases(&mut self, now: Millis, max: usize) -> (Vec<LeaseId>, Vec<ClaimKey>) {
+        let mut due = Vec::new();
+        for id in self.tail.leases.to_look_at(now, max) {
+            let lease = self.newest::<Leases>(&id).cloned();
+            let spared = self.newest::<Spared>(&()).copied().unwrap_or_default();
+            match lease.map(|lease| lease.spared(spared).due()) {
+                Some(at) if at > now => self.tail.leases.look_again(id, Some(at)),
+                _ => due.push(id),
+            }
+        }
+        (due, self.tail.leases.waits.until(now).take(max).cloned().collect())
+    }
+
+    /// How many leases there are, pending ones included.
+    #[must_use]
+    pub fn lease_count(&self) -> usize {
+        self.tail.leases.len()
+    }
+
+    /// Whether a claim with this number waits, as of the tail.
+    #[must_use]
+    pub fn waits(&self, id: Index) -> bool {
+        self.tail.leases.numbered.contains_key(&id)
+    }
+
+    /// The numbers of the claims that wait, as of the tail.
+    #[must_use]
+    pub fn waiting_claims(&self) -> BTreeSet<Index> {
+        self.tail.leases.numbered.keys().copied().collect()
+    }
+
+    /// The newest row, pending or committed.
+    fn newest<T: Table>(&self, key: &T::Key) -> Option<&T::Value> {
+        match self.pending.rows.rows::<T>().get(key) {
+            Some(row) => row.value.as_ref(),
+            None => self.base.rows::<T>().get(key),
+        }
     }
 
     /// A view for one command that is evaluated at the cluster time `now`.

@@ -69,6 +69,11 @@ impl<K: Ord + Clone, T> Layer<K, T> {
         self.rows.range((from, Bound::Unbounded))
     }
 
+    /// The rows of a range, in order.
+    pub(super) fn within(&self, range: RangeInclusive<K>) -> impl Iterator<Item = (&K, &Row<T>)> {
+        self.rows.range(range)
+    }
+
     /// Forgets a range of rows: what guards them lies elsewhere.
     pub(super) fn forget(&mut self, range: RangeInclusive<K>) {
         if self.rows.is_empty() {

@@ -14,13 +14,17 @@ use super::capture::{Budget, Section, Size};
 use super::codec::{EntryError, frame, parse};
 use super::data::{Data, Kind, Members};
 use super::effect::{Answer, Deadline};
+use super::hanging::{claim_changed, key_lease_changed, lease_changed};
 use super::overlay::Layer;
 use super::tail::Tail;
 use super::{ForwardHead, KeyRecord, SessionRecord};
 use crate::access::user::User;
+use crate::coordination::claim::{Claim, ClaimKey};
+use crate::coordination::lease::Lease;
 use crate::coordination::limiter::Limiter;
 use crate::coordination::once::{Kept, Work};
-use crate::types::{Blob, BootNumber, Incarnation, Index, SessionId};
+use crate::time::Millis;
+use crate::types::{Blob, BootNumber, Incarnation, Index, LeaseId, SessionId};
 
 /// An answer with the index of the entry that stored it.
 pub type Stored = (Index, Arc<Answer>);
@@ -238,6 +242,14 @@ tables! {
     answers: Answers((Blob, Blob) => Kept) = 12, Answer, answer_changed;
     /// Work outside of the database, by its id.
     works: Works(Blob => Work) = 13, Work, work_changed;
+    /// Leases.
+    leases: Leases(LeaseId => Lease) = 14, Lease, lease_changed;
+    /// The keys that hang on a lease, and on which.
+    key_leases: KeyLeases(Blob => LeaseId) = 15, KeyLease, key_lease_changed;
+    /// Claims, held and waiting.
+    claims: Claims(ClaimKey => Claim) = 16, Claim, claim_changed;
+    /// When a new leader last renewed all leases. One row at most.
+    spared: Spared(() => Millis) = 17, Spared;
 }
 
 /// The kinds of keys' rows in a snapshot's bytes: a string, a collection, and more members of one.

@@ -1,5 +1,5 @@
 //! What is kept about base and pending taken together, so that asking for it never walks either: what is due
-//! when, and how many sessions there are.
+//! when, and how many sessions there are. For leases and waits it is in `hanging.rs`.
 //!
 //! Due rows are those of the newest value of each row. An expiry that is appended but not committed has left
 //! this index already, so that nobody proposes it twice.
@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use super::SessionRecord;
 use super::effect::{Deadline, DeleteCause, Effect};
+use super::hanging::Leases;
 use crate::time::Millis;
 use crate::types::{Blob, Index, SessionId};
 
@@ -26,6 +27,7 @@ pub(super) struct Tail {
     pub(super) answers: Due<(Blob, Blob)>,
     /// When work under ids can be.
     pub(super) works: Due<Blob>,
+    pub(super) leases: Leases,
     /// All sessions, by user.
     by_user: BTreeSet<(Blob, SessionId)>,
 }
@@ -103,7 +105,7 @@ impl Tail {
     pub(super) fn next_due(&self) -> Option<Millis> {
         let key = self.due_keys.first().map(|(due, _)| *due);
         let session = self.due_sessions.first().map(|(due, _)| *due);
-        let others = [self.limiters.first(), self.answers.first(), self.works.first()];
+        let others = [self.limiters.first(), self.answers.first(), self.works.first(), self.leases.first()];
         [key, session].into_iter().chain(others).flatten().min()
     }
 
@@ -143,11 +145,15 @@ impl<K: Ord + Clone> Due<K> {
         }
     }
 
-    fn first(&self) -> Option<Millis> {
+    pub(super) fn first(&self) -> Option<Millis> {
         self.0.first().map(|(due, _)| *due)
     }
 
-    fn until(&self, now: Millis) -> impl Iterator<Item = &K> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &K> {
+        self.0.iter().map(|(_, key)| key)
+    }
+
+    pub(super) fn until(&self, now: Millis) -> impl Iterator<Item = &K> {
         self.0.iter().take_while(move |(due, _)| *due <= now).map(|(_, key)| key)
     }
 }

@@ -5,18 +5,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter::Peekable;
-use std::ops::Bound;
+use std::ops::{Bound, RangeInclusive};
 use std::sync::Arc;
 
 use super::data::Kind;
 use super::effect::Deadline;
+use super::hanging::Hanging;
 use super::overlay::{Layer, Row};
 use super::packed::KeyRow;
-use super::table::{Table, Users};
+use super::table::{Leases, Table, Users};
 use super::{KeyRecord, State};
 use crate::access::user::User;
+use crate::coordination::claim::ClaimKey;
 use crate::time::Millis;
-use crate::types::{Blob, Index, SessionId};
+use crate::types::{Blob, Index, LeaseId, SessionId};
 
 /// The state at the tail, and what was seen of it.
 pub(super) struct Tracked<'a> {
@@ -72,6 +74,66 @@ impl<'a> Tracked<'a> {
             Some(row) => row.value.as_ref(),
             None => self.state.base.rows::<T>().get(key),
         }
+    }
+
+    /// The rows of a range of a table. Rests on all that is pending of any of them.
+    pub(super) fn range<T: Table>(&mut self, range: RangeInclusive<T::Key>) -> BTreeMap<T::Key, T::Value> {
+        let base = self.state.base.rows::<T>().range(range.clone());
+        let mut rows: BTreeMap<T::Key, T::Value> =
+            base.map(|(key, value)| (key.clone(), value.clone())).collect();
+        for (key, row) in self.state.pending.rows.rows::<T>().within(range) {
+            self.note(row.index);
+            match &row.value {
+                Some(value) => drop(rows.insert(key.clone(), value.clone())),
+                None => drop(rows.remove(key)),
+            }
+        }
+        rows
+    }
+
+    /// What hangs on a lease.
+    pub(super) fn hanging(&mut self, id: LeaseId) -> Hanging {
+        let hanging = self.state.tail.leases.hanging(id);
+        self.note(hanging.changed_at);
+        hanging
+    }
+
+    /// How many keys hang on a lease, and the bytes of their names.
+    pub(super) fn load(&mut self, id: LeaseId) -> (usize, usize) {
+        let (keys, bytes, changed_at) = self.state.tail.leases.load(id);
+        self.note(changed_at);
+        (keys, bytes)
+    }
+
+    /// The leases of a user. Rests on all that is pending of theirs, and on nothing of anybody else's.
+    pub(super) fn leases_of(&mut self, user: &Blob) -> BTreeSet<LeaseId> {
+        let State { base, pending, tail } = self.state;
+        for (id, row) in pending.rows.rows::<Leases>().iter() {
+            // One that began and ended here may have been anybody's.
+            let lease = row.value.as_ref().or_else(|| base.rows::<Leases>().get(id));
+            if lease.is_none_or(|lease| lease.user == *user) {
+                self.note(row.index);
+            }
+        }
+        tail.leases.of_user(user).collect()
+    }
+
+    /// The claims that wait.
+    pub(super) fn waits(&mut self) -> Vec<ClaimKey> {
+        self.note(self.state.tail.leases.changed_at);
+        self.state.tail.leases.waits.iter().cloned().collect()
+    }
+
+    /// The claim with this number, if it waits.
+    pub(super) fn wait_numbered(&mut self, id: Index) -> Option<ClaimKey> {
+        self.note(self.state.tail.leases.changed_at);
+        self.state.tail.leases.numbered.get(&id).cloned()
+    }
+
+    /// How many leases there are.
+    pub(super) fn lease_count(&mut self) -> usize {
+        self.note(self.state.tail.leases.changed_at);
+        self.state.tail.leases.len()
     }
 
     /// How many keys there are. Rests on all that is pending of any.

@@ -4,6 +4,7 @@
 //! what is due at the command's time reads as absent, its removal becoming part of the draft. A view never
 //! changes the state: [`View::finish`] hands out effects, and logging them is for the caller, in the same step.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, RangeInclusive};
 use std::sync::Arc;
 
@@ -11,15 +12,21 @@ use super::apply::{Place, Rows, apply};
 use super::data::Kind;
 use super::draft::Draft;
 use super::effect::{Answer, Deadline, DeleteCause, Effect, Founding};
-use super::table::{Answers, ForwardedReplies, Forwards, Limiters, Replies, Sessions, Table, Users, Works};
+use super::hanging::Hanging;
+use super::table::{
+    Answers, Claims, ForwardedReplies, Forwards, KeyLeases, Leases, Limiters, Replies, Sessions, Spared,
+    Table, Users, Works,
+};
 use super::tail::session_due;
 use super::tracked::{Passed, Tracked};
 use super::{KeyRecord, SessionRecord, State};
 use crate::access::user::User;
+use crate::coordination::claim::{Claim, ClaimKey, ClaimKind};
+use crate::coordination::lease::Lease;
 use crate::coordination::limiter::Limiter;
 use crate::coordination::once::{Kept, Work};
 use crate::time::Millis;
-use crate::types::{Blob, BootNumber, Incarnation, Index, SessionId};
+use crate::types::{Blob, BootNumber, Incarnation, Index, LeaseId, SessionId};
 
 /// Most due keys that one scan deletes. It skips more, and then rests on the time instead.
 const SCAN_EXPIRES: usize = 256;
@@ -216,6 +223,78 @@ impl<'a> View<'a> {
         Some(work)
     }
 
+    /// A lease, with what a new leader has spared it. One that is due is there until its end is logged.
+    pub fn lease(&mut self, id: LeaseId) -> Option<Lease> {
+        self.catch_up();
+        let lease = self.read::<Leases>(&id)?;
+        Some(lease.spared(self.read::<Spared>(&()).unwrap_or_default()))
+    }
+
+    /// All leases.
+    pub fn leases(&mut self) -> Vec<(LeaseId, Lease)> {
+        let spared = self.read::<Spared>(&()).unwrap_or_default();
+        let leases = self.rows::<Leases>(LeaseId(0)..=LeaseId(u64::MAX)).into_iter();
+        leases.map(|(id, lease)| (id, lease.spared(spared))).collect()
+    }
+
+    /// The leases of a user, without what the draft changes.
+    pub fn leases_of(&mut self, user: &Blob) -> BTreeSet<LeaseId> {
+        self.below.leases_of(user)
+    }
+
+    /// How many leases there are, without what the draft changes.
+    pub fn lease_count(&mut self) -> usize {
+        self.below.lease_count()
+    }
+
+    /// The lease that a key hangs on.
+    pub fn lease_of(&mut self, key: &Blob) -> Option<LeaseId> {
+        self.key(key)?;
+        self.read::<KeyLeases>(key)
+    }
+
+    /// The keys and claims that hang on a lease.
+    pub fn hanging(&mut self, id: LeaseId) -> (BTreeSet<Blob>, BTreeSet<ClaimKey>) {
+        self.catch_up();
+        let Hanging { mut keys, mut claims, .. } = self.below.hanging(id);
+        let Some(drafted) = self.draft.rows() else { return (keys, claims) };
+        for (key, row) in drafted.rows::<KeyLeases>().iter() {
+            _ = if row.value == Some(id) { keys.insert(key.clone()) } else { keys.remove(key) };
+        }
+        for (key, row) in drafted.rows::<Claims>().iter() {
+            let hangs = row.value.as_ref().is_some_and(|claim| claim.lease == id);
+            _ = if hangs { claims.insert(key.clone()) } else { claims.remove(key) };
+        }
+        (keys, claims)
+    }
+
+    /// How many keys hang on a lease, and the bytes of their names, without what the draft changes.
+    pub fn load(&mut self, id: LeaseId) -> (usize, usize) {
+        self.below.load(id)
+    }
+
+    /// A claim.
+    pub fn claim(&mut self, key: &ClaimKey) -> Option<Claim> {
+        self.catch_up();
+        self.read::<Claims>(key)
+    }
+
+    /// The claims on a name, in their order: those that are held come first.
+    pub fn claims(&mut self, kind: ClaimKind, name: &Blob) -> Vec<(ClaimKey, Claim)> {
+        let (first, last) = ((kind, name.clone(), Index(0)), (kind, name.clone(), Index(u64::MAX)));
+        self.rows::<Claims>(first..=last).into_iter().collect()
+    }
+
+    /// The claims that wait, without what the draft changes.
+    pub fn waits(&mut self) -> Vec<ClaimKey> {
+        self.below.waits()
+    }
+
+    /// The claim with this number, if it waits, without what the draft changes.
+    pub fn wait_numbered(&mut self, id: Index) -> Option<ClaimKey> {
+        self.below.wait_numbered(id)
+    }
+
     /// How many sessions there are, with those that are due and not yet ended.
     pub fn session_count(&mut self) -> usize {
         self.catch_up();
@@ -273,6 +352,15 @@ impl<'a> View<'a> {
     /// Sets a key.
     pub fn put(&mut self, key: Blob, value: Blob, deadline: Option<Deadline>) {
         self.effect(Effect::Put { key, value, deadline });
+    }
+
+    /// Sets a key that stays what it was but for its value: it hangs on the lease that it hung on.
+    pub fn rewrite(&mut self, key: Blob, value: Blob, deadline: Option<Deadline>) {
+        let lease = self.lease_of(&key);
+        self.put(key.clone(), value, deadline);
+        if lease.is_some() {
+            self.effect(Effect::Attached { key, lease });
+        }
     }
 
     /// Deletes a key for the client. Due keys need no such call.
@@ -369,6 +457,21 @@ impl<'a> View<'a> {
         }
     }
 
+    /// The rows of a range of a table.
+    fn rows<T: Table>(&mut self, range: RangeInclusive<T::Key>) -> BTreeMap<T::Key, T::Value> {
+        self.catch_up();
+        let mut rows = self.below.range::<T>(range.clone());
+        for (key, row) in
+            self.draft.rows().into_iter().flat_map(|rows| rows.rows::<T>().within(range.clone()))
+        {
+            match &row.value {
+                Some(value) => drop(rows.insert(key.clone(), value.clone())),
+                None => drop(rows.remove(key)),
+            }
+        }
+        rows
+    }
+
     /// Deletes what a scan found to be due, up to a bound. A leader that was paused may find any number: the
     /// rest is absent all the same, once the command's time is logged.
     fn expire_scanned(&mut self, due: &[Blob]) {
@@ -400,6 +503,11 @@ impl Rows for View<'_> {
     fn set<T: Table>(&mut self, key: &T::Key, value: Option<T::Value>) {
         let index = self.below.next_index();
         self.draft.rows_mut().rows_mut::<T>().set(key.clone(), index, value);
+    }
+
+    fn detach(&mut self, key: &Blob) {
+        // Without a look at what is there: whoever writes a key blindly must not depend on it.
+        self.set::<KeyLeases>(key, None);
     }
 
     fn release<T: Table>(&mut self, range: RangeInclusive<T::Key>) {

@@ -53,6 +53,8 @@ pub struct GivenUp {
     pub users: BTreeSet<Blob>,
     /// The rate limiters that they change.
     pub limiters: BTreeSet<Blob>,
+    /// The locks, semaphores and elections on which they change a claim.
+    pub claims: BTreeSet<Blob>,
     /// The idempotency ids that they change: a command or work under one would be executed again.
     pub ids: BTreeSet<Blob>,
     /// How many of them belong to sessions: a retry in one would execute again.
@@ -229,6 +231,7 @@ impl GivenUp {
                 Effect::Put { key, .. }
                 | Effect::Delete { key, .. }
                 | Effect::Redate { key, .. }
+                | Effect::Attached { key, .. }
                 | Effect::Members { key, .. } => {
                     self.keys.insert(key);
                 }
@@ -239,12 +242,18 @@ impl GivenUp {
                 Effect::Limited { name, .. } | Effect::Placed { name, .. } => {
                     self.limiters.insert(name);
                 }
+                Effect::Claimed { claim, .. } => {
+                    self.claims.insert(claim.1);
+                }
                 Effect::Kept { id, .. } | Effect::Worked { id, .. } => {
                     self.ids.insert(id);
                 }
                 Effect::SessionStepped { .. } | Effect::Forwarded { .. } => self.session_steps += 1,
                 Effect::Founded(_)
                 | Effect::Level(_)
+                | Effect::Leased { .. }
+                | Effect::LeasesSpared
+                | Effect::WaitEnded { .. }
                 | Effect::SessionOpened { .. }
                 | Effect::SessionEnded { .. } => {}
             }

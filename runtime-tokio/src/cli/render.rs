@@ -19,7 +19,8 @@ pub fn plain(value: &Value) -> String {
 
 fn write_plain(out: &mut String, value: &Value, indent: usize) {
     match value {
-        Value::Nil => out.push_str("(nil)"),
+        // No node says to a client that it waits.
+        Value::Nil | Value::Waiting(_) => out.push_str("(nil)"),
         Value::Status(text) => out.push_str(&clean(text)),
         Value::Int(number) => {
             // Writing to a string can't fail.
@@ -60,7 +61,7 @@ fn write_lines<'a>(out: &mut String, lines: impl Iterator<Item = (String, &'a Va
 #[must_use]
 pub fn raw(value: &Value) -> Vec<u8> {
     match value {
-        Value::Nil => Vec::new(),
+        Value::Nil | Value::Waiting(_) => Vec::new(),
         Value::Status(text) => text.clone().into_bytes(),
         Value::Int(number) => number.to_string().into_bytes(),
         Value::Bytes(bytes) => bytes.to_vec(),
@@ -85,7 +86,7 @@ pub struct JsonValue<'a>(pub &'a Value);
 impl Serialize for JsonValue<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
-            Value::Nil => serializer.serialize_none(),
+            Value::Nil | Value::Waiting(_) => serializer.serialize_none(),
             Value::Status(text) => serializer.serialize_str(text),
             Value::Int(number) => serializer.serialize_i64(*number),
             Value::Bytes(bytes) => match std::str::from_utf8(bytes) {

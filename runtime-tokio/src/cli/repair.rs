@@ -133,6 +133,7 @@ fn losses(given_up: &GivenUp) -> Vec<String> {
         ("keys changed    ", &given_up.keys),
         ("users changed   ", &given_up.users),
         ("limiters changed", &given_up.limiters),
+        ("locks changed   ", &given_up.claims),
         ("ids changed     ", &given_up.ids),
     ] {
         if !changed.is_empty() {

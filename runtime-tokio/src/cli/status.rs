@@ -54,7 +54,7 @@ fn table(pairs: &[(String, Value)]) -> String {
 
 fn cell(value: &Value) -> String {
     match value {
-        Value::Nil => "-".into(),
+        Value::Nil | Value::Waiting(_) => "-".into(),
         Value::Int(number) => number.to_string(),
         Value::Status(text) => render::clean(text),
         Value::Bytes(bytes) => match std::str::from_utf8(bytes) {

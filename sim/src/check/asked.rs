@@ -5,6 +5,8 @@
 
 use steadfast_core::types::{Blob, Index, SessionId};
 
+use super::claims::OnClaim;
+use super::leases::OnLease;
 use super::limits::OnLimit;
 use super::once::OnOnce;
 use super::transactions::Txn;
@@ -87,6 +89,10 @@ pub enum Asked {
     Txn(Txn),
     /// A command under an idempotency id.
     Once(OnOnce),
+    /// On leases.
+    Lease(OnLease),
+    /// On locks and the like.
+    Claim(OnClaim),
 }
 
 /// When a SET happens.
@@ -113,6 +119,8 @@ pub enum Right {
     Admin,
     /// Asking rate limiters.
     Limit,
+    /// Holding locks and the like.
+    Lock,
 }
 
 /// The keys that a grant is about: one, or all that begin with something. In text `\\*` is a star that is part
@@ -194,6 +202,8 @@ impl Asked {
             "ONCE" => OnOnce::read(rest).map(Self::Once),
             "TXN" => Txn::read(rest).map(Self::Txn),
             "LIMIT" => OnLimit::read(rest).map(Self::Limit),
+            "LEASE" => OnLease::read(rest).map(Self::Lease),
+            "LOCK" | "SEMAPHORE" | "ELECTION" => OnClaim::read(&name, rest).map(Self::Claim),
             "GRANT" => read_grant(rest, "TO").map(|(right, reach, user)| Self::Grant(right, reach, user)),
             "REVOKE" => read_grant(rest, "FROM").map(|(right, reach, user)| Self::Revoke(right, reach, user)),
             "SESSION" => read_session(rest),
@@ -247,6 +257,8 @@ impl Asked {
             Self::Limit(asked) => asked.is_write(),
             Self::Txn(txn) => txn.is_write(),
             Self::Once(once) => once.is_write(),
+            Self::Lease(asked) => asked.is_write(),
+            Self::Claim(asked) => asked.is_write(),
         }
     }
 
@@ -254,7 +266,7 @@ impl Asked {
     #[must_use]
     pub fn beyond_the_others(&self) -> Vec<&Blob> {
         match self {
-            Self::Value(_) | Self::Txn(_) | Self::Once(_) if self.is_write() => self.keys(),
+            Self::Value(_) | Self::Txn(_) | Self::Once(_) | Self::Lease(_) if self.is_write() => self.keys(),
             _ => Vec::new(),
         }
     }
@@ -275,6 +287,7 @@ impl Asked {
             Self::Value(asked) => asked.keys(),
             Self::Txn(txn) => txn.keys(),
             Self::Once(once) => once.keys(),
+            Self::Lease(asked) => asked.keys(),
             _ => Vec::new(),
         }
     }
@@ -335,6 +348,9 @@ pub(super) fn unsigned(arg: &Blob) -> Result<u64, Unread> {
 
 fn read_set(rest: &[Blob]) -> Result<Asked, Unread> {
     let [key, value, options @ ..] = rest else { return Err(bad("SET without key and value")) };
+    if options.iter().any(|option| ["LEASE", "FENCE"].contains(&word(Some(option)).as_str())) {
+        return OnLease::read_set(key, value, options).map(Asked::Lease);
+    }
     let (until, only, old) = read_set_options(options)?;
     let (key, value) = (key.clone(), value.clone());
     Ok(match until {
@@ -398,6 +414,7 @@ fn read_grant(rest: &[Blob], preposition: &str) -> Result<(Right, Reach, Blob), 
         "WRITE" => Right::Write,
         "ADMIN" => Right::Admin,
         "LIMIT" => Right::Limit,
+        "LOCK" => Right::Lock,
         other => return Err(bad(format!("no right is called {other}"))),
     };
     let reach = Reach::read(pattern)?;

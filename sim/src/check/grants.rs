@@ -38,6 +38,7 @@ impl Person {
                 Permission::Write => Right::Write,
                 Permission::Admin => Right::Admin,
                 Permission::Limit => Right::Limit,
+                Permission::Lock => Right::Lock,
             };
             let reach = match &grant.pattern {
                 Pattern::Exact(key) => Reach { literal: key.clone(), open: false },
@@ -133,6 +134,8 @@ pub fn needs(asked: &Asked) -> Vec<Need> {
         Asked::Limit(asked) => asked.needs(),
         Asked::Txn(txn) => txn.needs(),
         Asked::Once(once) => once.needs(),
+        Asked::Lease(asked) => asked.needs(),
+        Asked::Claim(asked) => asked.needs(),
         Asked::UserPassword(name) => vec![Need::AdminOr(name.clone())],
         Asked::UserAdd(_)
         | Asked::UserRemove(_)

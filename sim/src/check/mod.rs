@@ -16,9 +16,11 @@
 
 pub mod access;
 pub mod asked;
+pub mod claims;
 pub mod exactly_once;
 pub mod expiry;
 pub mod grants;
+pub mod leases;
 pub mod limits;
 pub mod linear;
 pub mod linear_key;

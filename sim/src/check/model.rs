@@ -11,7 +11,9 @@ use steadfast_core::reply::Value;
 use steadfast_core::types::{Blob, Index, SessionId};
 
 use super::asked::{Asked, Only, Reach, Right, whole};
+use super::claims::{Claim, ClaimKey};
 use super::grants::{People, Person};
+use super::leases::Lease;
 use super::limits::Memory;
 use super::once::{Deed, Remembered};
 use super::values::Until;
@@ -29,6 +31,14 @@ pub struct Model {
     pub answers: BTreeMap<(Blob, Blob), Remembered>,
     /// Work under ids.
     pub works: BTreeMap<Blob, Deed>,
+    /// Leases.
+    pub leases: BTreeMap<u64, Lease>,
+    /// When a new leader last renewed them all.
+    pub spared: u64,
+    /// Which lease a key hangs on.
+    pub hangs: BTreeMap<Blob, u64>,
+    /// Claims, held and waiting.
+    pub claims: BTreeMap<ClaimKey, Claim>,
     /// Open sessions.
     pub sessions: BTreeMap<SessionId, Session>,
 }
@@ -125,6 +135,16 @@ pub struct Plan {
     pub answers: BTreeMap<(Blob, Blob), Option<Remembered>>,
     /// Work that changes.
     pub works: BTreeMap<Blob, Option<Deed>>,
+    /// Leases that change.
+    pub leases: BTreeMap<u64, Option<Lease>>,
+    /// Keys that hang on another lease, or on none any more.
+    pub hangs: BTreeMap<Blob, Option<u64>>,
+    /// Claims that change.
+    pub claims: BTreeMap<ClaimKey, Option<Claim>>,
+    /// What those are told whose wait is over, by the claim's number.
+    pub told: BTreeMap<u64, Result<Value, ErrorCode>>,
+    /// Whether the answer comes later.
+    pub waits: bool,
     /// Whether a session is opened.
     pub opens: bool,
     /// A session that the command asks to end.
@@ -152,6 +172,9 @@ impl Plan {
             || !self.limits.is_empty()
             || !self.answers.is_empty()
             || !self.works.is_empty()
+            || !self.leases.is_empty()
+            || !self.hangs.is_empty()
+            || !self.claims.is_empty()
             || self.opens
             || self.ends.is_some()
     }
@@ -161,6 +184,15 @@ impl Model {
     /// What this command must do at this position and time.
     #[must_use]
     pub fn plan(&self, user: Option<&Blob>, asked: &Asked, position: Index, now: u64) -> Plan {
+        let plan = self.plan_alone(user, asked, position, now);
+        match asked {
+            // What is in them was planned by itself.
+            Asked::Txn(_) | Asked::Once(_) | Asked::Lease(_) | Asked::Claim(_) => plan,
+            _ => self.dismiss(asked, self.detach(asked, plan, now), now),
+        }
+    }
+
+    fn plan_alone(&self, user: Option<&Blob>, asked: &Asked, position: Index, now: u64) -> Plan {
         if user.is_some_and(|name| !self.people.users.contains_key(name)) {
             return Plan::fails(ErrorCode::Unauthenticated);
         }
@@ -189,6 +221,8 @@ impl Model {
             Asked::Limit(asked) => at.on_limit(asked),
             Asked::Txn(txn) => at.transaction(user, txn),
             Asked::Once(once) => at.once(user, once),
+            Asked::Lease(asked) => at.on_lease(user, asked),
+            Asked::Claim(asked) => at.on_claim(user, asked),
             Asked::Del(keys) => at.del(keys),
             Asked::Exists(keys) => {
                 Plan::says(Value::Int(keys.iter().filter(|key| at.row(key).is_some()).count() as i64))
@@ -235,6 +269,9 @@ impl Model {
         put_all(&mut self.limits, plan.limits);
         put_all(&mut self.answers, plan.answers);
         put_all(&mut self.works, plan.works);
+        put_all(&mut self.leases, plan.leases);
+        put_all(&mut self.hangs, plan.hangs);
+        put_all(&mut self.claims, plan.claims);
     }
 
     /// Makes a user be this.

@@ -10,10 +10,13 @@
 
 use std::collections::BTreeMap;
 
+use steadfast_core::reply::Outcome;
+use steadfast_core::state::effect::Effect;
 use steadfast_core::types::{Blob, Index, SessionId};
 
 use super::asked::{Asked, Unread};
 use super::log::{Log, LogEntry};
+use super::seen::SOME_LEASE;
 use super::walk::Walk;
 use super::{Stop, Verdict, fail};
 use crate::history::{End, History, Operation};
@@ -43,6 +46,8 @@ pub(super) struct Case<'a> {
     pub log: Log<'a>,
     /// Per operation: the newest position that some operation had reported before this one was invoked.
     pub floors: Vec<Index>,
+    /// Where each claim stopped waiting, and what was said then.
+    pub ends: BTreeMap<Index, (Index, Outcome)>,
     /// Operations with a receipt, by position.
     pub claims: BTreeMap<Index, Vec<usize>>,
     /// Operations in sessions, by session and sequence. Several may carry the same: retries by hand.
@@ -60,6 +65,7 @@ impl<'a> Case<'a> {
             ops,
             floors: floors(ops),
             asked,
+            ends: ends(log),
             log,
             claims: BTreeMap::new(),
             once: BTreeMap::new(),
@@ -80,6 +86,7 @@ impl<'a> Case<'a> {
             self.once.entry(once).or_default().push(at);
         }
         if op.is_unknown() && asked.is_write() && self.may_go_without_step(at) {
+            let some_lease = Blob::from(SOME_LEASE);
             let mut names: Vec<&Blob> = asked.keys();
             match asked {
                 Asked::UserAdd(name)
@@ -88,6 +95,8 @@ impl<'a> Case<'a> {
                 | Asked::Grant(_, _, name)
                 | Asked::Revoke(_, _, name) => names.push(name),
                 Asked::Limit(limit) => names.push(limit.name()),
+                Asked::Claim(asked) => names.extend([asked.name(), &some_lease]),
+                Asked::Lease(_) => names.push(&some_lease),
                 _ => {}
             }
             names.sort_unstable();
@@ -148,6 +157,17 @@ fn read(op: &Operation) -> Result<Option<Asked>, Stop> {
             Err(Stop::Inconclusive(format!("the model does not know {name}: teach it, or leave it out")))
         }
     }
+}
+
+/// Where each claim stopped waiting, by its number.
+fn ends(log: Log<'_>) -> BTreeMap<Index, (Index, Outcome)> {
+    let ends = log.entries().iter().flat_map(|entry| {
+        entry.entry.effects.iter().filter_map(|effect| match effect {
+            Effect::WaitEnded { id, outcome, .. } => Some((*id, (entry.index, outcome.clone()))),
+            _ => None,
+        })
+    });
+    ends.collect()
 }
 
 /// Per operation, the newest position that was reported before it began: its own must not be older, and a

@@ -11,7 +11,9 @@ use steadfast_core::reply::Value;
 use steadfast_core::state::effect::{Cause, Deadline, DeleteCause, Effect};
 use steadfast_core::types::{Blob, SessionId};
 
+use super::claims::{Claim, ClaimKey, key_from_log};
 use super::grants::Person;
+use super::leases::Lease;
 use super::limits::Memory;
 use super::log::LogEntry;
 use super::model::{Ends, Held, Model, Plan, Session};
@@ -31,9 +33,28 @@ pub(super) struct Seen {
     /// What was answered under an id, and until when that is kept.
     answers: BTreeMap<(Blob, Blob), (Result<Value, ErrorCode>, u64)>,
     works: BTreeMap<Blob, Option<Deed>>,
+    leases: BTreeMap<u64, Option<Lease>>,
+    hangs: BTreeMap<Blob, Option<u64>>,
+    claims: BTreeMap<ClaimKey, Option<Claim>>,
+    /// What those are told whose wait is over.
+    pub(super) told: BTreeMap<u64, Result<Value, ErrorCode>>,
+    /// Leases and waits that are over, in the order in which they were ended.
+    pub(super) over: (Vec<u64>, Vec<u64>),
+    /// Whether all leases were renewed.
+    spared: bool,
     opened: Option<(Blob, u64)>,
     ended: Vec<(SessionId, DeleteCause)>,
     stepped: Option<(SessionId, u64)>,
+}
+
+/// The name by which writes that change leases are looked for: leases have none.
+pub(super) const SOME_LEASE: &str = "\0lease";
+
+fn ended_lease(effect: &Effect) -> Option<u64> {
+    match effect {
+        Effect::Leased { id, lease: None } => Some(id.0),
+        _ => None,
+    }
 }
 
 fn ends_of(deadline: &Option<Deadline>) -> Option<Ends> {
@@ -48,7 +69,9 @@ impl Seen {
     pub(super) fn new(entry: &LogEntry, model: &Model) -> Result<Self, String> {
         let mut seen = Self::default();
         let place = |what: &str| format!("entry {} ({:?}) {what}", entry.index, entry.entry.cause);
+        let ended: BTreeSet<u64> = entry.entry.effects.iter().filter_map(ended_lease).collect();
         for effect in &entry.entry.effects {
+            seen.hang(effect, model);
             match effect {
                 Effect::Founded(_) | Effect::Level(_) if entry.entry.cause == Cause::System => {}
                 // The first leader's first entry founds the cluster.
@@ -63,6 +86,11 @@ impl Seen {
                     drop(seen.rows.insert(key.clone(), None))
                 }
                 Effect::Delete { key, cause: DeleteCause::Expired } => {
+                    let hangs = model.hangs.get(key).is_some_and(|lease| ended.contains(lease));
+                    if hangs && !model.rows.get(key).is_some_and(|row| row.is_due(entry.entry.time.0)) {
+                        seen.rows.insert(key.clone(), None);
+                        continue;
+                    }
                     let due = model.rows.get(key).is_some_and(|row| row.is_due(entry.entry.time.0));
                     if !due || !seen.expired.insert(key.clone()) {
                         return Err(place(&format!(
@@ -138,6 +166,35 @@ impl Seen {
                     let after = (!places.is_empty()).then_some(Memory::Places(places));
                     seen.limits.insert(name.clone(), after);
                 }
+                Effect::Leased { id, lease } => {
+                    if lease.is_none() && entry.entry.cause == Cause::Expiry {
+                        let may_end = |lease: &Lease| lease.may_end(model.spared) <= entry.entry.time.0;
+                        if !model.leases.get(&id.0).is_some_and(may_end) {
+                            return Err(place(&format!("ends lease {id} too early")));
+                        }
+                        seen.over.0.push(id.0);
+                    }
+                    seen.leases.insert(id.0, lease.as_ref().map(Lease::from_log));
+                }
+                Effect::LeasesSpared if entry.entry.cause == Cause::TermStart => seen.spared = true,
+                Effect::LeasesSpared => return Err(place("spares leases, and begins no term")),
+                // Seen above.
+                Effect::Attached { .. } => {}
+                Effect::Claimed { claim, now } => {
+                    seen.claims.insert(key_from_log(claim), now.as_ref().map(Claim::from_log));
+                }
+                Effect::WaitEnded { id, outcome, .. } => {
+                    if entry.entry.cause == Cause::Expiry && outcome.as_ref() == Ok(&Value::Nil) {
+                        let waits = |(key, claim): (&ClaimKey, &Claim)| {
+                            key.2 == id.0 && claim.until.is_some_and(|until| until <= entry.entry.time.0)
+                        };
+                        if !model.claims.iter().any(waits) {
+                            return Err(place(&format!("ends the wait {id} too early")));
+                        }
+                        seen.over.1.push(id.0);
+                    }
+                    seen.told.insert(id.0, outcome.clone().map_err(|failure| failure.code));
+                }
                 Effect::SessionOpened { user, ttl } => seen.opened = Some((user.clone(), *ttl)),
                 Effect::SessionStepped { id, floor, .. } => seen.stepped = Some((*id, *floor)),
                 Effect::SessionEnded { id, cause } => seen.ended.push((*id, *cause)),
@@ -148,7 +205,43 @@ impl Seen {
                 Effect::UserRemoved { name } => drop(seen.people.insert(name.clone(), None)),
             }
         }
+        if entry.entry.cause == Cause::TermStart && !seen.spared && !model.leases.is_empty() {
+            return Err(place("begins a term, and leases are not renewed"));
+        }
+        seen.leases.retain(|id, lease| model.leases.get(id) != lease.as_ref());
+        seen.claims.retain(|key, claim| model.claims.get(key) != claim.as_ref());
+        seen.hangs.retain(|key, lease| model.hangs.get(key) != lease.as_ref());
         Ok(seen)
+    }
+
+    /// What an effect makes of the leases that keys hang on.
+    fn hang(&mut self, effect: &Effect, model: &Model) {
+        match effect {
+            Effect::Put { key, .. } | Effect::Delete { key, .. } => {
+                _ = self.hangs.insert(key.clone(), None);
+            }
+            Effect::Attached { key, lease } => {
+                self.hangs.insert(key.clone(), lease.map(|lease| lease.0));
+            }
+            Effect::Moved { from, to } => {
+                let lease = self.hangs.get(from).copied();
+                let lease = lease.unwrap_or_else(|| model.hangs.get(from).copied());
+                self.hangs.extend([(from.clone(), None), (to.clone(), lease)]);
+            }
+            Effect::Members { key, changes, .. } => {
+                // With its last field the key is gone.
+                let fields =
+                    |name: &Blob| changes.iter().any(|(changed, value)| changed == name && value.is_none());
+                let stays = changes.iter().any(|(_, value)| value.is_some());
+                if let Some((Held::Fields(held), _)) = self.now(key, model)
+                    && !stays
+                    && held.keys().all(fields)
+                {
+                    self.hangs.insert(key.clone(), None);
+                }
+            }
+            _ => {}
+        }
     }
 
     /// What a key holds, and its end, after the effects so far.
@@ -167,13 +260,19 @@ impl Seen {
             || !self.limits.is_empty()
             || !self.answers.is_empty()
             || !self.works.is_empty()
+            || !self.leases.is_empty()
+            || !self.hangs.is_empty()
+            || !self.claims.is_empty()
     }
 
     /// A key or user that the entry changes.
-    pub(super) fn first_name(&self) -> Option<&Blob> {
-        let names =
-            self.rows.keys().chain(self.people.keys()).chain(self.limits.keys()).chain(self.works.keys());
-        names.chain(self.answers.keys().map(|(_, id)| id)).next()
+    pub(super) fn first_name(&self) -> Option<Blob> {
+        let leases = self.leases.keys().map(|_| Blob::from(SOME_LEASE));
+        let claims = self.claims.keys().map(|(_, name, _)| name.clone());
+        let rows =
+            self.rows.keys().chain(self.hangs.keys()).chain(self.limits.keys()).chain(self.works.keys());
+        let names = self.people.keys().cloned().chain(leases).chain(claims).chain(rows.cloned());
+        names.chain(self.answers.keys().map(|(_, id)| id.clone())).next()
     }
 
     /// Compares with a plan.
@@ -210,6 +309,15 @@ impl Seen {
                 self.answers, self.works
             ));
         }
+        // What went by itself hangs on nothing, whoever's command that was.
+        let by_hand = |(key, lease): &(&Blob, &Option<u64>)| lease.is_some() || !self.expired.contains(*key);
+        let hangs = plan.hangs.iter().filter(by_hand).eq(self.hangs.iter().filter(by_hand));
+        if !hangs || (&plan.leases, &plan.claims, &plan.told) != (&self.leases, &self.claims, &self.told) {
+            return Err(format!(
+                "of leases and claims the log has {:?} {:?} {:?} {:?}, the model {plan:?}",
+                self.leases, self.hangs, self.claims, self.told
+            ));
+        }
         if plan.opens != self.opened.is_some() {
             return Err("a session is opened by one of log and model alone".into());
         }
@@ -237,6 +345,10 @@ impl Seen {
         }
         for key in &self.expired {
             model.rows.remove(key);
+            model.hangs.remove(key);
+        }
+        if self.spared {
+            model.spared = now;
         }
         for name in &self.forgotten {
             model.limits.remove(name);

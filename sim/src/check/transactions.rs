@@ -5,7 +5,7 @@ use steadfast_core::error::ErrorCode;
 use steadfast_core::reply::Value;
 use steadfast_core::types::Blob;
 
-use super::asked::{Asked, Unread, bad, number, unsigned, whole, word};
+use super::asked::{Asked, Right, Unread, bad, number, unsigned, whole, word};
 use super::grants::{Need, needs};
 use super::model::{At, Plan};
 
@@ -24,6 +24,8 @@ enum Condition {
     Text(Blob, bool, Blob),
     Number(Blob, String, i64),
     Revision(Blob, String, u64),
+    Lease(Blob, bool, u64),
+    Lock(Blob, bool, u64),
 }
 
 fn compares<T: Ord>(left: &T, how: &str, right: &T) -> bool {
@@ -76,6 +78,19 @@ impl Rest<'_> {
                 },
                 "NUMBER" => Condition::Number(key, self.compared()?, number(&self.next()?)?),
                 "REVISION" => Condition::Revision(key, self.compared()?, unsigned(&self.next()?)?),
+                "LEASE" | "LOCK" => {
+                    let equal = match self.compared()?.as_str() {
+                        "=" => true,
+                        "!=" => false,
+                        other => return Err(bad(format!("a {name} compared by {other}"))),
+                    };
+                    let number = unsigned(&self.next()?)?;
+                    if name == "LEASE" {
+                        Condition::Lease(key, equal, number)
+                    } else {
+                        Condition::Lock(key, equal, number)
+                    }
+                }
                 other => return Err(bad(format!("{other} is no condition"))),
             });
         }
@@ -127,7 +142,9 @@ impl Txn {
             Condition::There(key, _)
             | Condition::Text(key, ..)
             | Condition::Number(key, ..)
-            | Condition::Revision(key, ..) => Need::read(key),
+            | Condition::Revision(key, ..)
+            | Condition::Lease(key, ..) => Need::read(key),
+            Condition::Lock(name, ..) => Need::Key(Right::Lock, name.clone()),
         });
         conditions.chain(self.commands().flat_map(needs)).collect()
     }
@@ -151,8 +168,10 @@ impl At<'_> {
             answers.push(plan.says.clone().unwrap_or(Ok(Value::Nil))?);
             whole.rows.extend(plan.rows.clone());
             whole.limits.extend(plan.limits.clone());
+            whole.hangs.extend(plan.hangs.clone());
             model.adopt(plan);
         }
+        whole.hangs.retain(|key, lease| self.model.hangs.get(key) != lease.as_ref());
         whole.says = Some(Ok(Value::List(vec![Value::Int(holds.into()), Value::List(answers)])));
         Ok(whole)
     }
@@ -168,6 +187,11 @@ impl At<'_> {
             Condition::Revision(key, how, wanted) => {
                 compares(&self.row(key).map_or(0, |row| row.revision.0), how, wanted)
             }
+            Condition::Lease(key, equal, lease) => {
+                let hangs = self.row(key).is_some() && self.model.hangs.get(key) == Some(lease);
+                hangs == *equal
+            }
+            Condition::Lock(name, equal, token) => self.is_held(name, *token) == *equal,
         })
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use steadfast_core::error::ErrorCode;
 use steadfast_core::reply::{Outcome, Value};
-use steadfast_core::state::effect::Cause;
+use steadfast_core::state::effect::{Cause, Effect};
 use steadfast_core::types::{Blob, Index, SessionId};
 
 use super::asked::Asked;
@@ -70,8 +70,8 @@ fn is_before_command(code: ErrorCode) -> bool {
 /// Errors that the model must foresee. All other definite errors are refusals: nothing may have happened.
 fn is_foreseen(code: ErrorCode) -> bool {
     use ErrorCode::{
-        Denied, Fenced, LastAdministrator, NoSuchKey, NotANumber, NotAnInteger, OnceConflict, OnceExpired,
-        Unauthenticated, UserExists, UserUnknown, WrongType,
+        Denied, Fenced, LastAdministrator, LeaseUnknown, NoSuchKey, NotANumber, NotAnInteger, OnceConflict,
+        OnceExpired, Unauthenticated, UserExists, UserUnknown, WaitEnded, WrongType,
     };
     matches!(
         code,
@@ -80,6 +80,8 @@ fn is_foreseen(code: ErrorCode) -> bool {
             | NotAnInteger
             | NotANumber
             | Fenced
+            | LeaseUnknown
+            | WaitEnded
             | OnceConflict
             | OnceExpired
             | NoSuchKey
@@ -121,8 +123,9 @@ impl<'a> Walk<'a> {
         let plan = match self.owner(entry, &seen)? {
             Some(at) => Some(self.replay(at, entry, &seen)?),
             None if entry.entry.cause == Cause::Command && seen.is_clients() => {
-                Some(self.adopt_orphan(entry, &seen)?)
+                Some(self.forgotten(entry, &seen)?.map_or_else(|| self.adopt_orphan(entry, &seen), Ok)?)
             }
+            None if entry.entry.cause == Cause::Expiry => self.over(entry, &seen)?,
             None => None,
         };
         if plan.is_none() && seen.is_clients() && entry.entry.cause != Cause::System {
@@ -135,6 +138,56 @@ impl<'a> Walk<'a> {
         seen.adopt(plan, entry, &mut self.model).map_err(Stop::Failed)
     }
 
+    /// What the end of leases and waits must do.
+    fn over(&self, entry: &LogEntry, seen: &Seen) -> Result<Option<Plan>, Stop> {
+        let (leases, waits) = &seen.over;
+        if leases.is_empty() && waits.is_empty() {
+            return Ok(None);
+        }
+        let plan = self.model.over(leases, waits, entry.entry.time.0);
+        if let Err(what) = seen.compare(&plan) {
+            fail!("entry {} ends leases {leases:?} and waits {waits:?}: {what}", entry.index);
+        }
+        Ok(Some(plan))
+    }
+
+    /// The plan of a node that ends a wait because nobody listens to it, if the entry is of that kind. Then nobody may be
+    /// told of it either.
+    fn forgotten(&self, entry: &LogEntry, seen: &Seen) -> Result<Option<Plan>, Stop> {
+        let ended = seen.told.iter().filter(|(_, came)| **came == Err(ErrorCode::WaitEnded));
+        let plans = ended.map(|(id, _)| (*id, self.model.forget(*id, entry.entry.time.0)));
+        let Some((id, plan)) = plans.into_iter().find(|(_, plan)| seen.compare(plan).is_ok()) else {
+            return Ok(None);
+        };
+        let listens = |at: &&usize| {
+            came_of(&self.case.ops[**at]) == Some(Err(ErrorCode::WaitEnded)) && !self.settled.contains(at)
+        };
+        if let Some(&at) = self.case.claims.get(&entry.index).into_iter().flatten().find(listens) {
+            fail!("entry {} forgets the wait {id}, and {} still listened", entry.index, self.case.ops[at]);
+        }
+        Ok(Some(plan))
+    }
+
+    /// Where an answer comes from that is not given at its own entry: the end of the wait that the entry begins.
+    fn end_of_wait(&self, entry: &LogEntry) -> Option<&(Index, Outcome)> {
+        let waits = |effect: &Effect| match effect {
+            Effect::Claimed { claim, now: Some(now) } => claim.2 == entry.index && now.wait().is_some(),
+            _ => false,
+        };
+        entry.entry.effects.iter().any(waits).then(|| self.case.ends.get(&entry.index)).flatten()
+    }
+
+    /// The position at which what this entry begins is answered.
+    fn answered_at(&self, entry: &LogEntry) -> Index {
+        self.end_of_wait(entry).map_or(entry.index, |(index, _)| *index)
+    }
+
+    /// Whether an operation that was answered got what its wait ended in.
+    fn heard(&self, at: usize, entry: &LogEntry) -> bool {
+        let Some((_, outcome)) = self.end_of_wait(entry) else { return true };
+        came_of(&self.case.ops[at]).is_none_or(|told| told == came(outcome))
+    }
+
     /// The operation that the entry belongs to, if the log or a receipt names it.
     fn owner(&mut self, entry: &LogEntry, seen: &Seen) -> Result<Option<usize>, Stop> {
         if entry.entry.cause != Cause::Command {
@@ -143,10 +196,11 @@ impl<'a> Walk<'a> {
         if let Some((session, seq, _)) = entry.step() {
             return self.owner_by_step(entry, seen, (session, seq)).map(Some);
         }
-        let claimants: Vec<usize> = self.claimants(entry.index).collect();
+        let claimants: Vec<usize> = self.claimants(self.answered_at(entry), entry.index).collect();
         let fits = |at: &&usize| {
             let plan = self.plan(**at, entry);
-            plan.changes() && self.answered(**at, plan).is_ok_and(|plan| seen.compare(&plan).is_ok())
+            let heard = self.heard(**at, entry);
+            heard && plan.changes() && self.answered(**at, plan).is_ok_and(|plan| seen.compare(&plan).is_ok())
         };
         if let Some(&at) = claimants.iter().find(fits) {
             self.settle(at, entry)?;
@@ -165,13 +219,13 @@ impl<'a> Walk<'a> {
         Ok(None)
     }
 
-    /// Writes that claim this position, and need no session's step there.
-    fn claimants(&self, position: Index) -> impl Iterator<Item = usize> {
+    /// Writes that claim this position, can have been executed at that one, and need no session's step there.
+    fn claimants(&self, position: Index, executed: Index) -> impl Iterator<Item = usize> {
         let claims = self.case.claims.get(&position).into_iter().flatten().copied();
         claims.filter(move |at| {
             let is_write = self.case.asked[*at].as_ref().is_some_and(Asked::is_write);
             // Later than this, it can only have been told what an earlier one with the same id did.
-            let retry = self.case.floors[*at] >= position && asked_once(self.case.asked[*at].as_ref());
+            let retry = self.case.floors[*at] >= executed && asked_once(self.case.asked[*at].as_ref());
             is_write && self.case.may_go_without_step(*at) && !self.settled.contains(at) && !retry
         })
     }
@@ -200,9 +254,10 @@ impl<'a> Walk<'a> {
         };
         let is_answered = |at: &&usize| {
             let op = &self.case.ops[**at];
-            let here = op.receipt.is_some_and(|receipt| receipt.position == entry.index);
-            here && came_of(op)
-                .is_some_and(|came| came.is_ok() || came.is_err_and(|code| !is_before_command(code)))
+            let here = op.receipt.is_some_and(|receipt| receipt.position == self.answered_at(entry));
+            here && self.heard(**at, entry)
+                && came_of(op)
+                    .is_some_and(|came| came.is_ok() || came.is_err_and(|code| !is_before_command(code)))
         };
         let is_possible = |at: &&usize| {
             let fits = || seen.compare(&self.plan(**at, entry)).is_ok();
@@ -233,7 +288,7 @@ impl<'a> Walk<'a> {
         }
         let place = op.receipt.map(|receipt| receipt.position);
         let same = came_of(first).is_none_or(|first| first == came);
-        if first.args != op.args || !same || place != Some(entry.index) {
+        if first.args != op.args || !same || place != Some(self.answered_at(entry)) {
             fail!("{op} repeats {first}, executed at {}, and got another answer", entry.index);
         }
         self.settled.insert(at);
@@ -271,10 +326,18 @@ impl<'a> Walk<'a> {
     /// Replays an entry's owner: its plan, after the client's answer and the stored one agreed with it.
     fn replay(&self, at: usize, entry: &LogEntry, seen: &Seen) -> Result<Plan, Stop> {
         let op = &self.case.ops[at];
-        if op.receipt.is_some_and(|receipt| receipt.position != entry.index) {
+        if op.receipt.is_some_and(|receipt| receipt.position != self.answered_at(entry)) {
             fail!("{op} was executed at {}", entry.index);
         }
-        let mut plan = self.answered(at, self.plan(at, entry)).map_err(Stop::Failed)?;
+        let plan = self.plan(at, entry);
+        if plan.waits {
+            // It was told at the end of the wait, which was looked at when its owner was looked for.
+            return match seen.compare(&plan) {
+                Ok(()) => Ok(plan),
+                Err(what) => fail!("{op} at {}: {what}", entry.index),
+            };
+        }
+        let mut plan = self.answered(at, plan).map_err(Stop::Failed)?;
         let stored = [entry.step().map(|step| step.2), entry.forwarded().map(|forwarded| forwarded.1)];
         for stored in stored.into_iter().flatten() {
             let stored = came(&stored.outcome);
@@ -293,8 +356,8 @@ impl<'a> Walk<'a> {
     fn answered(&self, at: usize, plan: Plan) -> Result<Plan, String> {
         let op = &self.case.ops[at];
         match came_of(op) {
-            Some(came) => self.agrees(op, plan, came),
-            None => Ok(plan),
+            Some(came) if !plan.waits => self.agrees(op, plan, came),
+            _ => Ok(plan),
         }
     }
 
@@ -377,7 +440,7 @@ impl<'a> Walk<'a> {
         entry: &'b LogEntry,
         seen: &'b Seen,
     ) -> impl Iterator<Item = usize> + 'b {
-        let named = seen.first_name().and_then(|name| self.case.loose.get(name));
+        let named = seen.first_name().and_then(|name| self.case.loose.get(&name));
         named.into_iter().flatten().copied().filter(move |at| {
             let plan = self.plan(*at, entry);
             let is_free = !self.settled.contains(at) && self.case.floors[*at] < entry.index;

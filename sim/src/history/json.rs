@@ -339,7 +339,8 @@ fn untext(json: &serde_json::Value) -> Result<Blob, String> {
 /// `{"status": "OK"}`, a map `{"map": [[name, value], …]}`, pairs `{"pairs": [[value, value], …]}`.
 fn value_to_json(value: &Value) -> serde_json::Value {
     match value {
-        Value::Nil => serde_json::Value::Null,
+        // No client sees that a node waits.
+        Value::Nil | Value::Waiting(_) => serde_json::Value::Null,
         Value::Int(number) => (*number).into(),
         Value::Bytes(bytes) => text(bytes),
         Value::List(items) => items.iter().map(value_to_json).collect(),

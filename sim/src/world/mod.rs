@@ -147,6 +147,8 @@ pub struct World<'a> {
     workers: Vec<Worker>,
     /// The newest revision of each key that any client has learnt.
     revisions: BTreeMap<String, Index>,
+    /// The newest leases that any client was granted.
+    leases: [i64; 4],
     recorder: Recorder,
     invariants: Invariants,
     hash: TraceHash,
@@ -220,6 +222,7 @@ impl<'a> World<'a> {
             compute: Stream::new(schedule.seed, "compute"),
             workers: workers::all(schedule),
             revisions: BTreeMap::new(),
+            leases: [0; 4],
             recorder: Recorder::default(),
             invariants: Invariants::new(schedule),
             hash: TraceHash::default(),

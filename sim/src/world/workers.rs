@@ -203,13 +203,15 @@ impl World<'_> {
         let fill = |word: &String| match word.as_str() {
             "$rev" | "$token" => {
                 let named = match op.args[0].as_str() {
-                    "ONCE" => 2,
+                    "ONCE" | "LOCK" | "SEMAPHORE" | "ELECTION" => 2,
                     "TXN" => 3,
+                    "SET" if word == "$token" => 4,
                     _ => 1,
                 };
                 let revision = op.args.get(named).and_then(|key| self.revisions.get(key));
                 Blob::from(revision.map_or("0".to_string(), ToString::to_string))
             }
+            "$lease" => Blob::from(self.leases[op.think_us as usize % self.leases.len()].to_string()),
             "$after" => Blob::from(self.workers[worker].cursor.as_str()),
             word => Blob::from(word),
         };
@@ -355,7 +357,12 @@ impl World<'_> {
                 [_, Value::Int(revision)] => Index(u64::try_from(revision).unwrap_or(0)),
                 _ => return,
             },
-            ("ONCE", Value::Map(pairs)) => {
+            ("LEASE", Value::Int(lease)) if op.args[1] == "GRANT" => {
+                self.leases.rotate_right(1);
+                self.leases[0] = *lease;
+                return;
+            }
+            ("ONCE" | "LOCK" | "SEMAPHORE" | "ELECTION", Value::Map(pairs)) => {
                 let token = pairs.iter().find(|(name, _)| name == "token");
                 if let Some((_, Value::Int(token))) = token {
                     self.revisions.insert(op.args[2].clone(), Index(u64::try_from(*token).unwrap_or(0)));
@@ -392,9 +399,9 @@ impl World<'_> {
     /// Whether asking again would get the same answer.
     fn stays(&self, worker: usize, outcome: &OpOutcome) -> bool {
         use ErrorCode::{
-            Argument, Arity, Denied, Fenced, LastAdministrator, LimitReached, NoSuchKey, NotANumber,
-            NotAnInteger, OnceConflict, OnceExpired, TooLarge, Unauthenticated, UnknownCommand, UserExists,
-            UserUnknown, WrongPassword, WrongType,
+            Argument, Arity, Denied, Fenced, LastAdministrator, LeaseUnknown, LimitReached, NoSuchKey,
+            NotANumber, NotAnInteger, OnceConflict, OnceExpired, TooLarge, Unauthenticated, UnknownCommand,
+            UserExists, UserUnknown, WaitEnded, WrongPassword, WrongType,
         };
         let failure = match outcome {
             OpOutcome::Ok(_) => return true,
@@ -402,9 +409,9 @@ impl World<'_> {
             OpOutcome::Unknown(_) => return false,
         };
         match failure.code {
-            Fenced | OnceConflict | OnceExpired | Denied | UnknownCommand | Arity | Argument
-            | NotAnInteger | NotANumber | NoSuchKey | WrongType | TooLarge | UserExists | UserUnknown
-            | LastAdministrator | LimitReached => true,
+            Fenced | LeaseUnknown | WaitEnded | OnceConflict | OnceExpired | Denied | UnknownCommand
+            | Arity | Argument | NotAnInteger | NotANumber | NoSuchKey | WrongType | TooLarge
+            | UserExists | UserUnknown | LastAdministrator | LimitReached => true,
             // A user whom the administrator removed or gave another password stays locked out.
             Unauthenticated | WrongPassword => self.workers[worker].spec.user != "root",
             _ => false,

@@ -2,8 +2,10 @@
 //! Every line goes the whole way: parse, evaluate, encode and decode, append, and commit when asked.
 
 mod access;
+mod claims;
 mod isolation;
 mod keys;
+mod leases;
 mod limits;
 mod once;
 mod parse;
@@ -78,6 +80,17 @@ impl World {
         for (index, entry) in self.uncommitted.drain(..) {
             self.state.commit(index, &entry);
         }
+    }
+
+    /// What a leader logs when it is woken by then. Says whether there was anything.
+    fn wake_at(&mut self, now: u64) -> bool {
+        self.now = Millis(now);
+        let due = self.state.due(self.now, 100);
+        let (leases, waits) = self.state.due_leases(self.now, 100);
+        let over = super::claims::over(self.state.view(self.now), &leases, &waits, 1 << 20);
+        let all = [due, over].into_iter().filter(|effects| !effects.is_empty());
+        let entries: Vec<Index> = all.map(|effects| self.append(Cause::Expiry, effects)).collect();
+        !entries.is_empty()
     }
 
     /// The login of a user as of now.
@@ -208,6 +221,7 @@ fn text(outcome: &Outcome) -> String {
 fn value_text(value: &Value) -> String {
     match value {
         Value::Nil => "nil".into(),
+        Value::Waiting(_) => "waiting".into(),
         Value::Status(word) => word.clone(),
         Value::Int(number) => number.to_string(),
         Value::Bytes(bytes) => format!("{bytes:?}"),

@@ -44,7 +44,7 @@ impl Evaluation<'_> {
         Ok(Some((string(data)?, deadline)))
     }
 
-    /// Puts a string in a key's place, which has to fit.
+    /// Gives a key another string, which has to fit; the key stays what it was otherwise.
     pub(super) fn put_string(
         &mut self,
         key: &Blob,
@@ -57,7 +57,7 @@ impl Evaluation<'_> {
             let message = format!("{} bytes in a value: the limit is {most}", value.len());
             return Err(Failure::new(ErrorCode::TooLarge, message));
         }
-        self.view.put(key.clone(), value, deadline);
+        self.view.rewrite(key.clone(), value, deadline);
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use super::super::evaluate::Evaluation;
 use super::super::needs::{Needs, READ, READ_WRITE};
 use super::super::parse::Words;
 use super::super::words::{Word, number, option};
-use super::super::{Command, SetCondition, SetExpiry};
+use super::super::{Command, SetCondition, SetExpiry, SetTies};
 use super::decimal::Decimal;
 use super::{deadline, string};
 use crate::error::{ErrorCode, Failure};
@@ -166,13 +166,15 @@ impl Words<'_> {
             "GETSET" => {
                 let (key, value) = (self.next()?, self.value()?);
                 let (expiry, condition) = (SetExpiry::Clear, SetCondition::Always);
-                return Ok(Command::Set { key, value, expiry, condition, return_old: true });
+                let ties = SetTies::default();
+                return Ok(Command::Set { key, value, expiry, condition, return_old: true, ties });
             }
             "SETEX" | "PSETEX" => {
                 let unit = if self.name() == "SETEX" { 1000 } else { 1 };
                 let (key, ttl) = (self.next()?, self.positive_ttl(unit)?);
                 let (expiry, condition) = (SetExpiry::After(ttl), SetCondition::Always);
-                return Ok(Command::Set { key, value: self.value()?, expiry, condition, return_old: false });
+                let (value, ties) = (self.value()?, SetTies::default());
+                return Ok(Command::Set { key, value, expiry, condition, return_old: false, ties });
             }
             "INCR" => return Ok(Command::IncrBy { key, delta: 1 }),
             "DECR" => return Ok(Command::IncrBy { key, delta: -1 }),

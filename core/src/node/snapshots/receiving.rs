@@ -179,6 +179,7 @@ impl Replica {
             self.held.clear();
             self.wal.restart(at);
         }
+        self.waits_after_snapshot();
         probe(out, Probe::SnapshotInstalled);
         out.push(Output::Trace(Event::SnapshotInstalled { index: at.index }));
         self.snapshot_durable(meta, out);

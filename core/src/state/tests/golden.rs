@@ -5,6 +5,8 @@ use std::fmt::Write;
 
 use super::*;
 use crate::access::user::{Grant, Pattern, Permission, User};
+use crate::coordination::claim::{Claim, ClaimKey, ClaimKind, ClaimState, Wait};
+use crate::coordination::lease::Lease;
 use crate::coordination::limiter::{Limiter, time_bytes};
 use crate::coordination::once::{Kept, Work, WorkState};
 use crate::error::{ErrorCode, Failure};
@@ -12,7 +14,7 @@ use crate::state::KeyRecord;
 use crate::state::data::Data;
 use crate::state::effect::Founding;
 use crate::state::row::{Head, Item, Row, encode_head, encode_row, take_item};
-use crate::types::{ClusterId, Incarnation};
+use crate::types::{ClusterId, Incarnation, LeaseId};
 
 const GOLDEN: &str = include_str!("../../../../corpus/formats/entries.txt");
 
@@ -77,11 +79,58 @@ fn samples() -> Vec<(&'static str, Entry)> {
         ),
         ("work done", one(worked(WorkState::Done { answer: "paid".into() }))),
         ("limiter forgotten", with(Cause::Expiry, vec![Effect::Limited { name: "l".into(), limiter: None }])),
+        ("a lease, granted and ended", with(Cause::Command, vec![leased(Some(lease())), leased(None)])),
+        ("a term's first entry that spares leases", with(Cause::TermStart, vec![Effect::LeasesSpared])),
+        ("attached and detached", with(Cause::Command, vec![attached(Some(LeaseId(7))), attached(None)])),
+        ("a claim that waits, is held and is gone", {
+            let claims = [Some(claim(waiting())), Some(claim(ClaimState::Held)), None];
+            with(Cause::Command, claims.into_iter().map(claimed).collect())
+        }),
+        (
+            "a wait that ended",
+            one(Effect::WaitEnded {
+                id: Index(7),
+                session: Some((SessionId(9), 2)),
+                forward: Some((Incarnation(2), BootNumber(3), 4)),
+                outcome: Ok(Value::Nil),
+            }),
+        ),
+        ("session stepped, waiting", one(session(5, stored(Ok(Value::Waiting(Index(7))))))),
         (
             "placed",
             one(Effect::Placed { name: "l".into(), holder: "me".into(), until: Some(time_bytes(Millis(9))) }),
         ),
     ]
+}
+
+fn lease() -> Lease {
+    Lease { user: "ann".into(), ttl: 1000, renewed: Millis(9) }
+}
+
+fn leased(lease: Option<Lease>) -> Effect {
+    Effect::Leased { id: LeaseId(7), lease }
+}
+
+fn attached(lease: Option<LeaseId>) -> Effect {
+    Effect::Attached { key: "key".into(), lease }
+}
+
+fn waiting() -> ClaimState {
+    let forward = Some((Incarnation(2), BootNumber(3), 4));
+    ClaimState::Waiting(Wait { until: Millis(9), session: Some((SessionId(9), 2)), forward })
+}
+
+fn claim(state: ClaimState) -> Claim {
+    let (user, owner) = ("ann".into(), "me".into());
+    Claim { user, owner, permits: 2, capacity: 3, lease: LeaseId(7), ttl: 1000, value: "here".into(), state }
+}
+
+fn claim_key() -> ClaimKey {
+    (ClaimKind::Semaphore, "name".into(), Index(7))
+}
+
+fn claimed(now: Option<Claim>) -> Effect {
+    Effect::Claimed { claim: claim_key(), now }
 }
 
 fn limiters() -> Vec<Limiter> {
@@ -128,6 +177,10 @@ fn rows() -> Vec<(&'static str, Row)> {
             ),
         ),
         ("work", Row::Work("id".into(), work(WorkState::Done { answer: "paid".into() }))),
+        ("a lease", Row::Lease(LeaseId(7), lease())),
+        ("the lease of a key", Row::KeyLease("key".into(), LeaseId(7))),
+        ("a claim", Row::Claim(claim_key(), claim(waiting()))),
+        ("when leases were spared", Row::Spared((), Millis(9))),
         ("a limiter", Row::Limiter("l".into(), limiters().remove(0))),
         ("a large hash, more of it", Row::More(vec![("g".into(), "v".into()), ("h".into(), "v".into())])),
     ]
@@ -146,7 +199,7 @@ fn the_bytes_of_rows_are_those_of_the_golden_file() {
         time: Millis(9),
         level: 2,
         keys: 1,
-        rows: Box::new([0, 0, 0, 0, 1, 1, 0, 0]),
+        rows: Box::new([0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0]),
         ..Head::default()
     };
     let mut bytes = Vec::new();

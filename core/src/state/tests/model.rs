@@ -1,5 +1,6 @@
 //! Random logs, appended, committed, lost and rebuilt in random ways, against the naive model.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use proptest::collection::vec;
@@ -11,12 +12,14 @@ use super::super::effect::{Cause, Deadline, DeleteCause, Effect, Entry, Founding
 use super::super::view::Forwarded;
 use super::naive::Naive;
 use super::scan;
+use crate::coordination::claim::{Claim, ClaimKey, ClaimKind, ClaimState, Wait};
+use crate::coordination::lease::Lease;
 use crate::coordination::limiter::{Limiter, time_bytes};
 use crate::coordination::once::{Work, WorkState};
 use crate::error::{ErrorCode, Failure};
 use crate::reply::Value;
 use crate::time::Millis;
-use crate::types::{Blob, BootNumber, ClusterId, Incarnation, Index, NodeId, SessionId};
+use crate::types::{Blob, BootNumber, ClusterId, Incarnation, Index, LeaseId, NodeId, SessionId};
 
 /// Short ones, one with another as prefix, the empty one, and some beyond what a blob holds in itself.
 const KEYS: [&str; 7] = ["", "a", "ab", "b/1", "b/2", "b/a-key-of-more-than-22-bytes", "c"];
@@ -58,6 +61,31 @@ fn cause() -> impl Strategy<Value = DeleteCause> {
     prop_oneof![Just(DeleteCause::Deleted), Just(DeleteCause::Expired)]
 }
 
+fn lease() -> impl Strategy<Value = LeaseId> {
+    (1..4u64).prop_map(LeaseId)
+}
+
+fn claim_key() -> impl Strategy<Value = ClaimKey> {
+    (key(), any::<bool>(), 1..4u64).prop_map(|(name, lock, id)| {
+        (if lock { ClaimKind::Lock } else { ClaimKind::Semaphore }, name, Index(id))
+    })
+}
+
+/// One that waits, if it says until when.
+fn a_claim(lease: LeaseId, until: Option<u64>) -> Claim {
+    let wait = |until| ClaimState::Waiting(Wait { until: Millis(until), session: None, forward: None });
+    Claim {
+        user: "ann".into(),
+        owner: "me".into(),
+        permits: 1,
+        capacity: 1,
+        lease,
+        ttl: 0,
+        value: Blob::default(),
+        state: until.map_or(ClaimState::Held, wait),
+    }
+}
+
 pub(super) fn effect() -> impl Strategy<Value = Effect> {
     let user = || prop::sample::select(&["root", "ann", "a-name-of-more-than-22-bytes"][..]);
     let id = || (1..30u64).prop_map(SessionId);
@@ -87,6 +115,22 @@ pub(super) fn effect() -> impl Strategy<Value = Effect> {
             let state = WorkState::Running { until: Millis(9) };
             let work = |until| Work { fingerprint: "f".into(), token: Index(1), state, until: Millis(until) };
             Effect::Worked { id, work: until.map(work) }
+        }),
+        3 => (lease(), user(), prop::option::of((0..90u64, 0..200u64))).prop_map(|(id, user, lease)| {
+            let lease = lease.map(|(ttl, at)| Lease { user: user.into(), ttl, renewed: Millis(at) });
+            Effect::Leased { id, lease }
+        }),
+        1 => Just(Effect::LeasesSpared),
+        4 => (key(), prop::option::of(lease())).prop_map(|(key, lease)| Effect::Attached { key, lease }),
+        4 => (claim_key(), prop::option::of((lease(), prop::option::of(0..200u64)))).prop_map(|(key, claim)| {
+            let claim = claim.map(|(lease, until)| a_claim(lease, until));
+            Effect::Claimed { claim: key, now: claim }
+        }),
+        3 => (id(), 1..6u64, 1..3u64, 1..4u64, reply()).prop_map(|(id, seq, node, boot, reply)| Effect::WaitEnded {
+            id: Index(seq),
+            session: (boot < 3).then_some((id, seq)),
+            forward: (seq > 2).then_some((Incarnation(node), BootNumber(boot), seq)),
+            outcome: reply.outcome,
         }),
         3 => (key(), key(), prop::option::of(0..200u64)).prop_map(|(name, holder, until)| {
             Effect::Placed { name, holder, until: until.map(|until| time_bytes(Millis(until))) }
@@ -188,6 +232,7 @@ impl Pair {
         self.check_keys(&tail);
         self.check_sessions(&tail);
         self.check_forwards(&tail);
+        self.check_leases(&tail);
         let mut view = state.view(state.time());
         let users: Vec<_> = view.users().into_iter().map(|(name, user)| (name, (*user).clone())).collect();
         assert!(users.iter().map(|(name, user)| (name, user)).eq(tail.users.iter()), "users");
@@ -250,6 +295,33 @@ impl Pair {
                 assert_eq!(found.map(|(index, reply)| (index, (*reply).clone())), expected);
             }
         }
+        let _ = view.finish();
+    }
+
+    fn check_leases(&self, tail: &Naive) {
+        let mut view = self.state.view(tail.time);
+        for id in (1..4).map(LeaseId) {
+            let lease = tail.leases.get(&id).map(|lease| lease.clone().spared(tail.spared));
+            assert_eq!(view.lease(id), lease, "lease {id}");
+            let (keys, claims) = view.hanging(id);
+            let hangs = tail.key_leases.iter().filter(|(_, lease)| **lease == id).map(|(key, _)| key);
+            assert!(keys.iter().eq(hangs), "keys of lease {id}");
+            assert_eq!(view.load(id), (keys.len(), keys.iter().map(|key| key.len()).sum()));
+            let hangs = tail.claims.iter().filter(|(_, claim)| claim.lease == id).map(|(key, _)| key);
+            assert!(claims.iter().eq(hangs), "claims of lease {id}");
+        }
+        for key in KEYS.map(Blob::from) {
+            let lease = view.key(&key).and_then(|_| tail.key_leases.get(&key).copied());
+            assert_eq!(view.lease_of(&key), lease, "the lease of {key}");
+            for kind in [ClaimKind::Lock, ClaimKind::Semaphore] {
+                let claims = tail.claims.iter().filter(|((of, name, _), _)| *of == kind && *name == key);
+                let found = view.claims(kind, &key);
+                assert!(found.iter().map(|(key, claim)| (key, claim)).eq(claims), "claims on {key}");
+            }
+        }
+        let waits: BTreeSet<ClaimKey> = view.waits().into_iter().collect();
+        let wait = tail.claims.iter().filter(|(_, claim)| claim.wait().is_some()).map(|(key, _)| key);
+        assert!(waits.iter().eq(wait), "waits");
         let _ = view.finish();
     }
 

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::super::data::Data;
-use super::super::effect::{Answer, Deadline, Effect, Entry, Founding};
+use super::super::effect::{Answer, Deadline, Effect, Entry, Founding, StoredReply};
 use super::super::{KeyRecord, SessionRecord};
 use crate::access::user::User;
+use crate::coordination::claim::{Claim, ClaimKey};
+use crate::coordination::lease::Lease;
 use crate::coordination::limiter::{Limiter, time_of};
 use crate::coordination::once::Work;
 use crate::time::Millis;
-use crate::types::{Blob, Index};
+use crate::types::{Blob, Index, LeaseId};
 
 /// What a log has made.
 #[derive(Default)]
@@ -23,6 +25,10 @@ pub(super) struct Naive {
     pub(super) limiters: BTreeMap<Blob, Limiter>,
     pub(super) answers: BTreeMap<(Blob, Blob), Millis>,
     pub(super) works: BTreeMap<Blob, Work>,
+    pub(super) leases: BTreeMap<LeaseId, Lease>,
+    pub(super) key_leases: BTreeMap<Blob, LeaseId>,
+    pub(super) claims: BTreeMap<ClaimKey, Claim>,
+    pub(super) spared: Millis,
     pub(super) level: u32,
     pub(super) founding: Option<Founding>,
     pub(super) time: Millis,
@@ -58,10 +64,12 @@ impl Naive {
             Effect::Level(level) => self.level = level,
             Effect::Put { key, value, deadline } => {
                 self.touched.insert(key.clone(), index);
+                self.key_leases.remove(&key);
                 self.keys.insert(key, KeyRecord { data: Data::String(value), revision: index, deadline });
             }
             Effect::Delete { key, .. } => {
                 self.keys.remove(&key);
+                self.key_leases.remove(&key);
                 self.touched.insert(key, index);
             }
             Effect::Redate { key, deadline } => {
@@ -85,7 +93,9 @@ impl Naive {
                         None => drop(fields.remove(&name)),
                     }
                 }
-                if !fields.is_empty() {
+                if fields.is_empty() {
+                    self.key_leases.remove(&key);
+                } else {
                     let data = Data::Hash(fields.into_iter().collect());
                     let deadline = old.and_then(|record| record.deadline);
                     self.keys.insert(key, KeyRecord { data, revision: index, deadline });
@@ -93,6 +103,11 @@ impl Naive {
             }
             Effect::Moved { from, to } => {
                 if let Some(record) = self.keys.remove(&from) {
+                    let lease = self.key_leases.remove(&from);
+                    self.key_leases.remove(&to);
+                    if let Some(lease) = lease {
+                        self.key_leases.insert(to.clone(), lease);
+                    }
                     self.touched.extend([(from, index), (to.clone(), index)]);
                     self.keys.insert(to, KeyRecord { revision: index, ..record });
                 }
@@ -101,6 +116,31 @@ impl Naive {
                 Some((_, until)) => drop(self.answers.insert((user, id), until)),
                 None => drop(self.answers.remove(&(user, id))),
             },
+            Effect::Leased { id, lease } => match lease {
+                Some(lease) => drop(self.leases.insert(id, lease)),
+                None => drop(self.leases.remove(&id)),
+            },
+            Effect::LeasesSpared => self.spared = time,
+            Effect::Attached { key, lease } => match lease {
+                Some(lease) => drop(self.key_leases.insert(key, lease)),
+                None => drop(self.key_leases.remove(&key)),
+            },
+            Effect::Claimed { claim, now } => match now {
+                Some(now) => drop(self.claims.insert(claim, now)),
+                None => drop(self.claims.remove(&claim)),
+            },
+            Effect::WaitEnded { session, forward, outcome, .. } => {
+                let forwards = forward.and_then(|(node, boot, seq)| {
+                    let known = self.forwards.get_mut(&node.0).filter(|known| known.boot == boot.0)?;
+                    known.replies.get_mut(&seq)
+                });
+                let session =
+                    session.and_then(|(id, seq)| self.sessions.get_mut(&id.0)?.replies.get_mut(&seq));
+                for (at, answer) in session.into_iter().chain(forwards) {
+                    let reply = StoredReply { outcome: outcome.clone(), digest: answer.reply.digest };
+                    (*at, *answer) = (index, Answer { time, reply });
+                }
+            }
             Effect::Worked { id, work } => match work {
                 Some(work) => drop(self.works.insert(id, work)),
                 None => drop(self.works.remove(&id)),
@@ -161,6 +201,8 @@ impl Naive {
             sessions.map(|session| Millis(session.record.active.0.saturating_add(session.record.ttl)));
         let others = self.limiters.values().map(Limiter::until).chain(self.answers.values().copied());
         let others = others.chain(self.works.values().map(|work| work.until));
+        let waits = self.claims.values().filter_map(|claim| Some(claim.wait()?.until));
+        let others = others.chain(self.leases.values().map(Lease::due)).chain(waits);
         keys.chain(sessions).chain(others).min()
     }
 }

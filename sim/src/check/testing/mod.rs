@@ -291,6 +291,7 @@ fn user_of(person: &Person) -> User {
             Right::Write => Permission::Write,
             Right::Admin => Permission::Admin,
             Right::Limit => Permission::Limit,
+            Right::Lock => Permission::Lock,
         };
         Grant { pattern, permission }
     });
