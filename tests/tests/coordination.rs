@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant, SystemTime};
 
 use steadfast::client::{Compared, Config, ErrorCode, Limit, Transaction, Value, Work};
-use steadfast_core::types::Blob;
+use steadfast_core::types::{Blob, Index};
 use steadfast_tests::cluster::Cluster;
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -172,4 +172,130 @@ async fn transfer_until(config: Config, worker: u64, accounts: u64, done: &Atomi
         let held = client.transaction(transfer).await.is_ok_and(|it| it.held);
         done.fetch_add(u64::from(held), Relaxed);
     }
+}
+
+/// Two workers contend for one lock while leaders are killed, one of them asleep beyond its time now and then. What they write
+/// under its guard is one worker's at a time: the log of tokens never goes back.
+#[test]
+fn a_lock_is_handed_over_while_leaders_are_killed_and_late_writers_are_refused() {
+    let mut cluster = Cluster::start("locks");
+    let (config, over) = (cluster.config(), Arc::new(AtomicBool::new(false)));
+    let (grants, refused) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let workers: Vec<_> = (0..3)
+        .map(|worker| {
+            let (config, over, grants, refused) =
+                (config.clone(), over.clone(), grants.clone(), refused.clone());
+            std::thread::spawn(move || {
+                runtime().block_on(work_under_lock(config, worker, &over, &grants, &refused))
+            })
+        })
+        .collect();
+    for _ in 0..4 {
+        let (from, since) = (grants.load(Relaxed), Instant::now());
+        while grants.load(Relaxed) < from + 5 {
+            assert!(since.elapsed() < Duration::from_secs(60), "the lock goes round: {from} grants");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let leader = cluster.leader();
+        cluster.kill(leader);
+        cluster.leader();
+        cluster.restart(leader);
+    }
+    over.store(true, Relaxed);
+    let written: Vec<Vec<Index>> =
+        workers.into_iter().map(|worker| worker.join().expect("no panic")).collect();
+    // Each position at which a guarded write took effect, with the token that it was made under.
+    let mut all: Vec<Index> = written.concat();
+    let count = all.len();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), count, "each token is one worker's");
+    assert!(refused.load(Relaxed) > 0, "somebody was late: {} grants", grants.load(Relaxed));
+}
+
+/// Takes the lock, writes its token under guard, and sometimes sleeps beyond its time first. The tokens under which writes were
+/// acknowledged.
+async fn work_under_lock(
+    config: Config,
+    worker: u64,
+    over: &AtomicBool,
+    grants: &AtomicU64,
+    refused: &AtomicU64,
+) -> Vec<Index> {
+    let client = steadfast::Client::connect(config).await.expect("connects");
+    let mut written = Vec::new();
+    for round in 0_u64.. {
+        if over.load(Relaxed) {
+            break;
+        }
+        let (ttl, wait) = (Duration::from_millis(300), Duration::from_secs(2));
+        let Ok(Some(lock)) = client.lock("orders", format!("worker-{worker}"), ttl, wait).await else {
+            continue;
+        };
+        grants.fetch_add(1, Relaxed);
+        if (worker + round).is_multiple_of(4) {
+            // As a worker that is paused: the guard of the library can't renew it meanwhile.
+            std::thread::sleep(Duration::from_millis(800));
+        }
+        match lock.set("order", lock.token().to_string()).await {
+            Ok(()) => written.push(lock.token()),
+            Err(error) if error.code() == ErrorCode::Fenced => _ = refused.fetch_add(1, Relaxed),
+            Err(_) => {}
+        }
+        let _ = lock.release().await;
+    }
+    written
+}
+
+/// What waits goes on when the leader dies, and an office is handed over when its holder's machine dies.
+#[test]
+fn waits_and_offices_outlive_the_leader() {
+    let mut cluster = Cluster::start("offices");
+    let (minute, config) = (Duration::from_secs(60), cluster.config());
+    let runtime = runtime();
+    let (first, second) = runtime.block_on(async {
+        let (ann, bea) = (cluster.client(config.clone()).await, cluster.client(config.clone()).await);
+        let office = ann.campaign("primary", "ann", "host-1", minute, Duration::ZERO).await.expect("asked");
+        let waits = tokio::spawn(async move {
+            let office = bea
+                .campaign("primary", "bea", "host-2", minute, minute)
+                .await
+                .expect("asked")
+                .expect("in time");
+            office.proclaim("host-3").await.expect("it leads");
+            office
+        });
+        let permits =
+            ann.permits("pool", (2, 3), "ann", minute, Duration::ZERO).await.expect("asked").expect("free");
+        let refused = ann.permits("pool", (2, 3), "other", minute, Duration::ZERO).await.expect("asked");
+        assert!(permits.is_held() && refused.is_none());
+        let lease = ann.grant_lease(minute).await.expect("granted");
+        ann.set_on_lease("member:ann", "here", lease).await.expect("set");
+        ann.keep_alive(lease).await.expect("renewed");
+        // Until the other one waits.
+        loop {
+            let shown = ann.command(["ELECTION", "SHOW", "primary"]).await.expect("answered").value;
+            if format!("{shown:?}").contains("(\"waiting\", Int(1))") {
+                break;
+            }
+        }
+        ((office.expect("nobody leads"), permits, lease, ann), waits)
+    });
+    let leader = cluster.leader();
+    cluster.kill(leader);
+    cluster.leader();
+    runtime.block_on(async {
+        let (office, permits, lease, ann) = first;
+        let token = office.token();
+        assert!(office.release().await.expect("answered"));
+        let bea = second.await.expect("no panic");
+        assert!(bea.token() > token && bea.is_held());
+        let leads = ann.leader("primary").await.expect("answered").expect("somebody leads");
+        assert_eq!((leads.token, leads.leader, leads.value), (bea.token(), "bea".into(), "host-3".into()));
+        assert!(permits.release().await.expect("answered"));
+        assert!(ann.revoke_lease(lease).await.expect("answered"));
+        assert_eq!(ann.get("member:ann").await.expect("read"), None);
+    });
+    cluster.restart(leader);
+    assert_eq!(cluster.stop(), [Some(0); 3]);
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::interface::OpId;
 use crate::command::catalogue;
+use crate::command::claims::wait_of;
 use crate::time::Micros;
 use crate::types::{Blob, SessionId};
 
@@ -42,6 +43,8 @@ pub(super) struct Op {
     pub(super) args: Vec<Blob>,
     pub(super) kind: Kind,
     pub(super) deadline: Micros,
+    /// How long its answer may have to wait for others.
+    pub(super) wait: Micros,
     /// Changed through [`Ops::number`] and [`Ops::unnumber`] alone: the order of sending depends on it.
     pub(super) once: Option<(SessionId, u64)>,
     pub(super) attempts: u32,
@@ -123,11 +126,14 @@ impl Ops {
     ) {
         let order = self.next;
         self.next += 1;
+        let wait = Micros::from_millis(wait_of(&args));
+        let deadline = deadline.after(wait);
         let op = Op {
             id,
             args,
             kind,
             deadline,
+            wait,
             once,
             attempts: 0,
             refusals: 0,

@@ -34,7 +34,7 @@ impl Client {
         match self.request(args, None, attempt) {
             Ok((id, data)) => {
                 self.session = Opening::Asked { refusals };
-                self.fly(id, data, Purpose::SessionOpen, out);
+                self.fly(id, data, Purpose::SessionOpen, Micros(0), out);
             }
             Err(error) => self.refuse_session(&Failure::from(error), out),
         }
@@ -49,7 +49,7 @@ impl Client {
         }
         let args = vec![Blob::from("SESSION"), Blob::from("END"), Blob::from(id)];
         let Ok((id, data)) = self.request(args, None, self.config.drain_ms) else { return false };
-        self.fly(id, data, Purpose::SessionEnd, out);
+        self.fly(id, data, Purpose::SessionEnd, Micros(0), out);
         true
     }
 
@@ -94,7 +94,9 @@ impl Client {
     fn send(&mut self, order: Order, out: &mut Vec<ClientOutput>) {
         let once = self.number(order);
         let Some(op) = self.ops.get_mut(order) else { return };
-        let remaining = op.deadline.since(self.now).0.div_ceil(1000);
+        // The server adds the time for which it may have to wait for others by itself.
+        let wait = op.wait;
+        let remaining = op.deadline.since(self.now).since(wait).0.div_ceil(1000);
         let deadline_ms = u32::try_from(remaining).unwrap_or(u32::MAX).min(self.config.attempt_ms);
         let args = op.args.clone();
         match self.request(args, once, deadline_ms) {
@@ -103,7 +105,7 @@ impl Client {
                     op.attempts += 1;
                 }
                 self.ops.stand(order, Stand::Flying);
-                self.fly(id, data, Purpose::Op(order), out);
+                self.fly(id, data, Purpose::Op(order), wait, out);
             }
             Err(error) => self.fail(order, Failure::new(ErrorCode::TooLarge, error.to_string()), out),
         }
@@ -152,10 +154,10 @@ impl Client {
         Ok((id, frame.encode(most)?))
     }
 
-    fn fly(&mut self, id: Uuid, data: Bytes, purpose: Purpose, out: &mut Vec<ClientOutput>) {
+    fn fly(&mut self, id: Uuid, data: Bytes, purpose: Purpose, wait: Micros, out: &mut Vec<ClientOutput>) {
         let attempt = Micros::from_millis(u64::from(self.config.attempt_ms));
         // The server says itself when an attempt's time is up; that answer is worth waiting for.
-        let until = self.now.after(attempt).after(Micros(attempt.0 / 4));
+        let until = self.now.after(attempt).after(Micros(attempt.0 / 4)).after(wait);
         if let Some(live) = self.link.live() {
             live.flights.start(id, purpose, data.len(), until);
             out.push(ClientOutput::Send { conn: live.conn, data });

@@ -16,7 +16,7 @@ use super::evaluate::Evaluation;
 use super::info::{count, number as figure};
 use super::leases::end_lease;
 use super::needs::{LOCK, Needs, READ};
-use super::parse::Words;
+use super::parse::{Parsed, Words, parse};
 use super::words::{Word, number, option};
 use super::{Command, TTL_MS_MAX};
 use crate::access::grants;
@@ -24,6 +24,7 @@ use crate::access::user::Permission;
 use crate::coordination::claim::{Claim, ClaimKey, ClaimKind, ClaimState, Wait};
 use crate::coordination::lease::Lease;
 use crate::error::{ErrorCode, Failure};
+use crate::limits::Limits;
 use crate::reply::{Outcome, Value};
 use crate::state::View;
 use crate::state::effect::{DeleteCause, Effect};
@@ -35,6 +36,18 @@ const CAPACITY_MAX: u64 = 1_000;
 
 /// Longest wait, in milliseconds: a day.
 const WAIT_MS_MAX: u64 = 86_400_000;
+
+/// How long the answer to a command given in words may have to wait for others, in milliseconds.
+#[must_use]
+pub fn wait_of(args: &[Blob]) -> u64 {
+    let claims = |name: &Blob| {
+        [&b"LOCK"[..], b"SEMAPHORE", b"ELECTION"].iter().any(|family| name.eq_ignore_ascii_case(family))
+    };
+    match args.first().filter(|name| claims(name)).map(|_| parse(args, &Limits::default())) {
+        Some(Ok(Parsed::Command(command))) => command.wait_ms(),
+        _ => 0,
+    }
+}
 
 /// A command on claims.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

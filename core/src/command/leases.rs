@@ -265,9 +265,8 @@ impl Evaluation<'_> {
     /// entry holds.
     pub(super) fn doom_leases(&mut self, user: &Blob) {
         for id in self.view.leases_of(user) {
-            if let Some(lease) = self.view.lease(id) {
-                self.view.effect(Effect::Leased { id, lease: Some(Lease { ttl: 0, ..lease }) });
-            }
+            let lease = Lease { user: user.clone(), ttl: 0, renewed: self.view.now() };
+            self.view.effect(Effect::Leased { id, lease: Some(lease) });
         }
     }
 }

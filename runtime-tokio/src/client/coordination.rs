@@ -369,7 +369,7 @@ fn field<'a>(value: &'a Value, wanted: &str) -> Option<&'a Value> {
     pairs.iter().find(|(name, _)| name == wanted).map(|(_, value)| value)
 }
 
-fn figure(value: &Value, wanted: &str) -> Option<u64> {
+pub(super) fn figure(value: &Value, wanted: &str) -> Option<u64> {
     match field(value, wanted)? {
         Value::Int(number) => u64::try_from(*number).ok(),
         _ => None,

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `config.rs` | what the application decides |
 //! | `commands.rs`, `coordination.rs` | typed helpers |
+//! | `holds.rs` | leases, and guards of locks, permits and offices |
 //! | `driver.rs` | the task that runs the core's client |
 //! | `stream.rs` | one TCP connection |
 //! | `observe.rs` | what a recorder of histories may see |
@@ -17,6 +18,7 @@ mod commands;
 mod config;
 mod coordination;
 mod driver;
+mod holds;
 mod observe;
 mod stream;
 
@@ -29,11 +31,12 @@ pub use steadfast_core::client::{Credentials, OpOutcome};
 pub use steadfast_core::command::transaction::Compared;
 pub use steadfast_core::error::{Certainty, ErrorCode, Failure};
 pub use steadfast_core::reply::{Receipt, Value};
-pub use steadfast_core::types::{Blob, Index, NodeId, SessionId};
+pub use steadfast_core::types::{Blob, Index, LeaseId, NodeId, SessionId};
 
 pub use commands::{Condition, Page, SetOptions};
 pub use config::Config;
 pub use coordination::{Limit, Transacted, Transaction, Verdict, Work};
+pub use holds::{Hold, Leader};
 pub use observe::{Observation, Observed, Observer};
 
 use driver::{Done, Driver, Order};

@@ -191,12 +191,8 @@ impl Model {
         ended.iter().for_each(|key| draft.drop_claim(key, Err(ErrorCode::WaitEnded)));
         ended.iter().for_each(|(kind, name, _)| draft.settle(*kind, name));
         if matches!(asked, Asked::UserRemove(_)) {
-            draft
-                .after
-                .leases
-                .values_mut()
-                .filter(|lease| lease.user == *name)
-                .for_each(|lease| lease.ttl = 0);
+            let theirs = draft.after.leases.values_mut().filter(|lease| lease.user == *name);
+            theirs.for_each(|lease| (lease.ttl, lease.renewed) = (0, now));
         }
         draft.plan(self, plan)
     }

@@ -210,7 +210,9 @@ impl Seen {
         }
         seen.leases.retain(|id, lease| model.leases.get(id) != lease.as_ref());
         seen.claims.retain(|key, claim| model.claims.get(key) != claim.as_ref());
-        seen.hangs.retain(|key, lease| model.hangs.get(key) != lease.as_ref());
+        // What went by itself hangs on nothing, and that is nobody's command.
+        let by_itself = |key: &Blob, lease: &Option<u64>| lease.is_none() && seen.expired.contains(key);
+        seen.hangs.retain(|key, lease| model.hangs.get(key) != lease.as_ref() && !by_itself(key, lease));
         Ok(seen)
     }
 
@@ -309,7 +311,6 @@ impl Seen {
                 self.answers, self.works
             ));
         }
-        // What went by itself hangs on nothing, whoever's command that was.
         let by_hand = |(key, lease): &(&Blob, &Option<u64>)| lease.is_some() || !self.expired.contains(*key);
         let hangs = plan.hangs.iter().filter(by_hand).eq(self.hangs.iter().filter(by_hand));
         if !hangs || (&plan.leases, &plan.claims, &plan.told) != (&self.leases, &self.claims, &self.told) {

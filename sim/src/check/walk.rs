@@ -130,9 +130,10 @@ impl<'a> Walk<'a> {
         };
         if plan.is_none() && seen.is_clients() && entry.entry.cause != Cause::System {
             fail!(
-                "entry {} ({:?}) changes keys or users, and no command asked for it",
+                "entry {} ({:?}) changes what clients have, and no command asked for it: {:?}",
                 entry.index,
-                entry.entry.cause
+                entry.entry.cause,
+                entry.entry.effects
             );
         }
         seen.adopt(plan, entry, &mut self.model).map_err(Stop::Failed)

@@ -58,6 +58,8 @@ pub struct Armed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
     files: BTreeMap<FileName, Vec<u8>>,
+    /// Something is missing from it that a sync had promised.
+    betrayed: bool,
 }
 
 /// What strikes sectors at rest.
@@ -361,7 +363,7 @@ impl Disk {
     #[must_use]
     pub fn image(&self) -> Image {
         let files = self.durable.iter().map(|(name, id)| (*name, self.files[id].durable().to_vec()));
-        Image { files: files.collect() }
+        Image { files: files.collect(), betrayed: self.betrayed || self.owes() }
     }
 
     /// The disk becomes what an image holds, all of it durable.
@@ -374,6 +376,7 @@ impl Disk {
             self.live.insert(*name, id);
             self.durable.insert(*name, id);
         }
+        self.betrayed = image.betrayed;
     }
 
     /// Whether the newest durable hard state holds this number, a nonce that is found nowhere else.

@@ -169,6 +169,21 @@ fn an_old_image_brings_back_what_was_durable_and_nothing_that_came_later() {
     assert_eq!(disk.content(OTHER), Err(DiskErrorKind::NotFound));
     disk.lose_power();
     assert_eq!(disk.content(FILE).unwrap(), [1; 4 * SECTOR], "all of it is durable");
+    assert!(!disk.betrayed, "nobody had been promised more");
+}
+
+#[test]
+fn an_image_of_a_liars_disk_lacks_what_was_promised() {
+    let mut disk = ones(6);
+    disk.lying = true;
+    disk.does(write(FILE, 0, &[2; SECTOR])).unwrap();
+    disk.does(sync(FILE)).unwrap();
+    let image = disk.image();
+    disk.lying = false;
+    disk.does(sync(FILE)).unwrap();
+    disk.restore(&image);
+    assert!(disk.betrayed);
+    assert_eq!(disk.content(FILE).unwrap(), [1; 4 * SECTOR]);
 }
 
 #[test]
