@@ -456,14 +456,35 @@ fn admin(stream: &mut Stream, choice: u64) -> String {
     match choice {
         0..3 => format!("REVOKE LIMIT ON l* FROM {user}"),
         3..5 => format!("GRANT LIMIT ON l* TO {user}"),
-        5..6 => format!("REVOKE LOCK ON k* FROM {user}"),
-        6..7 => format!("GRANT LOCK ON k* TO {user}"),
-        7..40 => format!("REVOKE {permission} ON {pattern} FROM {user}"),
-        40..85 => format!("GRANT {permission} ON {pattern} TO {user}"),
+        5..9 => format!("REVOKE LOCK ON k* FROM {user}"),
+        9..12 => format!("GRANT LOCK ON k* TO {user}"),
+        12..34 => roles(stream, user, permission, pattern),
+        34..48 => format!("REVOKE {permission} ON {pattern} FROM {user}"),
+        48..85 => format!("GRANT {permission} ON {pattern} TO {user}"),
         85..90 => format!("USER PASSWORD {user} {}", password(user).replace(' ', "~")),
         90..93 => format!("USER REMOVE {user}"),
         93..97 => format!("USER ADD {user} {}", password(user).replace(' ', "~")),
         _ => "WHOAMI".into(),
+    }
+}
+
+/// Roles and denials, a few of each, with patterns of every kind.
+fn roles(stream: &mut Stream, user: &str, permission: &str, pattern: &str) -> String {
+    let role = *stream.pick(&["ops", "dev"]);
+    let glob = *stream.pick(&["r?", "*1", "[ck]*0", "k?", pattern]);
+    let permission = if stream.chance(150_000) { "LOCK" } else { permission };
+    match stream.below(14) {
+        0 | 1 => format!("ROLE ADD {role}"),
+        2 | 3 => format!("ROLE GIVE {role} TO {user}"),
+        4 => format!("ROLE TAKE {role} FROM {user}"),
+        5 | 6 => format!("GRANT {permission} ON {pattern} TO ROLE {role}"),
+        7 => format!("REVOKE {permission} ON {pattern} FROM ROLE {role}"),
+        8 => format!("DENY {permission} ON {glob} TO {user}"),
+        9 => format!("UNDENY {permission} ON {glob} FROM {user}"),
+        10 => format!("DENY {permission} ON {glob} TO ROLE {role}"),
+        11 => format!("UNDENY {permission} ON {glob} FROM ROLE {role}"),
+        12 => format!("ROLE REMOVE {role}"),
+        _ => format!("CHECK {user} {permission} r0"),
     }
 }
 

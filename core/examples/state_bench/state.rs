@@ -115,7 +115,7 @@ pub fn run(keys: usize) {
     bench.time("scan of 1000 keys", 200, |at| {
         let mut view = leader.state.view(leader.state.time());
         let mut seen = 0;
-        view.scan(b"key:", Some(&name(order[at])), &mut |key, _| {
+        view.scan((b"key:", Some(b"key;")), Some(&name(order[at])), &mut |key, _| {
             used(key);
             seen += 1;
             seen < 1000

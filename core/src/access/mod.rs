@@ -1,7 +1,7 @@
-//! Access control: users, grants and passwords. Deciding is part of evaluating a command; this module
+//! Access control: users, roles, grants, denials and passwords. Deciding is part of evaluating a command; this module
 //! holds the records and the rules, never a connection.
 
-pub mod grants;
 pub mod password;
 pub mod pattern;
+pub mod rights;
 pub mod user;

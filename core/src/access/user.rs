@@ -1,4 +1,4 @@
-//! Users and grants: plain replicated records. What grants allow is in `grants.rs`, what patterns match in
+//! Users and grants: plain replicated records. What they allow is in `rights.rs`, what patterns match in
 //! `pattern.rs`.
 
 use std::fmt;
@@ -37,6 +37,14 @@ pub struct Grant {
     pub pattern: Pattern,
     /// What may be done with them.
     pub permission: Permission,
+}
+
+impl Grant {
+    /// Whether it is about this permission on this key. ADMIN is about no key.
+    #[must_use]
+    pub fn meets(&self, permission: Permission, key: &[u8]) -> bool {
+        self.permission == permission && (permission == Permission::Admin || self.pattern.matches(key))
+    }
 }
 
 impl fmt::Display for Grant {
@@ -114,16 +122,15 @@ pub fn root_user(password_hash: String, generation: Index) -> User {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::grants::{allows, holds};
+    use crate::access::rights::Rights;
 
     #[test]
     fn root_may_do_everything() {
         let root = root_user("hash".into(), Index(1));
-        assert!(holds(&root.grants, Permission::Admin));
-        assert!(
-            allows(&root.grants, Permission::Read, b"any") && allows(&root.grants, Permission::Write, b"")
-        );
         assert!(root.grants.is_sorted(), "grants are kept sorted");
+        let root = Rights::new(root.into(), None, Vec::new());
+        assert!(root.administers());
+        assert!(root.allows(Permission::Read, b"any") && root.allows(Permission::Write, b""));
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::catalogue::shown;
 use super::evaluate::Evaluation;
 use super::info::number;
-use crate::access::grants;
+use super::roles::listed;
+use crate::access::rights::Holder;
 use crate::access::user::{Grant, Permission, User};
 use crate::config::AccessMode;
 use crate::error::{ErrorCode, Failure};
@@ -36,10 +37,12 @@ impl Evaluation<'_> {
     }
 
     pub(super) fn user_remove(&mut self, name: &Blob) -> Outcome {
-        let user = self.known_user(name)?;
-        self.keep_an_administrator(name, &user)?;
+        self.known_user(name)?;
+        let had = self.has_an_administrator();
         self.end_sessions(name);
         self.view.effect(Effect::UserRemoved { name: name.clone() });
+        self.forget_rules(name);
+        self.keep_an_administrator(had)?;
         self.end_waits(name);
         self.doom_leases(name);
         Ok(Value::ok())
@@ -62,10 +65,13 @@ impl Evaluation<'_> {
 
     pub(super) fn user_show(&mut self, name: &Blob) -> Outcome {
         let user = self.known_user(name)?;
+        let rules = self.view.rules(Holder::User, name).unwrap_or_default();
         Ok(Value::Map(vec![
             ("user".into(), Value::Bytes(name.clone())),
             ("password_changed_at".into(), number(user.generation.0)),
-            ("grants".into(), listed(&user.grants)),
+            ("grants".into(), listed(user.grants.iter())),
+            ("roles".into(), Value::List(rules.roles.iter().cloned().map(Value::Bytes).collect())),
+            ("denials".into(), listed(rules.denials.iter())),
         ]))
     }
 
@@ -99,24 +105,32 @@ impl Evaluation<'_> {
     pub(super) fn revoke(&mut self, grant: &Grant, name: &Blob) -> Outcome {
         let user = self.known_user(name)?;
         let Ok(place) = user.grants.binary_search(grant) else { return Ok(Value::Int(0)) };
-        if grant.permission == Permission::Admin {
-            self.keep_an_administrator(name, &user)?;
-        }
+        let had = self.has_an_administrator();
         let mut user = user.as_ref().clone();
         user.grants.remove(place);
         self.view.effect(Effect::UserPut { name: name.clone(), user });
+        self.keep_an_administrator(had)?;
         if grant.permission == Permission::Lock {
-            self.end_waits(name);
+            self.end_forbidden_waits();
         }
         Ok(Value::Int(1))
     }
 
     pub(super) fn who_am_i(&self) -> Value {
-        let (name, grants) = match (self.actor(), self.grants()) {
-            (Some(name), Some(grants)) => (Value::Bytes(name.clone()), listed(grants)),
-            _ => (Value::Nil, Value::List(Permission::ALL.map(|all| bytes(format!("{all} ON *"))).to_vec())),
+        let (Some(name), Some(rights)) = (self.actor(), self.rights()) else {
+            let all = Permission::ALL.map(|all| Value::Bytes(format!("{all} ON *").into()));
+            return Value::Map(vec![
+                ("user".into(), Value::Nil),
+                ("grants".into(), Value::List(all.to_vec())),
+            ]);
         };
-        Value::Map(vec![("user".into(), name), ("grants".into(), grants)])
+        let roles = rights.roles().cloned().map(Value::Bytes).collect();
+        Value::Map(vec![
+            ("user".into(), Value::Bytes(name.clone())),
+            ("grants".into(), listed(rights.grants().map(|(_, grant)| grant))),
+            ("roles".into(), Value::List(roles)),
+            ("denials".into(), listed(rights.denials().map(|(_, denial)| denial))),
+        ])
     }
 
     pub(super) fn session_open(&mut self) -> Outcome {
@@ -145,22 +159,24 @@ impl Evaluation<'_> {
         Value::Int(own.into())
     }
 
-    fn known_user(&mut self, name: &Blob) -> Result<Arc<User>, Failure> {
+    pub(super) fn known_user(&mut self, name: &Blob) -> Result<Arc<User>, Failure> {
         let unknown =
             || format!("there is no user '{}': USER LIST shows all, USER ADD makes one", shown(name));
         self.view.user(name).ok_or_else(|| Failure::new(ErrorCode::UserUnknown, unknown()))
     }
 
-    /// Refuses to take ADMIN from the last user who has it.
-    fn keep_an_administrator(&mut self, name: &Blob, user: &User) -> Result<(), Failure> {
-        let administers = |user: &User| grants::holds(&user.grants, Permission::Admin);
-        if !administers(user)
-            || self.view.users().iter().any(|(other, user)| other != name && administers(user))
-        {
+    /// Whether anybody administers users.
+    pub(super) fn has_an_administrator(&mut self) -> bool {
+        let users = self.view.users();
+        users.into_iter().any(|(name, user)| self.view.rights(&name, user).administers())
+    }
+
+    /// Refuses what has left nobody who administers users, if somebody did before.
+    pub(super) fn keep_an_administrator(&mut self, had: bool) -> Result<(), Failure> {
+        if !had || self.has_an_administrator() {
             return Ok(());
         }
-        let message =
-            format!("'{}' is the last administrator: GRANT ADMIN ON * TO another user first", shown(name));
+        let message = "nobody would be left who administers users: GRANT ADMIN ON * TO another user first";
         Err(Failure::new(ErrorCode::LastAdministrator, message))
     }
 
@@ -171,14 +187,6 @@ impl Evaluation<'_> {
     }
 }
 
-fn listed(grants: &[Grant]) -> Value {
-    Value::List(grants.iter().map(|grant| bytes(grant.to_string())).collect())
-}
-
-fn bytes(text: String) -> Value {
-    Value::Bytes(text.into())
-}
-
-fn limit_reached(what: &str, most: usize, way_out: &str) -> Failure {
+pub(super) fn limit_reached(what: &str, most: usize, way_out: &str) -> Failure {
     Failure::new(ErrorCode::LimitReached, format!("there are {most} {what}, which is the limit: {way_out}"))
 }

@@ -317,7 +317,7 @@ const NAME_BYTES_MAX: usize = 32;
 
 /// Whether commands of two words begin with this one.
 fn is_family(word: &[u8]) -> bool {
-    ["COMMAND", "ELECTION", "LEASE", "LIMIT", "LOCK", "ONCE", "SEMAPHORE", "SESSION", "USER"]
+    ["COMMAND", "ELECTION", "LEASE", "LIMIT", "LOCK", "ONCE", "ROLE", "SEMAPHORE", "SESSION", "USER"]
         .iter()
         .any(|family| word.eq_ignore_ascii_case(family.as_bytes()))
 }

@@ -19,8 +19,8 @@ use super::needs::{LOCK, Needs, READ};
 use super::parse::{Parsed, Words, parse};
 use super::words::{Word, number, option};
 use super::{Command, TTL_MS_MAX};
-use crate::access::grants;
 use crate::access::user::Permission;
+use crate::config::AccessMode;
 use crate::coordination::claim::{Claim, ClaimKey, ClaimKind, ClaimState, Wait};
 use crate::coordination::lease::Lease;
 use crate::error::{ErrorCode, Failure};
@@ -412,21 +412,33 @@ impl Evaluation<'_> {
         Value::Int(1)
     }
 
-    /// Ends the waits of a user who was changed, where they are not allowed any more.
+    /// Ends the waits of a user whose logins have ended.
     pub(super) fn end_waits(&mut self, user: &Blob) {
-        let now = self.view.user(user);
+        self.end_waits_of(&mut |_, claim, _| claim.user == *user);
+    }
+
+    /// Ends the waits that are not allowed any more: grants, denials or roles were changed.
+    pub(super) fn end_forbidden_waits(&mut self) {
+        // Where access is not enforced nobody is a user.
+        let enforced = self.mode == AccessMode::Enforced;
+        self.end_waits_of(&mut |view, claim, name| {
+            let user = view.user(&claim.user);
+            let rights = user.map(|user| view.rights(&claim.user, user));
+            enforced && !rights.is_some_and(|rights| rights.allows(Permission::Lock, name))
+        });
+    }
+
+    fn end_waits_of(&mut self, ends: &mut dyn FnMut(&mut View<'_>, &Claim, &Blob) -> bool) {
         let mut names = BTreeSet::new();
         for key in self.view.waits() {
-            let Some(claim) = self.view.claim(&key).filter(|claim| claim.user == *user) else { continue };
-            let login = now.as_ref().filter(|now| now.generation < self.state.tail().next());
-            let allowed = login.is_some_and(|now| grants::allows(&now.grants, Permission::Lock, &key.1));
-            if claim.wait().is_some() && !allowed {
+            let Some(claim) = self.view.claim(&key).filter(|claim| claim.wait().is_some()) else { continue };
+            if ends(&mut self.view, &claim, &key.1) {
                 let text = "the user was changed while the command waited: log in again, or ask for LOCK on the name";
                 drop_claim(&mut self.view, &key, Err(Failure::new(ErrorCode::WaitEnded, text)));
                 names.insert((key.0, key.1));
             }
         }
-        // Only then, or one of the user's own would be the next.
+        // Only then, or one that is to end would be the next.
         names.iter().for_each(|(kind, name)| settle(&mut self.view, *kind, name));
     }
 }

@@ -14,8 +14,8 @@ use super::catalogue::shown;
 use super::info::NodeInfo;
 use super::once::{Keeping, OnceCommand};
 use super::{Command, needs};
-use crate::access::grants;
-use crate::access::user::{Grant, Permission, Principal, User};
+use crate::access::rights::Rights;
+use crate::access::user::{Grant, Principal};
 use crate::config::AccessMode;
 use crate::error::{ErrorCode, Failure};
 use crate::limits::Limits;
@@ -128,7 +128,7 @@ pub(super) struct Evaluation<'a> {
     request: &'a Request<'a>,
     pub(super) view: View<'a>,
     /// The user who asks; `None` before the login was checked, and for everybody where access is not enforced.
-    actor: Option<(Blob, Arc<User>)>,
+    actor: Option<(Blob, Rights)>,
     /// A command under an idempotency id was executed: its answer is to be kept.
     pub(super) keeping: Option<Keeping>,
 }
@@ -228,7 +228,7 @@ impl<'a> Evaluation<'a> {
             (Principal::Anybody, AccessMode::Enforced) => refused("nobody is logged in: AUTH first"),
             (Principal::User { name, generation }, _) => match self.view.user(name) {
                 Some(user) if user.generation == *generation => {
-                    self.actor = Some((name.clone(), user));
+                    self.actor = Some((name.clone(), self.view.rights(name, user)));
                     Ok(())
                 }
                 // Removed, created again or another password: which one is nobody's business here.
@@ -281,8 +281,8 @@ impl<'a> Evaluation<'a> {
 
     /// Permission, condition and effect.
     fn attempt(&mut self) -> Outcome {
-        if let Some((name, user)) = &self.actor {
-            needs::check(name, &user.grants, self.request.command)?;
+        if let Some((name, rights)) = &self.actor {
+            needs::check(name, rights, self.request.command)?;
         }
         let value = self.execute(self.request.command)?;
         self.check_entry(&value)?;
@@ -332,6 +332,7 @@ impl<'a> Evaluation<'a> {
             Command::Limits(command) => self.limit(command)?,
             Command::Leases(command) => self.leases(command)?,
             Command::Claims(command) => self.claims(command)?,
+            Command::Roles(command) => self.roles(command)?,
             Command::ForgetWait { id } => self.forget_wait(*id),
             Command::Get { key } => self.get(key)?,
             Command::GetV { key } => self.getv(key)?,
@@ -367,7 +368,7 @@ impl<'a> Evaluation<'a> {
     }
 
     fn info(&mut self) -> Value {
-        let admin = self.grants().is_none_or(|grants| grants::holds(grants, Permission::Admin));
+        let admin = self.rights().is_none_or(Rights::administers);
         let level = self.view.level();
         self.request.info.answer(self.state, level, admin)
     }
@@ -420,9 +421,9 @@ impl<'a> Evaluation<'a> {
         self.actor.as_ref().map(|(name, _)| name)
     }
 
-    /// The grants of the user who asks; `None` for everybody where access is not enforced, who may do all.
-    pub(super) fn grants(&self) -> Option<&[Grant]> {
-        self.actor.as_ref().map(|(_, user)| user.grants.as_slice())
+    /// What the user who asks may do; `None` for everybody where access is not enforced, who may do all.
+    pub(super) fn rights(&self) -> Option<&Rights> {
+        self.actor.as_ref().map(|(_, rights)| rights)
     }
 
     /// Bytes that the effects of one entry may carry.

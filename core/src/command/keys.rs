@@ -6,8 +6,8 @@ use super::info::{count, number};
 use super::parse::integer;
 use super::values::{deadline, string};
 use super::{SetCondition, SetExpiry, SetTies};
-use crate::access::grants;
-use crate::access::user::{Pattern, Permission};
+use crate::access::rights::prefix_span;
+use crate::access::user::Permission;
 use crate::error::{ErrorCode, Failure};
 use crate::reply::{Outcome, Value};
 use crate::state::data::Kind;
@@ -169,7 +169,7 @@ impl Evaluation<'_> {
         self.find(prefix, after, count.clamp(1, self.limits.scan_keys.max(1)), wanted)
     }
 
-    /// Walks the readable ranges in order. Keys outside them are never looked at, so neither the page nor its
+    /// Walks the readable spans in order. Keys outside them are never looked at, so neither the page nor its
     /// cursor nor the time it takes can tell about them.
     pub(super) fn find(
         &mut self,
@@ -178,31 +178,23 @@ impl Evaluation<'_> {
         count: usize,
         wanted: Wanted<'_>,
     ) -> Value {
-        let ranges = match self.grants() {
-            None => vec![Pattern::Prefix(prefix.clone())],
-            Some(held) => grants::ranges(held, Permission::Read, prefix),
+        let spans = match self.rights() {
+            None => vec![prefix_span(prefix)],
+            Some(held) => held.spans(Permission::Read, prefix),
         };
         let mut page = Page::new(self.reply_room(), count);
         let mut budget = self.limits.keys_walked;
-        for range in ranges {
+        for (from, until) in spans {
             if page.next.is_some() {
                 break;
             }
-            if after.is_some_and(|after| lies_before(&range, after)) {
+            let until = until.as_ref().map(Blob::as_slice);
+            if after.is_some_and(|after| until.is_some_and(|until| until <= after.as_slice())) {
                 continue;
             }
-            match &range {
-                Pattern::Exact(key) => {
-                    if let Some(record) = self.view.key(key) {
-                        page.meet(key, record.data.kind(), &mut budget, wanted);
-                    }
-                }
-                Pattern::Prefix(prefix) => {
-                    self.view.scan(prefix, after.map(Blob::as_slice), &mut |key, kind| {
-                        page.meet(key, kind, &mut budget, wanted)
-                    })
-                }
-            }
+            self.view.scan((&from, until), after.map(Blob::as_slice), &mut |key, kind| {
+                page.meet(key, kind, &mut budget, wanted)
+            });
         }
         let cursor = page.next.map_or(Value::Nil, Value::Bytes);
         Value::List(vec![cursor, Value::List(page.keys)])
@@ -249,13 +241,5 @@ impl Page {
             self.keys.push(value);
         }
         true
-    }
-}
-
-/// Whether the range holds no key after this one.
-fn lies_before(range: &Pattern, after: &[u8]) -> bool {
-    match range {
-        Pattern::Exact(key) => key.as_slice() <= after,
-        Pattern::Prefix(prefix) => prefix.as_slice() <= after && !after.starts_with(prefix),
     }
 }

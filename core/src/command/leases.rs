@@ -16,7 +16,7 @@ use super::needs::{Needs, READ_WRITE};
 use super::parse::Words;
 use super::words::{Word, number};
 use super::{Command, TTL_MS_MAX};
-use crate::access::grants;
+use crate::access::rights::Rights;
 use crate::access::user::Permission;
 use crate::coordination::lease::Lease;
 use crate::error::{ErrorCode, Failure};
@@ -231,15 +231,15 @@ impl Evaluation<'_> {
     }
 
     fn show_lease(&mut self, id: LeaseId) -> Outcome {
-        let admin = self.grants().is_none_or(|held| grants::holds(held, Permission::Admin));
+        let admin = self.rights().is_none_or(Rights::administers);
         let user = self.scope();
         let lease = self.view.lease(id).filter(|lease| lease.user == user || admin);
         let Some(lease) = lease else { return Ok(Value::Nil) };
         let now = self.view.consult_time();
         let (keys, _) = self.view.hanging(id);
         // Administrators are shown what there is, and of keys only what they may read.
-        let held = self.grants();
-        let shown = |key: &Blob| held.is_none_or(|held| grants::allows(held, Permission::Read, key));
+        let held = self.rights();
+        let shown = |key: &Blob| held.is_none_or(|held| held.allows(Permission::Read, key));
         let keys = keys.into_iter().filter(shown).map(Value::Bytes).collect();
         Ok(Value::Map(vec![
             ("lease".into(), figure(id.0)),
@@ -251,7 +251,7 @@ impl Evaluation<'_> {
     }
 
     fn list_leases(&mut self) -> Value {
-        let admin = self.grants().is_none_or(|held| grants::holds(held, Permission::Admin));
+        let admin = self.rights().is_none_or(Rights::administers);
         let leases: Vec<LeaseId> = if admin {
             self.view.leases().into_iter().map(|(id, _)| id).collect()
         } else {

@@ -17,6 +17,7 @@ pub mod limits;
 mod needs;
 pub mod once;
 pub mod parse;
+pub mod roles;
 mod table;
 mod table_coordination;
 mod table_values;
@@ -36,6 +37,7 @@ use claims::ClaimCommand;
 use leases::LeaseCommand;
 use limits::LimitCommand;
 use once::OnceCommand;
+use roles::RoleCommand;
 use transaction::Transaction;
 use values::hashes::HashCommand;
 use values::keyspace::KeyCommand;
@@ -207,6 +209,8 @@ pub enum Command {
     Leases(LeaseCommand),
     /// On locks, semaphores and elections.
     Claims(ClaimCommand),
+    /// On roles and denials.
+    Roles(RoleCommand),
     /// A node's own: nobody listens to this wait any more. Not in the catalogue.
     ForgetWait {
         /// The claim's number.
@@ -287,6 +291,7 @@ impl Command {
             Self::Once(command) => command.name(),
             Self::Leases(command) => command.name(),
             Self::Claims(command) => command.name(),
+            Self::Roles(command) => command.name(),
             Self::ForgetWait { .. } => "FORGET WAIT",
         }
     }
@@ -318,6 +323,7 @@ impl Command {
             Self::Transaction(transaction) => transaction.grows(),
             Self::Leases(command) => command.grows(),
             Self::Claims(command) => command.grows(),
+            Self::Roles(command) => command.grows(),
             other => other.is_write(),
         }
     }
@@ -361,6 +367,7 @@ impl Command {
             Self::Once(command) => command.is_write(),
             Self::Leases(command) => command.is_write(),
             Self::Claims(command) => command.is_write(),
+            Self::Roles(command) => command.is_write(),
         }
     }
 
@@ -372,6 +379,8 @@ impl Command {
                 2
             }
             Self::Set { ties: SetTies { lease: Some(_), .. }, .. } => 2,
+            Self::Roles(command) if command.is_write() => 2,
+            Self::Grant { pattern: Pattern::Glob(_), .. } => 2,
             Self::Hashes(_) | Self::Keyspace(KeyCommand::Rename { .. }) if self.is_write() => 2,
             _ if self.is_write() => 1,
             _ => 0,

@@ -9,8 +9,8 @@ use std::slice::from_ref;
 
 use super::catalogue::shown;
 use super::{Command, SetCondition, SetExpiry};
-use crate::access::grants;
-use crate::access::user::{Grant, Permission};
+use crate::access::rights::Rights;
+use crate::access::user::Permission;
 use crate::error::{ErrorCode, Failure};
 use crate::types::Blob;
 
@@ -79,6 +79,7 @@ pub(super) fn needs(command: &Command) -> Needs<'_> {
         Command::Once(command) => command.needs(),
         Command::Leases(command) => command.needs(),
         Command::Claims(command) => command.needs(),
+        Command::Roles(command) => command.needs(),
         Command::UserPassword { name, .. } => Needs::AdminOrSelf(name),
         Command::UserAdd { .. }
         | Command::UserRemove { .. }
@@ -94,7 +95,7 @@ pub(super) fn needs(command: &Command) -> Needs<'_> {
 /// # Errors
 /// `DENIED`, with what is missing. It is derived from the command and the grants alone, so it can't tell
 /// whether a key exists.
-pub(super) fn check(user: &[u8], held: &[Grant], command: &Command) -> Result<(), Failure> {
+pub(super) fn check(user: &[u8], held: &Rights, command: &Command) -> Result<(), Failure> {
     match needs(command) {
         Needs::Internal | Needs::Login => Ok(()),
         Needs::Keys(permissions, keys) => {
@@ -109,16 +110,16 @@ pub(super) fn check(user: &[u8], held: &[Grant], command: &Command) -> Result<()
         }
         Needs::Range(prefix) => check_range(user, held, prefix),
         Needs::Matching(prefix) => check_range(user, held, prefix),
-        Needs::Everything if grants::allows_all(held, Permission::Read) => Ok(()),
+        Needs::Everything if held.allows_all(Permission::Read) => Ok(()),
         Needs::Everything => Err(denied(user, Permission::Read, "*")),
         Needs::AdminOrSelf(name) if **name == *user => Ok(()),
-        Needs::AdminOrSelf(_) | Needs::Admin if grants::holds(held, Permission::Admin) => Ok(()),
+        Needs::AdminOrSelf(_) | Needs::Admin if held.administers() => Ok(()),
         Needs::AdminOrSelf(_) | Needs::Admin => Err(denied(user, Permission::Admin, "*")),
     }
 }
 
-fn check_range(user: &[u8], held: &[Grant], prefix: &[u8]) -> Result<(), Failure> {
-    if grants::ranges(held, Permission::Read, prefix).is_empty() {
+fn check_range(user: &[u8], held: &Rights, prefix: &[u8]) -> Result<(), Failure> {
+    if held.spans(Permission::Read, prefix).is_empty() {
         return Err(denied(user, Permission::Read, &format!("{}*", shown(prefix))));
     }
     Ok(())
@@ -126,11 +127,11 @@ fn check_range(user: &[u8], held: &[Grant], prefix: &[u8]) -> Result<(), Failure
 
 pub(super) fn check_key(
     user: &[u8],
-    held: &[Grant],
+    held: &Rights,
     permissions: &[Permission],
     key: &[u8],
 ) -> Result<(), Failure> {
-    match permissions.iter().find(|permission| !grants::allows(held, **permission, key)) {
+    match permissions.iter().find(|permission| !held.allows(**permission, key)) {
         None => Ok(()),
         Some(permission) => Err(denied(user, *permission, &shown(key))),
     }
@@ -139,8 +140,8 @@ pub(super) fn check_key(
 fn denied(user: &[u8], permission: Permission, what: &str) -> Failure {
     let user = shown(user);
     let message = format!(
-        "user '{user}' lacks {permission} ON {what}: an administrator can GRANT {permission} ON a pattern \
-         that covers it TO {user}"
+        "user '{user}' lacks {permission} ON {what}: CHECK tells why, and an administrator can GRANT {permission} ON a \
+         pattern that covers it TO {user}"
     );
     Failure::new(ErrorCode::Denied, message)
 }

@@ -222,7 +222,7 @@ impl Evaluation<'_> {
         if let Command::Transaction(transaction) = command {
             return self.permit_all(transaction);
         }
-        self.actor().zip(self.grants()).map_or(Ok(()), |(name, grants)| check(name, grants, command))
+        self.actor().zip(self.rights()).map_or(Ok(()), |(name, held)| check(name, held, command))
     }
 
     pub(super) fn once(&mut self, command: &OnceCommand) -> Outcome {

@@ -8,7 +8,7 @@ use super::catalogue::{self, Spec, shown};
 use super::help::Question;
 use super::values::keyspace::KeyCommand;
 use super::{Command, SetCondition, SetExpiry, SetTies, TTL_MS_MAX};
-use crate::access::user::{Pattern, Permission};
+use crate::access::user::{Grant, Pattern, Permission};
 use crate::error::{ErrorCode, Failure};
 use crate::limits::Limits;
 use crate::types::{Blob, Index, SessionId};
@@ -117,14 +117,8 @@ impl<'a> Words<'a> {
             "USER LIST" => Command::UserList,
             "USER REMOVE" => Command::UserRemove { name: self.login_name()? },
             "USER SHOW" => Command::UserShow { name: self.login_name()? },
-            "GRANT" => {
-                let (permission, pattern, user) = self.grant("TO")?;
-                Command::Grant { permission, pattern, user }
-            }
-            "REVOKE" => {
-                let (permission, pattern, user) = self.grant("FROM")?;
-                Command::Revoke { permission, pattern, user }
-            }
+            "GRANT" | "REVOKE" | "DENY" | "UNDENY" | "CHECK" => self.role_command()?,
+            name if name.starts_with("ROLE ") => self.role_command()?,
             "SESSION OPEN" => Command::SessionOpen,
             "SESSION END" => Command::SessionEnd { id: SessionId(self.unsigned("the session's id")?) },
             "TXN" => self.transaction()?,
@@ -374,12 +368,17 @@ impl<'a> Words<'a> {
             .ok_or_else(|| argument(format!("COUNT is {count}, not 1 to {most}: ask for more pages instead")))
     }
 
-    fn grant(&mut self, preposition: &str) -> Result<(Permission, Pattern, Blob), Failure> {
+    pub(super) fn permission(&mut self) -> Result<Permission, Failure> {
         let word = self.next()?;
-        let permission = Permission::parse(&word).ok_or_else(|| {
+        Permission::parse(&word).ok_or_else(|| {
             let all = Permission::ALL.map(Permission::name).join(", ");
             argument(format!("'{}' is no permission ({all})", shown(&word)))
-        })?;
+        })
+    }
+
+    /// `permission ON pattern`.
+    pub(super) fn grant(&mut self) -> Result<Grant, Failure> {
+        let permission = self.permission()?;
         if !self.keyword("ON") {
             return Err(self.syntax("ON does not follow the permission"));
         }
@@ -389,21 +388,23 @@ impl<'a> Words<'a> {
         if permission == Permission::Admin && pattern != Pattern::everything() {
             return Err(argument("ADMIN is about no key: write ADMIN ON *".into()));
         }
-        if !self.keyword(preposition) {
-            return Err(self.syntax(&format!("{preposition} does not follow the pattern")));
-        }
-        Ok((permission, pattern, self.login_name()?))
+        Ok(Grant { pattern, permission })
+    }
+
+    /// How many words are left.
+    pub(super) fn left(&self) -> usize {
+        self.rest.len()
     }
 
     /// The name of a user, who may exist or not.
-    fn login_name(&mut self) -> Result<Blob, Failure> {
+    pub(super) fn login_name(&mut self) -> Result<Blob, Failure> {
         let name = self.next()?;
         check_size("bytes in a user's name", &name, self.limits.name_bytes)?;
         Ok(name)
     }
 
     /// The name of a user to create: printable, so that messages and logs show it as it is.
-    fn new_name(&mut self) -> Result<Blob, Failure> {
+    pub(super) fn new_name(&mut self) -> Result<Blob, Failure> {
         let name = self.login_name()?;
         if name.is_empty() || !name.iter().all(u8::is_ascii_graphic) {
             let name = shown(&name);

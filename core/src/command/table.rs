@@ -44,6 +44,16 @@ const BASIC: &[Spec] = &[
         ..PLAIN
     },
     Spec {
+        name: "CHECK",
+        arity: 4,
+        needs: Needed::AdminOrSelf,
+        group: Group::Access,
+        summary: "Explains whether a user may do something with a key",
+        syntax: "CHECK user permission key",
+        answer: "a map of allowed (1 or 0), rule (the grant or denial that decides, nil if nothing grants it) and role (whose rule it is, nil if it is the user's own)",
+        ..PLAIN
+    },
+    Spec {
         name: "COMMAND",
         summary: "Lists the commands for programs",
         syntax: "COMMAND",
@@ -66,6 +76,16 @@ const BASIC: &[Spec] = &[
         syntax: "DEL key [key …]",
         answer: "how many of them there were",
         ..KEYS_WRITE
+    },
+    Spec {
+        name: "DENY",
+        arity: -6,
+        summary: "Forbids a user, or all who have a role, something, whatever is granted to them; a glob hides from SCAN all keys \
+                  that begin as it does",
+        syntax: "DENY READ|WRITE|LIMIT|LOCK|ADMIN ON pattern TO [ROLE] name",
+        answer: "1, or 0 if this is denied already",
+        dangerous: true,
+        ..ACCESS_WRITE
     },
     Spec {
         name: "EXISTS",
@@ -94,11 +114,12 @@ const BASIC: &[Spec] = &[
     },
     Spec {
         name: "GRANT",
-        arity: 6,
-        summary: "Allows a user something on a key, or on all keys with a prefix: `session:*`; a star that is part \
-                  of a key is written `\\*`, and ADMIN is granted on `*`",
-        syntax: "GRANT READ|WRITE|ADMIN ON pattern TO user",
-        answer: "1, or 0 if the user has this grant already",
+        arity: -6,
+        summary: "Allows a user, or all who have a role, something on a key, on all keys with a prefix (`session:*`), or on those \
+                  that match a glob (`user:*:cart`, `log-[0-9]`), none of which SCAN shows; a star, question mark or bracket that \
+                  is part of a key has a backslash before it, and ADMIN is granted on `*`",
+        syntax: "GRANT READ|WRITE|LIMIT|LOCK|ADMIN ON pattern TO [ROLE] name",
+        answer: "1, or 0 if the user or role has this grant already",
         dangerous: true,
         ..ACCESS_WRITE
     },
@@ -177,10 +198,61 @@ const BASIC: &[Spec] = &[
     },
     Spec {
         name: "REVOKE",
-        arity: 6,
+        arity: -6,
         summary: "Takes a grant away, written as it was granted; other grants that cover the same keys stay",
-        syntax: "REVOKE READ|WRITE|ADMIN ON pattern FROM user",
-        answer: "1, or 0 if the user has no such grant",
+        syntax: "REVOKE READ|WRITE|LIMIT|LOCK|ADMIN ON pattern FROM [ROLE] name",
+        answer: "1, or 0 if the user or role has no such grant",
+        dangerous: true,
+        ..ACCESS_WRITE
+    },
+    Spec {
+        name: "ROLE ADD",
+        arity: 3,
+        summary: "Makes a role that grants nothing yet",
+        syntax: "ROLE ADD role",
+        answer: "OK, or USER_EXISTS",
+        ..ACCESS_WRITE
+    },
+    Spec {
+        name: "ROLE GIVE",
+        arity: 5,
+        summary: "Gives a user a role",
+        syntax: "ROLE GIVE role TO user",
+        answer: "1, or 0 if the user has it already",
+        dangerous: true,
+        ..ACCESS_WRITE
+    },
+    Spec {
+        name: "ROLE LIST",
+        arity: 2,
+        summary: "Lists the roles",
+        syntax: "ROLE LIST",
+        answer: "a list of names",
+        ..ACCESS_READ
+    },
+    Spec {
+        name: "ROLE REMOVE",
+        arity: 3,
+        summary: "Removes a role, from all who have it",
+        syntax: "ROLE REMOVE role",
+        answer: "OK, or USER_UNKNOWN if there is no such role",
+        dangerous: true,
+        ..ACCESS_WRITE
+    },
+    Spec {
+        name: "ROLE SHOW",
+        arity: 3,
+        summary: "Tells what a role grants and denies",
+        syntax: "ROLE SHOW role",
+        answer: "a map of role, grants and denials; or USER_UNKNOWN",
+        ..ACCESS_READ
+    },
+    Spec {
+        name: "ROLE TAKE",
+        arity: 5,
+        summary: "Takes a role from a user",
+        syntax: "ROLE TAKE role FROM user",
+        answer: "1, or 0 if the user does not have it",
         dangerous: true,
         ..ACCESS_WRITE
     },
@@ -225,6 +297,15 @@ const BASIC: &[Spec] = &[
         syntax: "SET key value [EX seconds|PX milliseconds|EXAT seconds|PXAT milliseconds|KEEPTTL] [NX|XX|IFVERSION revision] [GET] [LEASE id] [FENCE lock token]",
         answer: "OK, or nil if the condition was not met, or FENCED; with GET, the value before or nil, set or not",
         ..KEYS_WRITE
+    },
+    Spec {
+        name: "UNDENY",
+        arity: -6,
+        summary: "Takes a denial away, written as it was made",
+        syntax: "UNDENY READ|WRITE|LIMIT|LOCK|ADMIN ON pattern FROM [ROLE] name",
+        answer: "1, or 0 if there is no such denial",
+        dangerous: true,
+        ..ACCESS_WRITE
     },
     Spec {
         name: "USER ADD",

@@ -349,12 +349,12 @@ impl Evaluation<'_> {
         mut commands: impl Iterator<Item = &'c Command>,
     ) -> Result<(), Failure> {
         let level = self.view.level();
-        let Some((name, grants)) = self.actor().cloned().zip(self.grants().map(<[_]>::to_vec)) else {
+        let Some((name, held)) = self.actor().cloned().zip(self.rights().cloned()) else {
             return commands.try_for_each(|command| check_level(command, level));
         };
-        transaction.conditions.iter().try_for_each(|it| check_key(&name, &grants, it.needs(), it.key()))?;
+        transaction.conditions.iter().try_for_each(|it| check_key(&name, &held, it.needs(), it.key()))?;
         commands.try_for_each(|command| {
-            check(&name, &grants, command)?;
+            check(&name, &held, command)?;
             check_level(command, level)
         })
     }

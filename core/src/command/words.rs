@@ -99,6 +99,7 @@ impl Command {
             Self::Once(command) => command.words(each),
             Self::Leases(command) => command.words(each),
             Self::Claims(command) => command.words(each),
+            Self::Roles(command) => command.words(each),
             Self::ForgetWait { id } => each(Word::Plain(&number(id))),
         }
     }

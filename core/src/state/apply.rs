@@ -10,8 +10,8 @@ use std::sync::Arc;
 use super::data::{Data, Kind, Members};
 use super::effect::{Answer, Deadline, Effect, Founding, StoredReply};
 use super::table::{
-    Answers, Claims, ForwardedReplies, Forwards, KeyLeases, Leases, Limiters, Replies, Sessions, Spared,
-    Stored, Table, Users, Works,
+    Answers, Claims, ForwardedReplies, Forwards, KeyLeases, Leases, Limiters, Replies, RulesOf, Sessions,
+    Spared, Stored, Table, Users, Works,
 };
 use super::{ForwardHead, KeyRecord, SessionRecord};
 use crate::coordination::limiter::{Limiter, time_of};
@@ -132,6 +132,9 @@ pub(super) fn apply(rows: &mut impl Rows, place: Place, effect: &Effect) {
         }
         Effect::Forwarded { origin, boot, seq, floor, reply } => {
             forwarded(rows, place, (*origin, *boot, *seq), *floor, reply);
+        }
+        Effect::Ruled { holder, name, rules } => {
+            rows.set::<RulesOf>(&(*holder, name.clone()), rules.clone().map(Arc::new));
         }
         Effect::UserPut { name, user } => rows.set::<Users>(name, Some(Arc::new(user.clone()))),
         Effect::UserRemoved { name } => rows.set::<Users>(name, None),

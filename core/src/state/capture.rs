@@ -16,6 +16,7 @@ use super::packed::KeyRow;
 use super::row::Head;
 use super::table::{Row, Sections, Stored};
 use super::{ForwardHead, KeyRecord, SessionRecord};
+use crate::access::rights::{Holder, Rules};
 use crate::access::user::User;
 use crate::coordination::claim::{Claim, ClaimKey};
 use crate::coordination::lease::Lease;
@@ -117,6 +118,18 @@ impl Size for Work {
 impl Size for (Blob, Blob) {
     fn size(&self) -> usize {
         self.0.len() + self.1.len()
+    }
+}
+
+impl Size for Arc<Rules> {
+    fn size(&self) -> usize {
+        (self.grants.len() + self.denials.len() + self.roles.len()) * KEPT
+    }
+}
+
+impl Size for (Holder, Blob) {
+    fn size(&self) -> usize {
+        self.1.len()
     }
 }
 

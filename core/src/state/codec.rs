@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::data::Kind;
 use super::effect::{Cause, Deadline, DeleteCause, Effect, Entry, Founding, StoredReply};
+use crate::access::rights::{Holder, Rules};
 use crate::access::user::User;
 use crate::coordination::claim::{Claim, ClaimKey};
 use crate::coordination::lease::Lease;
@@ -204,6 +205,7 @@ fn encode_effect(out: &mut Vec<u8>, effect: &Effect) {
         Effect::WaitEnded { id, session, forward, outcome } => {
             frame(out, 22, &(id, session, forward, outcome));
         }
+        Effect::Ruled { holder, name, rules } => frame(out, 23, &(holder, name, rules)),
     }
 }
 
@@ -291,6 +293,10 @@ fn decode_effect(kind: u8, body: &[u8]) -> Result<Effect, EntryError> {
         22 => {
             let (id, session, forward, outcome) = parse::<EndedWait>(kind, body)?;
             Effect::WaitEnded { id, session, forward, outcome }
+        }
+        23 => {
+            let (holder, name, rules) = parse::<(Holder, Blob, Option<Rules>)>(kind, body)?;
+            Effect::Ruled { holder, name, rules }
         }
         _ => return Err(EntryError::UnknownEffect { kind }),
     })

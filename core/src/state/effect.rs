@@ -9,6 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::data::Kind;
+use crate::access::rights::{Holder, Rules};
 use crate::access::user::User;
 use crate::coordination::claim::{Claim, ClaimKey};
 use crate::coordination::lease::Lease;
@@ -294,6 +295,15 @@ pub enum Effect {
         /// What came of it.
         outcome: Outcome,
     } = 22,
+    /// A user's denials and roles, or all that is known about a role, are these now; or there are none any more. Level 2.
+    Ruled {
+        /// A user's or a role's.
+        holder: Holder,
+        /// Whose.
+        name: Blob,
+        /// What.
+        rules: Option<Rules>,
+    } = 23,
 }
 
 impl Effect {
@@ -319,6 +329,7 @@ impl Effect {
             Effect::SessionStepped { reply, .. } | Effect::Forwarded { reply, .. } => reply.size(),
             Effect::Leased { lease, .. } => lease.as_ref().map_or(0, |lease| lease.user.len()),
             Effect::Attached { key, .. } => key.len(),
+            Effect::Ruled { name, rules, .. } => name.len() + rules.as_ref().map_or(0, Rules::bytes),
             Effect::Claimed { claim, now } => claim.1.len() + now.as_ref().map_or(0, Claim::bytes),
             Effect::WaitEnded { outcome, .. } => size_of_outcome(outcome),
             _ => 0,

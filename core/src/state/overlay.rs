@@ -70,7 +70,7 @@ impl<K: Ord + Clone, T> Layer<K, T> {
     }
 
     /// The rows of a range, in order.
-    pub(super) fn within(&self, range: RangeInclusive<K>) -> impl Iterator<Item = (&K, &Row<T>)> {
+    pub(super) fn within(&self, range: (Bound<&K>, Bound<&K>)) -> impl Iterator<Item = (&K, &Row<T>)> {
         self.rows.range(range)
     }
 

@@ -18,6 +18,7 @@ use super::hanging::{claim_changed, key_lease_changed, lease_changed};
 use super::overlay::Layer;
 use super::tail::Tail;
 use super::{ForwardHead, KeyRecord, SessionRecord};
+use crate::access::rights::{Holder, Rules};
 use crate::access::user::User;
 use crate::coordination::claim::{Claim, ClaimKey};
 use crate::coordination::lease::Lease;
@@ -250,6 +251,8 @@ tables! {
     claims: Claims(ClaimKey => Claim) = 16, Claim, claim_changed;
     /// When a new leader last renewed all leases. One row at most.
     spared: Spared(() => Millis) = 17, Spared;
+    /// Rules of users and roles.
+    rules: RulesOf((Holder, Blob) => Arc<Rules>) = 18, Rules;
 }
 
 /// The kinds of keys' rows in a snapshot's bytes: a string, a collection, and more members of one.

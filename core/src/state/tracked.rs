@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter::Peekable;
-use std::ops::{Bound, RangeInclusive};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::data::Kind;
@@ -56,14 +56,14 @@ impl<'a> Tracked<'a> {
         }
     }
 
-    /// The keys at or after a bound that begin with a prefix, in order, tombstones included. A row is noted
+    /// The keys at or after a bound and before another key, in order, tombstones included. A row is noted
     /// when it is handed out.
-    pub(super) fn walk(&mut self, from: Bound<&[u8]>, prefix: &[u8]) -> Walk<'a, '_> {
+    pub(super) fn walk(&mut self, from: Bound<&[u8]>, until: Option<&[u8]>) -> Walk<'a, '_> {
         let base = self.state.base.keys.range(from);
         let pending = self.state.pending.rows.keys.range(from);
         Walk {
-            base: boxed(base.map(|row| (row.name(), (row.kind(), row.deadline()))), prefix),
-            pending: boxed(pending.map(|(key, row)| (key.as_slice(), row)), prefix),
+            base: boxed(base.map(|row| (row.name(), (row.kind(), row.deadline()))), until),
+            pending: boxed(pending.map(|(key, row)| (key.as_slice(), row)), until),
             tracked: self,
         }
     }
@@ -77,8 +77,11 @@ impl<'a> Tracked<'a> {
     }
 
     /// The rows of a range of a table. Rests on all that is pending of any of them.
-    pub(super) fn range<T: Table>(&mut self, range: RangeInclusive<T::Key>) -> BTreeMap<T::Key, T::Value> {
-        let base = self.state.base.rows::<T>().range(range.clone());
+    pub(super) fn range<T: Table>(
+        &mut self,
+        range: (Bound<&T::Key>, Bound<&T::Key>),
+    ) -> BTreeMap<T::Key, T::Value> {
+        let base = self.state.base.rows::<T>().range(range);
         let mut rows: BTreeMap<T::Key, T::Value> =
             base.map(|(key, value)| (key.clone(), value.clone())).collect();
         for (key, row) in self.state.pending.rows.rows::<T>().within(range) {
@@ -251,8 +254,8 @@ impl<'a> Iterator for Walk<'a, '_> {
     }
 }
 
-fn boxed<'a, T: 'a>(rows: impl Iterator<Item = (&'a [u8], T)> + 'a, prefix: &[u8]) -> Rows<'a, T> {
-    let prefix = Blob::from(prefix);
-    let rows = rows.take_while(move |(key, _)| key.starts_with(&prefix));
+fn boxed<'a, T: 'a>(rows: impl Iterator<Item = (&'a [u8], T)> + 'a, until: Option<&[u8]>) -> Rows<'a, T> {
+    let until = until.map(Blob::from);
+    let rows = rows.take_while(move |(key, _)| until.as_ref().is_none_or(|until| *key < until.as_slice()));
     (Box::new(rows) as Box<dyn Iterator<Item = (&'a [u8], T)> + 'a>).peekable()
 }

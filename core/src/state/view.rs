@@ -14,12 +14,13 @@ use super::draft::Draft;
 use super::effect::{Answer, Deadline, DeleteCause, Effect, Founding};
 use super::hanging::Hanging;
 use super::table::{
-    Answers, Claims, ForwardedReplies, Forwards, KeyLeases, Leases, Limiters, Replies, Sessions, Spared,
-    Table, Users, Works,
+    Answers, Claims, ForwardedReplies, Forwards, KeyLeases, Leases, Limiters, Replies, RulesOf, Sessions,
+    Spared, Table, Users, Works,
 };
 use super::tail::session_due;
 use super::tracked::{Passed, Tracked};
 use super::{KeyRecord, SessionRecord, State};
+use crate::access::rights::{Holder, Rights, Rules};
 use crate::access::user::User;
 use crate::coordination::claim::{Claim, ClaimKey, ClaimKind};
 use crate::coordination::lease::Lease;
@@ -110,18 +111,24 @@ impl<'a> View<'a> {
         self.read_key(key)
     }
 
-    /// Shows the keys with a prefix, in order, strictly after a key if one is given, until `each` has seen enough. Depends
+    /// Shows the keys of a span, in order, strictly after a key if one is given, until `each` has seen enough. Depends
     /// on every pending change in the range that was walked.
-    pub fn scan(&mut self, prefix: &[u8], after: Option<&[u8]>, each: &mut dyn FnMut(&[u8], Kind) -> bool) {
+    pub fn scan(
+        &mut self,
+        (from, until): (&[u8], Option<&[u8]>),
+        after: Option<&[u8]>,
+        each: &mut dyn FnMut(&[u8], Kind) -> bool,
+    ) {
         self.catch_up();
         let from = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
+            Some(after) if after >= from => Bound::Excluded(after),
+            _ => Bound::Included(from),
         };
         let mut due = Vec::new();
-        let mut below = self.below.walk(from, prefix).peekable();
+        let mut below = self.below.walk(from, until).peekable();
         let drafted = self.draft.rows().into_iter().flat_map(|rows| rows.keys.range(from));
-        let mut drafted = drafted.take_while(|(key, _)| key.starts_with(prefix)).peekable();
+        let within = |key: &Blob| until.is_none_or(|until| key.as_slice() < until);
+        let mut drafted = drafted.take_while(|(key, _)| within(key)).peekable();
         loop {
             let lower = below.peek().map(|passed| passed.key);
             let comes = |key: &Blob| lower.is_none_or(|lower| key.as_slice() <= lower);
@@ -178,6 +185,36 @@ impl<'a> View<'a> {
             };
         }
         users.into_iter().collect()
+    }
+
+    /// The rules of a user or role.
+    pub fn rules(&mut self, holder: Holder, name: &Blob) -> Option<Arc<Rules>> {
+        self.catch_up();
+        self.read::<RulesOf>(&(holder, name.clone()))
+    }
+
+    /// All roles, in the order of their names.
+    pub fn roles(&mut self) -> Vec<(Blob, Arc<Rules>)> {
+        self.rules_of(Holder::Role)
+    }
+
+    /// The rules of all users who have any.
+    pub fn rules_of_users(&mut self) -> Vec<(Blob, Arc<Rules>)> {
+        self.rules_of(Holder::User)
+    }
+
+    fn rules_of(&mut self, holder: Holder) -> Vec<(Blob, Arc<Rules>)> {
+        let first = (holder, Blob::default());
+        let all = self.rows_from::<RulesOf>(first).into_iter();
+        all.take_while(|((of, _), _)| *of == holder).map(|((_, name), rules)| (name, rules)).collect()
+    }
+
+    /// What a user may do.
+    pub fn rights(&mut self, name: &Blob, user: Arc<User>) -> Rights {
+        let own = self.rules(Holder::User, name);
+        let names = own.as_ref().map(|own| own.roles.clone()).unwrap_or_default();
+        let role = |name: Blob| Some((name.clone(), self.rules(Holder::Role, &name)?));
+        Rights::new(user, own, names.into_iter().filter_map(role).collect())
     }
 
     /// A session's header. One that is due is absent, and its end becomes part of the draft.
@@ -459,11 +496,21 @@ impl<'a> View<'a> {
 
     /// The rows of a range of a table.
     fn rows<T: Table>(&mut self, range: RangeInclusive<T::Key>) -> BTreeMap<T::Key, T::Value> {
+        self.rows_within::<T>((Bound::Included(range.start()), Bound::Included(range.end())))
+    }
+
+    /// The rows from one on.
+    fn rows_from<T: Table>(&mut self, first: T::Key) -> BTreeMap<T::Key, T::Value> {
+        self.rows_within::<T>((Bound::Included(&first), Bound::Unbounded))
+    }
+
+    fn rows_within<T: Table>(
+        &mut self,
+        range: (Bound<&T::Key>, Bound<&T::Key>),
+    ) -> BTreeMap<T::Key, T::Value> {
         self.catch_up();
-        let mut rows = self.below.range::<T>(range.clone());
-        for (key, row) in
-            self.draft.rows().into_iter().flat_map(|rows| rows.rows::<T>().within(range.clone()))
-        {
+        let mut rows = self.below.range::<T>(range);
+        for (key, row) in self.draft.rows().into_iter().flat_map(|rows| rows.rows::<T>().within(range)) {
             match &row.value {
                 Some(value) => drop(rows.insert(key.clone(), value.clone())),
                 None => drop(rows.remove(key)),

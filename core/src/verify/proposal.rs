@@ -236,7 +236,7 @@ impl GivenUp {
                     self.keys.insert(key);
                 }
                 Effect::Moved { from, to } => self.keys.extend([from, to]),
-                Effect::UserPut { name, .. } | Effect::UserRemoved { name } => {
+                Effect::UserPut { name, .. } | Effect::UserRemoved { name } | Effect::Ruled { name, .. } => {
                     self.users.insert(name);
                 }
                 Effect::Limited { name, .. } | Effect::Placed { name, .. } => {

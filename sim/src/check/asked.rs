@@ -9,6 +9,7 @@ use super::claims::OnClaim;
 use super::leases::OnLease;
 use super::limits::OnLimit;
 use super::once::OnOnce;
+use super::roles::{OnRole, Rule};
 use super::transactions::Txn;
 use super::values::{OnValue, Until, read_matching, read_set_options};
 
@@ -93,6 +94,8 @@ pub enum Asked {
     Lease(OnLease),
     /// On locks and the like.
     Claim(OnClaim),
+    /// On roles and denials.
+    Role(OnRole),
 }
 
 /// When a SET happens.
@@ -123,40 +126,65 @@ pub enum Right {
     Lock,
 }
 
-/// The keys that a grant is about: one, or all that begin with something. In text `\\*` is a star that is part
-/// of a key, `\\\\` a backslash, and a star at the end opens the pattern.
+/// The keys that a grant is about: one, all that begin with something, or those that match a glob. In text a backslash takes
+/// the meaning from the next byte, and a star at the end, alone, opens the pattern.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Reach {
-    /// The key or the prefix.
+    /// The key, the prefix, or the glob as it is written.
     pub literal: Blob,
     /// Whether more may follow.
     pub open: bool,
+    /// Whether it is a glob.
+    pub glob: bool,
 }
 
 impl Reach {
     /// Whether the key is one of these.
     #[must_use]
     pub fn covers(&self, key: &[u8]) -> bool {
-        if self.open { key.starts_with(&self.literal) } else { *self.literal == *key }
+        match (self.glob, self.open) {
+            (true, _) => fits(&self.literal, key),
+            (false, true) => key.starts_with(&self.literal),
+            (false, false) => *self.literal == *key,
+        }
     }
 
-    fn read(text: &[u8]) -> Result<Self, Unread> {
+    /// What every key of these begins with.
+    #[must_use]
+    pub fn beginning(&self) -> &[u8] {
+        let end = self.literal.iter().position(|byte| b"*?[\\".contains(byte)).filter(|_| self.glob);
+        &self.literal[..end.unwrap_or(self.literal.len())]
+    }
+
+    pub(super) fn read(text: &[u8]) -> Result<Self, Unread> {
         let mut literal = Vec::new();
         let mut bytes = text.iter();
         while let Some(byte) = bytes.next() {
             match byte {
                 b'*' if bytes.as_slice().is_empty() => {
-                    return Ok(Self { literal: literal.into(), open: true });
+                    return Ok(Self { literal: literal.into(), open: true, glob: false });
                 }
-                b'*' => return Err(bad("a star inside a pattern")),
-                b'\\' => match bytes.next() {
-                    Some(escaped @ (b'*' | b'\\')) => literal.push(*escaped),
-                    _ => return Err(bad("a backslash that escapes nothing")),
-                },
+                b'*' | b'?' | b'[' => return Ok(Self { literal: text.into(), open: false, glob: true }),
+                b'\\' => literal.extend(bytes.next()),
                 byte => literal.push(*byte),
             }
         }
-        Ok(Self { literal: literal.into(), open: false })
+        Ok(Self { literal: literal.into(), open: false, glob: false })
+    }
+}
+
+/// Whether a text matches a glob, tried in every way. The workload escapes nothing in globs.
+fn fits(glob: &[u8], text: &[u8]) -> bool {
+    match (glob, text) {
+        ([], _) => text.is_empty(),
+        ([b'*', rest @ ..], _) => (0..=text.len()).any(|at| fits(rest, &text[at..])),
+        ([b'?', rest @ ..], [_, text @ ..]) => fits(rest, text),
+        ([b'[', rest @ ..], [first, text @ ..]) => {
+            let end = rest.iter().position(|byte| *byte == b']').unwrap_or(rest.len());
+            rest[..end].contains(first) && fits(rest.get(end + 1..).unwrap_or_default(), text)
+        }
+        ([byte, rest @ ..], [first, text @ ..]) => byte == first && fits(rest, text),
+        _ => false,
     }
 }
 
@@ -204,8 +232,12 @@ impl Asked {
             "LIMIT" => OnLimit::read(rest).map(Self::Limit),
             "LEASE" => OnLease::read(rest).map(Self::Lease),
             "LOCK" | "SEMAPHORE" | "ELECTION" => OnClaim::read(&name, rest).map(Self::Claim),
-            "GRANT" => read_grant(rest, "TO").map(|(right, reach, user)| Self::Grant(right, reach, user)),
-            "REVOKE" => read_grant(rest, "FROM").map(|(right, reach, user)| Self::Revoke(right, reach, user)),
+            "ROLE" | "CHECK" | "GRANT" | "REVOKE" | "DENY" | "UNDENY" => match OnRole::read(&name, rest)? {
+                OnRole::Rule(Rule { rule: (right, reach), denies: false, of_role: false, adds, name }) => {
+                    Ok(if adds { Self::Grant(right, reach, name) } else { Self::Revoke(right, reach, name) })
+                }
+                asked => Ok(Self::Role(asked)),
+            },
             "SESSION" => read_session(rest),
             "PING" | "WHOAMI" | "INFO" => Err(bad(format!("{name} with {} arguments", rest.len()))),
             "DECRBY" => two(&name, rest).and_then(|(key, by)| {
@@ -259,6 +291,7 @@ impl Asked {
             Self::Once(once) => once.is_write(),
             Self::Lease(asked) => asked.is_write(),
             Self::Claim(asked) => asked.is_write(),
+            Self::Role(asked) => asked.is_write(),
         }
     }
 
@@ -403,20 +436,24 @@ fn read_user(rest: &[Blob]) -> Result<Asked, Unread> {
     }
 }
 
-fn read_grant(rest: &[Blob], preposition: &str) -> Result<(Right, Reach, Blob), Unread> {
+pub(super) fn read_right(word_of_it: &Blob) -> Result<Right, Unread> {
+    match word(Some(word_of_it)).as_str() {
+        "READ" => Ok(Right::Read),
+        "WRITE" => Ok(Right::Write),
+        "ADMIN" => Ok(Right::Admin),
+        "LIMIT" => Ok(Right::Limit),
+        "LOCK" => Ok(Right::Lock),
+        other => Err(bad(format!("no right is called {other}"))),
+    }
+}
+
+pub(super) fn read_grant(rest: &[Blob], preposition: &str) -> Result<(Right, Reach, Blob), Unread> {
     let form = || bad(format!("not of the form: right ON pattern {preposition} user"));
     let [right, on, pattern, to, user] = rest else { return Err(form()) };
     if word(Some(on)) != "ON" || word(Some(to)) != preposition {
         return Err(form());
     }
-    let right = match word(Some(right)).as_str() {
-        "READ" => Right::Read,
-        "WRITE" => Right::Write,
-        "ADMIN" => Right::Admin,
-        "LIMIT" => Right::Limit,
-        "LOCK" => Right::Lock,
-        other => return Err(bad(format!("no right is called {other}"))),
-    };
+    let right = read_right(right)?;
     let reach = Reach::read(pattern)?;
     if right == Right::Admin && !(reach.open && reach.literal.is_empty()) {
         return Err(bad("ADMIN on something"));
@@ -481,7 +518,10 @@ mod tests {
         assert_eq!(covers("a", "ab"), Ok(false));
         assert_eq!(covers(r"a\*", "a*"), Ok(true));
         assert_eq!(covers(r"a\*", "ab"), Ok(false));
-        assert!(covers("a*b", "ab").is_err() && covers(r"a\b", "ab").is_err());
+        assert_eq!(covers("a*b", "axxb"), Ok(true));
+        assert_eq!(covers("a?[bc]*", "axcd"), Ok(true));
+        assert_eq!(covers("a?[bc]", "axd"), Ok(false));
+        assert_eq!(covers(r"a\?", "a?"), Ok(true));
     }
 
     #[test]

@@ -5,16 +5,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use steadfast_core::access::user::{Pattern, Permission, User};
+use steadfast_core::access::user::{Grant, Pattern, Permission, User};
 use steadfast_core::types::{Blob, Index};
 
 use super::asked::{Asked, Only, Reach, Right};
+use super::roles::Role;
 
 /// All users.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct People {
     /// By name.
     pub users: BTreeMap<Blob, Person>,
+    /// Roles, by name.
+    pub roles: BTreeMap<Blob, Role>,
     /// Names that were removed or got a new password at some time: a login of theirs may have ended.
     pub changed: BTreeSet<Blob>,
 }
@@ -26,40 +29,39 @@ pub struct Person {
     pub generation: Index,
     /// What it may do.
     pub grants: BTreeSet<(Right, Reach)>,
+    /// What it must not do, whatever it may.
+    pub denials: BTreeSet<(Right, Reach)>,
+    /// Which roles it has.
+    pub roles: BTreeSet<Blob>,
 }
 
 impl Person {
-    /// A user as the log shows it.
+    /// A user as the log shows it, with the denials and roles of the one before.
     #[must_use]
-    pub fn from_log(user: &User) -> Self {
-        let grants = user.grants.iter().map(|grant| {
-            let right = match grant.permission {
-                Permission::Read => Right::Read,
-                Permission::Write => Right::Write,
-                Permission::Admin => Right::Admin,
-                Permission::Limit => Right::Limit,
-                Permission::Lock => Right::Lock,
-            };
-            let reach = match &grant.pattern {
-                Pattern::Exact(key) => Reach { literal: key.clone(), open: false },
-                Pattern::Prefix(prefix) => Reach { literal: prefix.clone(), open: true },
-            };
-            (right, reach)
-        });
-        Self { generation: user.generation, grants: grants.collect() }
+    pub fn from_log(user: &User, before: Option<Self>) -> Self {
+        Self { generation: user.generation, grants: set_from_log(&user.grants), ..before.unwrap_or_default() }
     }
+}
 
-    /// Whether one of the grants allows this.
-    #[must_use]
-    pub fn may(&self, right: Right, key: &[u8]) -> bool {
-        self.grants.iter().any(|(held, reach)| *held == right && reach.covers(key))
-    }
-
-    /// Whether the user administers users.
-    #[must_use]
-    pub fn is_admin(&self) -> bool {
-        self.grants.iter().any(|(right, _)| *right == Right::Admin)
-    }
+/// Grants or denials as the log shows them.
+#[must_use]
+pub fn set_from_log(grants: &[Grant]) -> BTreeSet<(Right, Reach)> {
+    let pair = |grant: &Grant| {
+        let right = match grant.permission {
+            Permission::Read => Right::Read,
+            Permission::Write => Right::Write,
+            Permission::Admin => Right::Admin,
+            Permission::Limit => Right::Limit,
+            Permission::Lock => Right::Lock,
+        };
+        let (literal, open, glob) = match &grant.pattern {
+            Pattern::Exact(key) => (key, false, false),
+            Pattern::Prefix(prefix) => (prefix, true, false),
+            Pattern::Glob(text) => (text, false, true),
+        };
+        (right, Reach { literal: literal.clone(), open, glob })
+    };
+    grants.iter().map(pair).collect()
 }
 
 impl People {
@@ -70,18 +72,18 @@ impl People {
         let Some(user_name) = user else { return true };
         let Some(person) = self.users.get(user_name) else { return false };
         needs(asked).iter().all(|need| match need {
-            Need::Key(right, key) => person.may(*right, key),
-            Need::Some(prefix) => person.grants.iter().any(|(right, reach)| {
-                let meets = reach.covers(prefix) || reach.literal.starts_with(prefix);
-                *right == Right::Read && meets
-            }),
-            Need::Admin => person.is_admin(),
-            Need::AdminOr(name) => person.is_admin() || *name == *user_name,
-            Need::Everything => person
-                .grants
-                .iter()
-                .any(|(right, reach)| *right == Right::Read && reach.open && reach.literal.is_empty()),
+            Need::Key(right, key) => person.may(self, *right, key),
+            Need::Some(prefix) => person.can_scan(self, prefix),
+            Need::Admin => person.is_admin(self),
+            Need::AdminOr(name) => person.is_admin(self) || *name == *user_name,
+            Need::Everything => person.sees_everything(self),
         })
+    }
+
+    /// Whether anybody administers users.
+    #[must_use]
+    pub fn has_admin(&self) -> bool {
+        self.users.values().any(|person| person.is_admin(self))
     }
 }
 
@@ -136,6 +138,7 @@ pub fn needs(asked: &Asked) -> Vec<Need> {
         Asked::Once(once) => once.needs(),
         Asked::Lease(asked) => asked.needs(),
         Asked::Claim(asked) => asked.needs(),
+        Asked::Role(asked) => asked.needs(),
         Asked::UserPassword(name) => vec![Need::AdminOr(name.clone())],
         Asked::UserAdd(_)
         | Asked::UserRemove(_)

@@ -13,7 +13,7 @@ use steadfast_core::types::Blob;
 use super::asked::{Asked, Right, Unread, bad, unsigned, word};
 use super::claims::{Claim, ClaimKey, Kind};
 use super::grants::Need;
-use super::model::{At, Model, Plan};
+use super::model::{At, Model, Plan, put_all};
 use super::values::{OnValue, Until};
 
 /// A command on leases.
@@ -172,27 +172,33 @@ impl Model {
         draft.plan(self, Plan::default())
     }
 
-    /// Adds to a plan that changes a user what becomes of the user's leases and waits.
+    /// Adds to a plan that changes users or roles what becomes of leases and waits.
     pub(super) fn dismiss(&self, asked: &Asked, plan: Plan, now: u64) -> Plan {
-        let (name, all) = match asked {
-            Asked::UserRemove(name) | Asked::UserPassword(name) => (name, true),
-            Asked::Revoke(Right::Lock, _, name) => (name, false),
-            _ => return plan,
+        if plan.people.is_empty() && plan.roles.is_empty() {
+            return plan;
+        }
+        let mut people = self.people.clone();
+        put_all(&mut people.users, plan.people.clone());
+        put_all(&mut people.roles, plan.roles.clone());
+        let changed = match asked {
+            Asked::UserRemove(name) | Asked::UserPassword(name) => Some(name),
+            _ => None,
         };
-        let Some(person) = plan.people.get(name).cloned() else { return plan };
+        let ends = |((_, name, _), claim): &(&ClaimKey, &Claim)| {
+            let person = people.users.get(&claim.user);
+            let forbidden = person.is_some_and(|person| !person.may(&people, Right::Lock, name));
+            claim.until.is_some() && (forbidden || changed == Some(&claim.user))
+        };
+        let ended: Vec<&ClaimKey> = self.claims.iter().filter(ends).map(|(key, _)| key).collect();
         let mut draft = Draft::new(self, now);
-        let waits = self.claims.iter().filter(|(_, claim)| claim.user == *name && claim.until.is_some());
-        let ended: Vec<&ClaimKey> = waits
-            .filter(|((_, lock, _), _)| {
-                all || person.as_ref().is_none_or(|person| !person.may(Right::Lock, lock))
-            })
-            .map(|(key, _)| key)
-            .collect();
         ended.iter().for_each(|key| draft.drop_claim(key, Err(ErrorCode::WaitEnded)));
         ended.iter().for_each(|(kind, name, _)| draft.settle(*kind, name));
-        if matches!(asked, Asked::UserRemove(_)) {
-            let theirs = draft.after.leases.values_mut().filter(|lease| lease.user == *name);
-            theirs.for_each(|lease| (lease.ttl, lease.renewed) = (0, now));
+        if let Asked::UserRemove(name) = asked {
+            let theirs = draft.after.leases.iter_mut().filter(|(id, lease)| {
+                // What was granted just now, to one who waited, is another's.
+                lease.user == *name && self.leases.contains_key(id)
+            });
+            theirs.for_each(|(_, lease)| (lease.ttl, lease.renewed) = (0, now));
         }
         draft.plan(self, plan)
     }
@@ -351,7 +357,8 @@ impl At<'_> {
     }
 
     fn is_admin(&self, user: Option<&Blob>) -> bool {
-        user.is_none_or(|name| self.model.people.users.get(name).is_some_and(super::grants::Person::is_admin))
+        let people = &self.model.people;
+        user.is_none_or(|name| people.users.get(name).is_some_and(|person| person.is_admin(people)))
     }
 
     pub(super) fn own_lease(&self, own: &Blob, id: u64) -> Result<&Lease, ErrorCode> {
@@ -363,7 +370,9 @@ impl At<'_> {
         let lease = self.model.leases.get(&id).filter(|lease| lease.user == *own || self.is_admin(user));
         let Some(lease) = lease else { return Value::Nil };
         let person = user.and_then(|name| self.model.people.users.get(name));
-        let may = |key: &Blob| user.is_none() || person.is_some_and(|person| person.may(Right::Read, key));
+        let may = |key: &Blob| {
+            user.is_none() || person.is_some_and(|person| person.may(&self.model.people, Right::Read, key))
+        };
         let hangs = self.model.hangs.iter().filter(|(key, lease)| **lease == id && may(key));
         let keys = hangs.map(|(key, _)| Value::Bytes(key.clone())).collect();
         Value::Map(vec![

@@ -32,6 +32,7 @@ pub mod pipeline;
 pub mod raft;
 pub mod receipts;
 pub mod replay;
+pub mod roles;
 mod seen;
 pub mod transactions;
 pub mod values;

@@ -16,6 +16,7 @@ use super::grants::{People, Person};
 use super::leases::Lease;
 use super::limits::Memory;
 use super::once::{Deed, Remembered};
+use super::roles::Role;
 use super::values::Until;
 
 /// Everything that is replicated, as the model sees it.
@@ -129,6 +130,8 @@ pub struct Plan {
     pub rows: BTreeMap<Blob, Option<Row>>,
     /// Users that change, and what becomes of them.
     pub people: BTreeMap<Blob, Option<Person>>,
+    /// Roles that change.
+    pub roles: BTreeMap<Blob, Option<Role>>,
     /// Limiters that change, and what they remember then.
     pub limits: BTreeMap<Blob, Option<Memory>>,
     /// Answers that are kept under ids from now on.
@@ -169,6 +172,7 @@ impl Plan {
     pub fn changes(&self) -> bool {
         !self.rows.is_empty()
             || !self.people.is_empty()
+            || !self.roles.is_empty()
             || !self.limits.is_empty()
             || !self.answers.is_empty()
             || !self.works.is_empty()
@@ -188,7 +192,7 @@ impl Model {
         match asked {
             // What is in them was planned by itself.
             Asked::Txn(_) | Asked::Once(_) | Asked::Lease(_) | Asked::Claim(_) => plan,
-            _ => self.dismiss(asked, self.detach(asked, plan, now), now),
+            _ => self.dismiss(asked, self.keep_admin(self.detach(asked, plan, now)), now),
         }
     }
 
@@ -223,6 +227,7 @@ impl Model {
             Asked::Once(once) => at.once(user, once),
             Asked::Lease(asked) => at.on_lease(user, asked),
             Asked::Claim(asked) => at.on_claim(user, asked),
+            Asked::Role(asked) => at.on_role(asked),
             Asked::Del(keys) => at.del(keys),
             Asked::Exists(keys) => {
                 Plan::says(Value::Int(keys.iter().filter(|key| at.row(key).is_some()).count() as i64))
@@ -255,6 +260,17 @@ impl Model {
         }
     }
 
+    /// Refuses a plan that would leave nobody who administers users.
+    fn keep_admin(&self, plan: Plan) -> Plan {
+        if plan.people.is_empty() && plan.roles.is_empty() || !self.people.has_admin() {
+            return plan;
+        }
+        let mut people = self.people.clone();
+        put_all(&mut people.users, plan.people.clone());
+        put_all(&mut people.roles, plan.roles.clone());
+        if people.has_admin() { plan } else { Plan::fails(ErrorCode::LastAdministrator) }
+    }
+
     /// Makes a plan's changes to keys and users true.
     pub fn adopt(&mut self, plan: Plan) {
         for (key, row) in plan.rows {
@@ -266,6 +282,7 @@ impl Model {
         for (name, person) in plan.people {
             self.set_person(name, person);
         }
+        put_all(&mut self.people.roles, plan.roles);
         put_all(&mut self.limits, plan.limits);
         put_all(&mut self.answers, plan.answers);
         put_all(&mut self.works, plan.works);
@@ -287,7 +304,7 @@ impl Model {
     }
 }
 
-fn put_all<K: Ord, V>(rows: &mut BTreeMap<K, V>, changes: BTreeMap<K, Option<V>>) {
+pub(super) fn put_all<K: Ord, V>(rows: &mut BTreeMap<K, V>, changes: BTreeMap<K, Option<V>>) {
     for (key, value) in changes {
         match value {
             Some(value) => drop(rows.insert(key, value)),
@@ -440,7 +457,8 @@ impl At<'_> {
         let (mut page, mut last) = (Vec::new(), None);
         for (key, row) in &self.model.rows {
             let listed = key.starts_with(prefix) && after.is_none_or(|after| key > after);
-            let shown = user.is_none() || person.is_some_and(|person| person.may(Right::Read, key));
+            let people = &self.model.people;
+            let shown = user.is_none() || person.is_some_and(|person| person.is_shown(people, key));
             if !listed || !shown || row.is_due(self.now) {
                 continue;
             }
@@ -471,9 +489,6 @@ impl At<'_> {
         if !matches!(asked, Asked::UserAdd(_)) && !users.contains_key(name) {
             return Plan::fails(ErrorCode::UserUnknown);
         }
-        if after.is_none() && self.is_last_admin(name) {
-            return Plan::fails(ErrorCode::LastAdministrator);
-        }
         Plan { people: BTreeMap::from([(name.clone(), after)]), ..Plan::says(Value::ok()) }
     }
 
@@ -489,16 +504,7 @@ impl At<'_> {
         if !changed {
             return Plan::says(Value::Int(0));
         }
-        if !after.is_admin() && self.is_last_admin(name) {
-            return Plan::fails(ErrorCode::LastAdministrator);
-        }
         Plan { people: BTreeMap::from([(name.clone(), Some(after))]), ..Plan::says(Value::Int(1)) }
-    }
-
-    fn is_last_admin(&self, name: &Blob) -> bool {
-        let users = &self.model.people.users;
-        users.get(name).is_some_and(Person::is_admin)
-            && users.iter().all(|(other, person)| other == name || !person.is_admin())
     }
 
     fn end_session(&self, user: Option<&Blob>, id: SessionId) -> Plan {

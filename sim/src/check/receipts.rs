@@ -94,6 +94,7 @@ impl<'a> Case<'a> {
                 | Asked::UserPassword(name)
                 | Asked::Grant(_, _, name)
                 | Asked::Revoke(_, _, name) => names.push(name),
+                Asked::Role(asked) => names.extend(asked.whose()),
                 Asked::Limit(limit) => names.push(limit.name()),
                 Asked::Claim(asked) => names.extend([asked.name(), &some_lease]),
                 Asked::Lease(_) => names.push(&some_lease),

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use steadfast_core::access::rights::Holder;
 use steadfast_core::coordination::limiter::time_of;
 use steadfast_core::error::ErrorCode;
 use steadfast_core::reply::Value;
@@ -12,12 +13,13 @@ use steadfast_core::state::effect::{Cause, Deadline, DeleteCause, Effect};
 use steadfast_core::types::{Blob, SessionId};
 
 use super::claims::{Claim, ClaimKey, key_from_log};
-use super::grants::Person;
+use super::grants::{Person, set_from_log};
 use super::leases::Lease;
 use super::limits::Memory;
 use super::log::LogEntry;
 use super::model::{Ends, Held, Model, Plan, Session};
 use super::once::Deed;
+use super::roles::Role;
 
 /// What a key holds, and its end, after an entry; `None`: gone.
 type After = Option<(Held, Option<Ends>)>;
@@ -28,6 +30,7 @@ pub(super) struct Seen {
     rows: BTreeMap<Blob, After>,
     expired: BTreeSet<Blob>,
     people: BTreeMap<Blob, Option<Person>>,
+    roles: BTreeMap<Blob, Option<Role>>,
     limits: BTreeMap<Blob, Option<Memory>>,
     forgotten: BTreeSet<Blob>,
     /// What was answered under an id, and until when that is kept.
@@ -200,7 +203,20 @@ impl Seen {
                 Effect::SessionEnded { id, cause } => seen.ended.push((*id, *cause)),
                 Effect::Forwarded { .. } => {}
                 Effect::UserPut { name, user } => {
-                    seen.people.insert(name.clone(), Some(Person::from_log(user)));
+                    let before = seen.person(name, model);
+                    seen.people.insert(name.clone(), Some(Person::from_log(user, before)));
+                }
+                Effect::Ruled { holder: Holder::Role, name, rules } => {
+                    seen.roles.insert(name.clone(), rules.as_ref().map(Role::from_log));
+                }
+                Effect::Ruled { holder: Holder::User, name, rules } => {
+                    let rules = rules.clone().unwrap_or_default();
+                    let person = seen.person(name, model).map(|person| Person {
+                        denials: set_from_log(&rules.denials),
+                        roles: rules.roles.into_iter().collect(),
+                        ..person
+                    });
+                    seen.people.insert(name.clone(), person);
                 }
                 Effect::UserRemoved { name } => drop(seen.people.insert(name.clone(), None)),
             }
@@ -246,6 +262,11 @@ impl Seen {
         }
     }
 
+    /// A user after the effects so far.
+    fn person(&self, name: &Blob, model: &Model) -> Option<Person> {
+        self.people.get(name).cloned().unwrap_or_else(|| model.people.users.get(name).cloned())
+    }
+
     /// What a key holds, and its end, after the effects so far.
     fn now(&self, key: &Blob, model: &Model) -> After {
         match self.rows.get(key) {
@@ -259,6 +280,7 @@ impl Seen {
     pub(super) fn is_clients(&self) -> bool {
         !self.rows.is_empty()
             || !self.people.is_empty()
+            || !self.roles.is_empty()
             || !self.limits.is_empty()
             || !self.answers.is_empty()
             || !self.works.is_empty()
@@ -273,7 +295,14 @@ impl Seen {
         let claims = self.claims.keys().map(|(_, name, _)| name.clone());
         let rows =
             self.rows.keys().chain(self.hangs.keys()).chain(self.limits.keys()).chain(self.works.keys());
-        let names = self.people.keys().cloned().chain(leases).chain(claims).chain(rows.cloned());
+        let names = self
+            .people
+            .keys()
+            .chain(self.roles.keys())
+            .cloned()
+            .chain(leases)
+            .chain(claims)
+            .chain(rows.cloned());
         names.chain(self.answers.keys().map(|(_, id)| id.clone())).next()
     }
 
@@ -294,6 +323,9 @@ impl Seen {
         }
         if plan.people != self.people {
             return Err(format!("the log changes users {:?}, the model {:?}", self.people, plan.people));
+        }
+        if plan.roles != self.roles {
+            return Err(format!("the log changes roles {:?}, the model {:?}", self.roles, plan.roles));
         }
         if plan.limits != self.limits {
             return Err(format!("the log has limiters {:?}, the model {:?}", self.limits, plan.limits));

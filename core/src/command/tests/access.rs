@@ -9,10 +9,12 @@ use crate::error::Failure;
 /// A line for every command of the catalogue that needs a permission.
 const NEEDY: &[(&str, &str)] = &[
     ("APPEND", "APPEND a 1"),
+    ("CHECK", "CHECK root READ a"),
     ("DBSIZE", "DBSIZE"),
     ("DECR", "DECR a"),
     ("DECRBY", "DECRBY a 1"),
     ("DEL", "DEL a b"),
+    ("DENY", "DENY READ ON * TO bob"),
     ("ELECTION CAMPAIGN", "ELECTION CAMPAIGN a me x PX 1"),
     ("ELECTION OBSERVE", "ELECTION OBSERVE a"),
     ("ELECTION PROCLAIM", "ELECTION PROCLAIM a 1 x"),
@@ -74,6 +76,12 @@ const NEEDY: &[(&str, &str)] = &[
     ("RENAME", "RENAME a b"),
     ("RENAMENX", "RENAMENX a b"),
     ("REVOKE", "REVOKE READ ON * FROM root"),
+    ("ROLE ADD", "ROLE ADD ops"),
+    ("ROLE GIVE", "ROLE GIVE ops TO bob"),
+    ("ROLE LIST", "ROLE LIST"),
+    ("ROLE REMOVE", "ROLE REMOVE ops"),
+    ("ROLE SHOW", "ROLE SHOW ops"),
+    ("ROLE TAKE", "ROLE TAKE ops FROM bob"),
     ("SCAN", "SCAN a"),
     ("SEMAPHORE ACQUIRE", "SEMAPHORE ACQUIRE a 2 me PX 1"),
     ("SEMAPHORE RELEASE", "SEMAPHORE RELEASE a 1"),
@@ -86,6 +94,7 @@ const NEEDY: &[(&str, &str)] = &[
     ("TOUCH", "TOUCH a"),
     ("TTL", "TTL a"),
     ("TYPE", "TYPE a"),
+    ("UNDENY", "UNDENY READ ON * FROM bob"),
     ("UNLINK", "UNLINK a b"),
     ("USER ADD", "USER ADD eve secret"),
     ("USER LIST", "USER LIST"),
@@ -324,10 +333,13 @@ fn users_and_grants_are_managed_and_shown() {
     assert_eq!(world.root("GRANT WRITE ON a TO bob"), "1");
     assert_eq!(world.root("GRANT READ ON b* TO eve"), "USER_UNKNOWN");
     assert_eq!(world.root("REVOKE READ ON b FROM bob"), "0");
-    assert_eq!(world.by("bob", "WHOAMI"), r#"{user: "bob", grants: ["WRITE ON a", "READ ON b*"]}"#);
+    assert_eq!(
+        world.by("bob", "WHOAMI"),
+        r#"{user: "bob", grants: ["WRITE ON a", "READ ON b*"], roles: [], denials: []}"#
+    );
     assert_eq!(
         world.root("USER SHOW bob"),
-        r#"{user: "bob", password_changed_at: 2, grants: ["WRITE ON a", "READ ON b*"]}"#
+        r#"{user: "bob", password_changed_at: 2, grants: ["WRITE ON a", "READ ON b*"], roles: [], denials: []}"#
     );
     assert_eq!(world.root("USER LIST"), r#"["bob", "root"]"#);
     assert_eq!(world.root("REVOKE READ ON b* FROM bob"), "1");

@@ -10,6 +10,7 @@ mod limits;
 mod once;
 mod parse;
 mod retry;
+mod roles;
 mod transactions;
 mod values;
 

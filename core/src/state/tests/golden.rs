@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use super::*;
+use crate::access::rights::{Holder, Rules};
 use crate::access::user::{Grant, Pattern, Permission, User};
 use crate::coordination::claim::{Claim, ClaimKey, ClaimKind, ClaimState, Wait};
 use crate::coordination::lease::Lease;
@@ -95,6 +96,10 @@ fn samples() -> Vec<(&'static str, Entry)> {
                 outcome: Ok(Value::Nil),
             }),
         ),
+        (
+            "rules of a user, and a role that is gone",
+            with(Cause::Command, vec![ruled(Holder::User, Some(rules())), ruled(Holder::Role, None)]),
+        ),
         ("session stepped, waiting", one(session(5, stored(Ok(Value::Waiting(Index(7))))))),
         (
             "placed",
@@ -105,6 +110,15 @@ fn samples() -> Vec<(&'static str, Entry)> {
 
 fn lease() -> Lease {
     Lease { user: "ann".into(), ttl: 1000, renewed: Millis(9) }
+}
+
+fn rules() -> Rules {
+    let glob = Grant { pattern: Pattern::Glob("a?b".into()), permission: Permission::Lock };
+    Rules { grants: Vec::new(), denials: vec![glob], roles: vec!["ops".into()] }
+}
+
+fn ruled(holder: Holder, rules: Option<Rules>) -> Effect {
+    Effect::Ruled { holder, name: "ann".into(), rules }
 }
 
 fn leased(lease: Option<Lease>) -> Effect {
@@ -180,6 +194,7 @@ fn rows() -> Vec<(&'static str, Row)> {
         ("a lease", Row::Lease(LeaseId(7), lease())),
         ("the lease of a key", Row::KeyLease("key".into(), LeaseId(7))),
         ("a claim", Row::Claim(claim_key(), claim(waiting()))),
+        ("rules", Row::Rules((Holder::User, "ann".into()), Arc::new(rules()))),
         ("when leases were spared", Row::Spared((), Millis(9))),
         ("a limiter", Row::Limiter("l".into(), limiters().remove(0))),
         ("a large hash, more of it", Row::More(vec![("g".into(), "v".into()), ("h".into(), "v".into())])),
@@ -199,7 +214,7 @@ fn the_bytes_of_rows_are_those_of_the_golden_file() {
         time: Millis(9),
         level: 2,
         keys: 1,
-        rows: Box::new([0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0]),
+        rows: Box::new([0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0]),
         ..Head::default()
     };
     let mut bytes = Vec::new();

@@ -64,7 +64,8 @@ fn moved(from: &str, to: &str) -> Effect {
 fn scan(view: &mut View<'_>, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Vec<Blob> {
     let mut found = Vec::new();
     if limit > 0 {
-        view.scan(prefix, after, &mut |key, _| {
+        let (from, until) = crate::access::rights::prefix_span(prefix);
+        view.scan((&from, until.as_ref().map(Blob::as_slice)), after, &mut |key, _| {
             found.push(key.into());
             found.len() < limit
         });

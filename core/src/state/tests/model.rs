@@ -12,6 +12,7 @@ use super::super::effect::{Cause, Deadline, DeleteCause, Effect, Entry, Founding
 use super::super::view::Forwarded;
 use super::naive::Naive;
 use super::scan;
+use crate::access::rights::{Holder, Rules};
 use crate::coordination::claim::{Claim, ClaimKey, ClaimKind, ClaimState, Wait};
 use crate::coordination::lease::Lease;
 use crate::coordination::limiter::{Limiter, time_bytes};
@@ -145,6 +146,11 @@ pub(super) fn effect() -> impl Strategy<Value = Effect> {
         2 => (user(), 0..9u64)
             .prop_map(|(name, n)| Effect::UserPut { name: name.into(), user: super::user(n) }),
         1 => user().prop_map(|name| Effect::UserRemoved { name: name.into() }),
+        2 => (user(), any::<bool>(), prop::option::of(0..3usize)).prop_map(|(name, role, roles)| {
+            let rules = roles.map(|roles| Rules { roles: vec!["role".into(); roles], ..Rules::default() });
+            let holder = if role { Holder::Role } else { Holder::User };
+            Effect::Ruled { holder, name: name.into(), rules }
+        }),
         1 => (0..5u32).prop_map(Effect::Level),
         1 => any::<u128>().prop_map(|id| Effect::Founded(Founding {
             cluster: ClusterId(id),
@@ -236,6 +242,15 @@ impl Pair {
         let mut view = state.view(state.time());
         let users: Vec<_> = view.users().into_iter().map(|(name, user)| (name, (*user).clone())).collect();
         assert!(users.iter().map(|(name, user)| (name, user)).eq(tail.users.iter()), "users");
+        for (holder, found) in [(Holder::User, view.rules_of_users()), (Holder::Role, view.roles())] {
+            let rules = tail.rules.iter().filter(|((of, _), _)| *of == holder);
+            assert!(
+                found
+                    .iter()
+                    .map(|(name, rules)| (name, &**rules))
+                    .eq(rules.map(|((_, name), it)| (name, it)))
+            );
+        }
         assert_eq!(view.level(), tail.level);
         let _ = view.finish();
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::super::data::Data;
 use super::super::effect::{Answer, Deadline, Effect, Entry, Founding, StoredReply};
 use super::super::{KeyRecord, SessionRecord};
+use crate::access::rights::{Holder, Rules};
 use crate::access::user::User;
 use crate::coordination::claim::{Claim, ClaimKey};
 use crate::coordination::lease::Lease;
@@ -29,6 +30,7 @@ pub(super) struct Naive {
     pub(super) key_leases: BTreeMap<Blob, LeaseId>,
     pub(super) claims: BTreeMap<ClaimKey, Claim>,
     pub(super) spared: Millis,
+    pub(super) rules: BTreeMap<(Holder, Blob), Rules>,
     pub(super) level: u32,
     pub(super) founding: Option<Founding>,
     pub(super) time: Millis,
@@ -188,6 +190,10 @@ impl Naive {
                     forwards.replies.retain(|seq, _| *seq > forwards.floor);
                 }
             }
+            Effect::Ruled { holder, name, rules } => match rules {
+                Some(rules) => drop(self.rules.insert((holder, name), rules)),
+                None => drop(self.rules.remove(&(holder, name))),
+            },
             Effect::UserPut { name, user } => drop(self.users.insert(name, user)),
             Effect::UserRemoved { name } => drop(self.users.remove(&name)),
         }
