@@ -75,13 +75,17 @@ pub struct Limits {
     pub hash_fields: usize,
     /// Most leases in the cluster, those of locks and the like among them.
     pub leases: usize,
-    /// Most keys that hang on one lease: they go in one entry.
+    /// Most leases of one user: they are ended together.
+    pub leases_of_user: usize,
+    /// Most keys and claims that hang on one lease: they go in one entry.
     pub lease_keys: usize,
-    /// Most bytes of these keys' names.
+    /// Most bytes of their names.
     pub lease_bytes: usize,
+    /// Longest word that a leader of an election can say, in bytes.
+    pub saying_bytes: usize,
     /// Most claims that wait for one name. Whoever asks for it reads them.
     pub waits_of_a_name: usize,
-    /// Most claims that wait in the cluster.
+    /// Most claims that wait in the cluster: all may be granted in one entry.
     pub waits: usize,
     /// How long answers under idempotency ids are kept, in cluster milliseconds, counted from the id's birth.
     pub once_ms: u64,
@@ -123,10 +127,12 @@ impl Default for Limits {
             keys_walked: 100_000,
             hash_fields: 1 << 24,
             leases: 100_000,
+            leases_of_user: 4_096,
             lease_keys: 10_000,
             lease_bytes: 1 << 20,
+            saying_bytes: 512,
             waits_of_a_name: 1_000,
-            waits: 10_000,
+            waits: 4_096,
             once_ms: 24 * 3_600_000,
             expiry_batch: 256,
         }
@@ -155,6 +161,13 @@ mod tests {
         let entry = limits.frame_bytes + limits.value_bytes;
         assert!(entry + limits.append_bytes < limits.peer_frame_bytes, "peers can be sent every entry");
         assert!(limits.frame_bytes <= limits.waiting_bytes && entry <= limits.pending_bytes);
+        // A lease ends in one entry with all that hangs on it, and whoever waits for that is granted in the same.
+        let granted = limits.waits * (4 * limits.name_bytes + limits.saying_bytes + 128);
+        assert!(limits.lease_bytes + 32 * limits.lease_keys + granted < entry);
+        assert!(
+            limits.leases_of_user * (limits.name_bytes + 32) + granted < entry,
+            "every user can be removed"
+        );
         assert!((limits.pending_bytes as u64) < limits.log_bytes);
         // A damaged log that is whole again is written in one batch, and a mark counts its bytes in 32 bits.
         assert!(limits.log_bytes + limits.pending_bytes as u64 <= u64::from(u32::MAX));

@@ -96,7 +96,7 @@ impl Client {
         let Some(op) = self.ops.get_mut(order) else { return };
         // The server adds the time for which it may have to wait for others by itself.
         let wait = op.wait;
-        let remaining = op.deadline.since(self.now).since(wait).0.div_ceil(1000);
+        let remaining = op.deadline.since(self.now).0.div_ceil(1000);
         let deadline_ms = u32::try_from(remaining).unwrap_or(u32::MAX).min(self.config.attempt_ms);
         let args = op.args.clone();
         match self.request(args, once, deadline_ms) {

@@ -155,6 +155,7 @@ impl Evaluation<'_> {
         let own = self.view.session(id).is_some_and(|record| record.user == owner);
         if own {
             self.view.effect(Effect::SessionEnded { id, cause: DeleteCause::Deleted });
+            self.end_waits_in(id);
         }
         Value::Int(own.into())
     }

@@ -29,13 +29,13 @@ use crate::reply::{Outcome, Value};
 use crate::state::View;
 use crate::state::effect::{DeleteCause, Effect};
 use crate::time::Millis;
-use crate::types::{Blob, Index, LeaseId};
+use crate::types::{Blob, Index, LeaseId, SessionId};
 
 /// Most permits of a semaphore. Whoever looks for room reads all that are held.
 const CAPACITY_MAX: u64 = 1_000;
 
-/// Longest wait, in milliseconds: a day.
-const WAIT_MS_MAX: u64 = 86_400_000;
+/// Longest wait, in milliseconds: ten minutes. Within it no session expires under the one that waits in it.
+const WAIT_MS_MAX: u64 = 600_000;
 
 /// How long the answer to a command given in words may have to wait for others, in milliseconds.
 #[must_use]
@@ -173,7 +173,8 @@ impl ClaimCommand {
 
 impl Words<'_> {
     pub(super) fn claim_command(&mut self) -> Result<Command, Failure> {
-        let name = self.key()?;
+        let name = self.next()?;
+        self.check_name("bytes in a name", &name)?;
         let (family, verb) = self.name().split_once(' ').unwrap_or_default();
         let kind = match family {
             "LOCK" => ClaimKind::Lock,
@@ -224,7 +225,11 @@ impl Words<'_> {
     /// What a leader says. All of it lies in one row, and is handed to everybody who asks.
     fn saying(&mut self) -> Result<Blob, Failure> {
         let value = self.next()?;
-        self.check_key_size("bytes in what a leader says", &value)?;
+        let most = self.limits().saying_bytes;
+        if value.len() > most {
+            let message = format!("{} bytes in what a leader says: the limit is {most}", value.len());
+            return Err(Failure::new(ErrorCode::TooLarge, message));
+        }
         Ok(value)
     }
 }
@@ -270,6 +275,7 @@ impl Evaluation<'_> {
         }
         if let Backing::Lease(id) = asked.backing {
             self.own_lease(id)?;
+            self.check_load(id, 1, name.len())?;
         }
         let user = self.scope();
         let mut claims = self.view.claims(kind, name);
@@ -328,13 +334,30 @@ impl Evaluation<'_> {
             let message = format!("this owner holds {} permits: release them first", claim.permits);
             return Err(Failure::new(ErrorCode::Argument, message));
         }
-        self.keep_alive(claim.lease)?;
+        match asked.backing {
+            Backing::Own(ttl) if claim.ttl > 0 => {
+                let (ttl, user, renewed) = (ttl.clamp(1, TTL_MS_MAX), self.scope(), self.view.now());
+                self.own_lease(claim.lease)?;
+                self.view
+                    .effect(Effect::Leased { id: claim.lease, lease: Some(Lease { user, ttl, renewed }) });
+                if ttl != claim.ttl {
+                    let now = Some(Claim { ttl, ..claim.clone() });
+                    self.view.effect(Effect::Claimed { claim: key.clone(), now });
+                }
+            }
+            Backing::Lease(id) if id == claim.lease => _ = self.keep_alive(id)?,
+            _ => {
+                let message =
+                    format!("this owner holds it on lease {}: say so, or release it first", claim.lease);
+                return Err(Failure::new(ErrorCode::Argument, message));
+            }
+        }
         Ok(granted(key.2, claim.lease))
     }
 
     fn check_waits(&mut self, waiting: usize) -> Result<(), Failure> {
         let (most, all) = (self.limits.waits_of_a_name, self.limits.waits);
-        if waiting >= most || self.view.waits().len() >= all {
+        if waiting >= most || self.view.wait_count() >= all {
             let message = format!(
                 "{waiting} claims wait for this name, of at most {most}, and no more than {all} in all: try again later"
             );
@@ -410,6 +433,13 @@ impl Evaluation<'_> {
         drop_claim(&mut self.view, &key, Err(Failure::new(ErrorCode::WaitEnded, text)));
         settle(&mut self.view, key.0, &key.1);
         Value::Int(1)
+    }
+
+    /// Ends the waits that were made in a session which ends: nobody can ask for them again.
+    pub(super) fn end_waits_in(&mut self, session: SessionId) {
+        self.end_waits_of(&mut |_, claim, _| {
+            claim.wait().and_then(|wait| wait.session).is_some_and(|(made_in, _)| made_in == session)
+        });
     }
 
     /// Ends the waits of a user whose logins have ended.
@@ -490,21 +520,41 @@ pub(super) fn settle(view: &mut View<'_>, kind: ClaimKind, name: &Blob) {
     }
 }
 
-/// What is to be logged because time has passed: leases that are over, with all that hangs on them, and waits.
+/// What is to be logged because time has passed: leases that are over, with all that hangs on them, and waits that are, or
+/// whose session has ended.
 #[must_use]
 pub fn over(mut view: View<'_>, leases: &[LeaseId], waits: &[ClaimKey], room: usize) -> Vec<Effect> {
     for id in leases {
-        // The first always fits, for what can hang on a lease is bounded.
+        // The first always fits, for what can hang on a lease is bounded, and so is what can be granted then.
         if view.drafted_bytes() > room {
             break;
         }
         end_lease(&mut view, *id, DeleteCause::Expired);
     }
+    let mut names = BTreeSet::new();
     for key in waits {
-        if view.claim(key).is_some_and(|claim| claim.wait().is_some()) {
-            drop_claim(&mut view, key, Ok(Value::Nil));
-            settle(&mut view, key.0, &key.1);
-        }
+        let Some(claim) = view.claim(key) else { continue };
+        let Some(wait) = claim.wait() else { continue };
+        let outcome = if wait.until <= view.now() {
+            Ok(Value::Nil)
+        } else {
+            Err(Failure::new(ErrorCode::WaitEnded, "the session in which it was asked for has ended"))
+        };
+        drop_claim(&mut view, key, outcome);
+        names.insert((key.0, key.1.clone()));
     }
+    names.iter().for_each(|(kind, name)| settle(&mut view, *kind, name));
     view.finish().effects
+}
+
+/// The claims that wait in sessions that have ended.
+#[must_use]
+pub fn orphans(mut view: View<'_>, max: usize) -> Vec<ClaimKey> {
+    let mut orphans = view.waits();
+    orphans.retain(|key| {
+        let session = view.claim(key).and_then(|claim| claim.wait()?.session);
+        session.is_some_and(|(session, _)| view.session(session).is_none())
+    });
+    orphans.truncate(max);
+    orphans
 }

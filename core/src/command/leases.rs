@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::admin::limit_reached;
 use super::claims::{drop_claim, settle};
 use super::evaluate::Evaluation;
 use super::info::{count, number as figure};
@@ -146,13 +147,7 @@ impl Evaluation<'_> {
                 Ok(figure(id.0))
             }
             LeaseCommand::KeepAlive { id } => self.keep_alive(*id).map(figure),
-            LeaseCommand::Revoke { id } => {
-                let own = self.own_lease(*id).is_ok();
-                if own {
-                    end_lease(&mut self.view, *id, DeleteCause::Deleted);
-                }
-                Ok(Value::Int(own.into()))
-            }
+            LeaseCommand::Revoke { id } => Ok(Value::Int(self.revoke_lease(*id).into())),
             LeaseCommand::Attach { id, keys } => self.attach_all(*id, keys),
             LeaseCommand::Detach { keys } => {
                 let mut detached = 0;
@@ -171,15 +166,18 @@ impl Evaluation<'_> {
 
     /// Grants a lease to the user who asks.
     pub(super) fn grant_lease(&mut self, id: LeaseId, ttl: u64) -> Result<(), Failure> {
-        let most = self.limits.leases;
-        if self.view.lease_count() >= most {
-            let message =
-                format!("there are {most} leases, which is the limit: revoke one, or wait until one ends");
-            return Err(Failure::new(ErrorCode::LimitReached, message));
+        let (user, all, own) = (self.scope(), self.limits.leases, self.limits.leases_of_user);
+        for (found, most, what) in [
+            (self.view.lease_count(), all, "leases"),
+            (self.view.lease_count_of(&user), own, "leases of this user"),
+        ] {
+            if found >= most {
+                return Err(limit_reached(what, most, "revoke one, or wait until one ends"));
+            }
         }
         // A forwarding node's word is not believed.
         let ttl = ttl.clamp(1, TTL_MS_MAX);
-        let lease = Lease { user: self.scope(), ttl, renewed: self.view.now() };
+        let lease = Lease { user, ttl, renewed: self.view.now() };
         self.view.effect(Effect::Leased { id, lease: Some(lease) });
         Ok(())
     }
@@ -202,22 +200,48 @@ impl Evaluation<'_> {
         })
     }
 
-    /// Hangs keys on a lease of the user's, which has to have room for them.
-    pub(super) fn attach(&mut self, id: LeaseId, keys: &[&Blob]) -> Result<(), Failure> {
-        self.own_lease(id)?;
-        let (held, bytes) = self.view.load(id);
-        let new: BTreeSet<&&Blob> = keys.iter().collect();
+    /// Ends a lease of the user's; an administrator can end any. What the user may not write stays, and hangs on nothing.
+    fn revoke_lease(&mut self, id: LeaseId) -> bool {
+        let admin = self.rights().is_none_or(Rights::administers);
+        let there = if admin { self.view.lease(id).is_some() } else { self.own_lease(id).is_ok() };
+        if !there {
+            return false;
+        }
+        let held = self.rights().cloned().filter(|_| !admin);
+        let (keys, _) = self.view.hanging(id);
+        for key in keys {
+            if held.as_ref().is_some_and(|held| !held.allows(Permission::Write, &key)) {
+                self.view.effect(Effect::Attached { key, lease: None });
+            }
+        }
+        end_lease(&mut self.view, id, DeleteCause::Deleted);
+        true
+    }
+
+    /// Whether so much more can hang on a lease. It ends in one entry with all of it.
+    pub(super) fn check_load(&mut self, id: LeaseId, more: usize, bytes: usize) -> Result<(), Failure> {
+        let (held, held_bytes) = self.view.load(id);
         let (most, room) = (self.limits.lease_keys, self.limits.lease_bytes);
-        let bytes = bytes + new.iter().map(|key| key.len()).sum::<usize>();
-        if held + new.len() > most || bytes > room {
+        if held + more > most || held_bytes + bytes > room {
             let message = format!(
-                "{} keys with names of {bytes} bytes would hang on lease {id}, of at most {most} and {room}: use another one too",
-                held + new.len()
+                "{} keys and claims with names of {} bytes would hang on lease {id}, of at most {most} and {room}: use \
+                 another one too",
+                held + more,
+                held_bytes + bytes
             );
             return Err(Failure::new(ErrorCode::LimitReached, message));
         }
+        Ok(())
+    }
+
+    /// Hangs keys on a lease of the user's, which has to have room for them.
+    pub(super) fn attach(&mut self, id: LeaseId, keys: &[&Blob]) -> Result<(), Failure> {
+        self.own_lease(id)?;
+        let mut new: BTreeSet<&Blob> = keys.iter().copied().collect();
+        new.retain(|key| self.view.lease_of(key) != Some(id));
+        self.check_load(id, new.len(), new.iter().map(|key| key.len()).sum())?;
         for key in new {
-            self.view.effect(Effect::Attached { key: (*key).clone(), lease: Some(id) });
+            self.view.effect(Effect::Attached { key: key.clone(), lease: Some(id) });
         }
         Ok(())
     }

@@ -300,10 +300,6 @@ impl<'a> Words<'a> {
         check_size(what, name, self.limits.name_bytes)
     }
 
-    pub(super) fn check_key_size(&self, what: &str, word: &[u8]) -> Result<(), Failure> {
-        check_size(what, word, self.limits.key_bytes)
-    }
-
     pub(super) fn check_field(&self, field: &[u8]) -> Result<(), Failure> {
         check_size("bytes in a field's name", field, self.limits.key_bytes)
     }

@@ -15,7 +15,7 @@ use crate::command::evaluate::{Evaluated, ForwardId, Request, evaluate};
 use crate::command::info::NodeInfo;
 use crate::error::{ErrorCode, Failure};
 use crate::io::{HaltReason, Outbox, Output};
-use crate::reply::{Receipt, Reply};
+use crate::reply::{Receipt, Reply, Value};
 use crate::state::codec::EntryError;
 use crate::state::effect::{Cause, Effect, Entry};
 use crate::time::{Micros, Millis};
@@ -86,6 +86,12 @@ impl Replica {
             }
             // Another node's, or this node's own session: the forwarder asks the next leader.
             let (Asker::Here(ticket) | Asker::HereInSession(ticket)) = waiter.asker else { continue };
+            let in_session = matches!(waiter.asker, Asker::HereInSession(_));
+            if matches!(waiter.reply.outcome, Ok(Value::Waiting(_))) {
+                self.unsure_of(waiter.depends, ticket, in_session, waiter.reply);
+                continue;
+            }
+            self.gone.remove(&ticket);
             let failure = if waiter.own_entry {
                 let text = "this node lost its term before the command's entry was committed: it may take effect or not; \
                             ask again under the same session and sequence";
@@ -331,7 +337,7 @@ impl Replica {
             Asker::Here(ticket) => self.answer_here(ticket, false, reply),
             Asker::HereInSession(ticket) => self.answer_here(ticket, true, reply),
             Asker::Nobody => {}
-            Asker::There { node, seq, .. } if node == self.config.id => self.relayed(seq, reply, out)?,
+            Asker::There { node, seq, .. } if node == self.config.id => self.relayed(seq, reply),
             Asker::There { node, boot, seq, .. } => {
                 self.send_forward(node, &ForwardMessage::Reply { boot, seq, reply }, out);
             }

@@ -179,8 +179,9 @@ impl Node {
     fn settle(&mut self, now: Stamp, out: &mut Outbox) -> Stepped {
         loop {
             for (ticket, why) in self.connections.take_abandoned() {
+                let may_wait = self.connections.may_wait(ticket);
                 let touched = match &mut self.phase {
-                    Phase::Running(replica) => replica.abandon(ticket, out)?,
+                    Phase::Running(replica) => replica.abandon(ticket, may_wait),
                     _ => false,
                 };
                 self.connections.given_up(now.mono, ticket, why, touched, out);

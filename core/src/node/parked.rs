@@ -11,7 +11,7 @@ use crate::reply::Reply;
 use crate::types::Index;
 
 /// So many ended waits are remembered, for requests that are parked later than they end.
-const REMEMBERED: usize = 1024;
+const REMEMBERED: usize = 8192;
 
 /// The requests that are parked.
 #[derive(Clone, Debug, Default)]
@@ -66,15 +66,16 @@ impl Parked {
         Some((alone && !in_session).then_some(id))
     }
 
-    /// Takes out the requests whose claim is not what `keep` wants.
-    pub fn retain(&mut self, keep: impl Fn(Index) -> bool) -> Vec<Ticket> {
-        let gone: Vec<Index> = self.requests.keys().copied().filter(|id| !keep(*id)).collect();
-        let tickets: Vec<Ticket> =
-            gone.into_iter().filter_map(|id| self.requests.remove(&id)).flatten().collect();
-        for ticket in &tickets {
+    /// Takes out the requests whose claim is not what `keep` wants: each with its claim, and whether it was made in a session.
+    pub fn retain(&mut self, keep: impl Fn(Index) -> bool) -> Vec<(Ticket, Index, bool)> {
+        let gone = self.tickets.iter().filter(|(_, (id, _))| !keep(*id));
+        let gone: Vec<(Ticket, Index, bool)> =
+            gone.map(|(ticket, (id, in_session))| (*ticket, *id, *in_session)).collect();
+        for (ticket, id, _) in &gone {
             self.tickets.remove(ticket);
+            self.requests.remove(id);
         }
-        tickets
+        gone
     }
 }
 
@@ -122,6 +123,6 @@ mod tests {
         }
         assert_eq!(parked.park(Index(0), ticket(1), false), None);
         assert_eq!(parked.park(Index(1), ticket(2), false), Some(reply()));
-        assert_eq!(parked.retain(|id| id != Index(0)), [ticket(1)]);
+        assert_eq!(parked.retain(|id| id != Index(0)), [(ticket(1), Index(0), false)]);
     }
 }

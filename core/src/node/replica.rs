@@ -4,7 +4,7 @@
 //! `durable.rs` keeps back what must not leave before a sync, `root.rs` creates the first administrator. Nothing here
 //! knows a connection: tasks come in with a [`Ticket`], answers go out with it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
@@ -20,6 +20,7 @@ use super::root::RootSetup;
 use super::scrub::Scrub;
 use super::snapshots::Snapshots;
 use super::waiting::{Asker, Waiting};
+use super::waits::Unsure;
 use crate::clock::ClusterClock;
 use crate::command::Command;
 use crate::command::info::NodeInfo;
@@ -69,6 +70,16 @@ pub(super) struct Replica {
     pub forwarder: Forwarder,
     pub inbound: Inbound,
     pub parked: Parked,
+    /// Requests whose answer may be that they wait, and that nobody waits for any more.
+    pub gone: BTreeSet<Ticket>,
+    /// Waits that nobody listens to, each with the time at which their end was asked for.
+    pub forgets: BTreeMap<Index, Micros>,
+    /// Waits that may have begun when the term was lost.
+    pub unsure: Vec<Unsure>,
+    /// When to look again for waits in sessions that have ended.
+    pub orphans_at: Micros,
+    /// Since when no leader is known.
+    pub leaderless: Option<Micros>,
     /// Which index each log write carries, until it is durable, and when it was issued.
     pub writes: VecDeque<(WriteSeq, Index, Micros)>,
     /// Frames that wait for a sync.
@@ -127,6 +138,11 @@ impl Replica {
             forwarder: Forwarder::new(repeat_after),
             inbound: Inbound::default(),
             parked: Parked::default(),
+            gone: BTreeSet::new(),
+            forgets: BTreeMap::new(),
+            unsure: Vec::new(),
+            orphans_at: Micros(0),
+            leaderless: None,
             writes: VecDeque::new(),
             held: Vec::new(),
             answers: Vec::new(),
@@ -178,6 +194,9 @@ impl Replica {
         self.hand_over_if_stuck(out);
         self.settle(out)?;
         self.expire_due()?;
+        self.end_orphans();
+        self.forget_waits(out)?;
+        self.leave_waiting();
         self.root_begin(out);
         // Without a leader for two of the longest election time-outs, what was handed to nobody is refused.
         let patience = Micros(self.config.timing.election.0.saturating_mul(4));
@@ -283,7 +302,7 @@ impl Replica {
             ForwardMessage::Reply { boot, seq, reply } => {
                 // An answer to an earlier boot may be on its way for long.
                 if boot == self.peers.boot().number && !self.forwarder.is_late(seq, &reply) {
-                    self.relayed(seq, reply, out)?;
+                    self.relayed(seq, reply);
                 }
                 Ok(())
             }
@@ -428,7 +447,10 @@ impl Replica {
         let disk = [self.wal.wake_at(), self.snapshots_wake_at(), self.scrub_wake_at()];
         let times = disk.into_iter().chain([repeat, due, self.repair_wake_at()]);
         // Not counted from now: a node that hears its leader all the time would never be woken.
-        let needs_tick = !self.forwarder.is_empty() || self.hard.waits_for_space();
+        let needs_tick = !self.forwarder.is_empty()
+            || !self.forgets.is_empty()
+            || self.parked.len() > 0
+            || self.hard.waits_for_space();
         times.flatten().chain(needs_tick.then_some(self.tick_at)).fold(self.raft.wake_at(), Micros::min)
     }
 

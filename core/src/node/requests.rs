@@ -35,6 +35,8 @@ pub(super) struct Inflight {
     pub id: Option<Uuid>,
     /// Whether it may change anything.
     pub write: bool,
+    /// Whether its answer may have to wait for others.
+    pub waits: bool,
     pub bytes: usize,
     pub deadline: Micros,
 }
@@ -136,8 +138,8 @@ impl Connections {
         let number = connection.next_number;
         connection.next_number += 1;
         connection.inflight_bytes += bytes;
-        let write = task.command.is_write();
-        connection.inflight.insert(number, Inflight { id, write, bytes, deadline });
+        let (write, waits) = (task.command.is_write(), task.command.wait_ms() > 0);
+        connection.inflight.insert(number, Inflight { id, write, waits, bytes, deadline });
         let ticket = Ticket { conn, number };
         self.deadlines.insert((deadline, ticket));
         self.tasks.push_back((ticket, task));
@@ -171,6 +173,12 @@ impl Connections {
         for request in blocked {
             self.refuse(conn, request.id, after_indeterminate(), out);
         }
+    }
+
+    /// Whether a request's answer may have to wait for others. Of a connection that is gone nobody knows.
+    pub fn may_wait(&self, ticket: Ticket) -> bool {
+        let connection = self.table.get(&ticket.conn);
+        connection.is_none_or(|it| it.inflight.get(&ticket.number).is_some_and(|request| request.waits))
     }
 
     /// Takes the tickets whose answer nobody waits for, for the replica to forget.

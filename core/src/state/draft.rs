@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::effect::{DeleteCause, Effect};
 use super::overlay::Overlay;
-use super::table::Sessions;
+use super::table::{KeyLeases, Sessions};
 use crate::types::{Blob, Index, SessionId};
 
 /// What a command changes.
@@ -51,6 +51,7 @@ impl Draft {
     /// A key was found to be due: it is absent, and its deletion is logged with the command.
     pub(super) fn expire_key(&mut self, index: Index, key: &Blob) {
         self.rows_mut().keys.set(key.clone(), index, None);
+        self.rows_mut().rows_mut::<KeyLeases>().set(key.clone(), index, None);
         self.expired.push(Effect::Delete { key: key.clone(), cause: DeleteCause::Expired });
     }
 

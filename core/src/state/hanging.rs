@@ -20,6 +20,8 @@ pub(super) struct Leases {
     /// Of every lease, and of claims whose lease is still to come.
     hanging: BTreeMap<LeaseId, Hanging>,
     by_user: BTreeSet<(Blob, LeaseId)>,
+    /// How many leases each user has who has any.
+    counts: BTreeMap<Blob, usize>,
     /// Claims that wait.
     pub(super) waits: Due<ClaimKey>,
     /// The same, by their numbers.
@@ -33,7 +35,7 @@ pub(super) struct Leases {
 pub struct Hanging {
     /// Keys.
     pub keys: BTreeSet<Blob>,
-    /// The bytes of their names.
+    /// The bytes of the names of keys and claims.
     pub bytes: usize,
     /// Claims, those among them that wait.
     pub claims: BTreeSet<ClaimKey>,
@@ -75,10 +77,17 @@ impl Leases {
         self.hanging.get(&id).cloned().unwrap_or_default()
     }
 
-    /// How many keys hang on a lease, the bytes of their names, and the newest entry that changed that.
+    /// How much hangs on a lease, the bytes of its names, and the newest entry that changed that.
     pub(super) fn load(&self, id: LeaseId) -> (usize, usize, Index) {
-        let load = |hanging: &Hanging| (hanging.keys.len(), hanging.bytes, hanging.changed_at);
+        let load = |hanging: &Hanging| {
+            (hanging.keys.len() + hanging.claims.len(), hanging.bytes, hanging.changed_at)
+        };
         self.hanging.get(&id).map(load).unwrap_or_default()
+    }
+
+    /// How many leases a user has.
+    pub(super) fn count_of(&self, user: &Blob) -> usize {
+        self.counts.get(user).copied().unwrap_or(0)
     }
 
     /// The leases of a user.
@@ -111,11 +120,19 @@ pub(super) fn lease_changed(
         return;
     }
     leases.changed_at = at;
-    if let Some(old) = old {
-        leases.by_user.remove(&(old.user.clone(), *id));
+    if let Some(old) = old
+        && leases.by_user.remove(&(old.user.clone(), *id))
+    {
+        let count = leases.counts.get_mut(&old.user).expect("whoever has a lease is counted");
+        *count -= 1;
+        if *count == 0 {
+            leases.counts.remove(&old.user);
+        }
     }
-    if let Some(new) = new {
-        leases.by_user.insert((new.user.clone(), *id));
+    if let Some(new) = new
+        && leases.by_user.insert((new.user.clone(), *id))
+    {
+        *leases.counts.entry(new.user.clone()).or_default() += 1;
     }
     leases.change(*id, at, |_| ());
 }
@@ -156,9 +173,13 @@ pub(super) fn claim_changed(
         None => drop(tail.leases.numbered.remove(&key.2)),
     }
     if let Some(old) = old {
-        tail.leases.change(old.lease, at, |hanging| _ = hanging.claims.remove(key));
+        tail.leases.change(old.lease, at, |hanging| {
+            hanging.bytes -= if hanging.claims.remove(key) { key.1.len() } else { 0 };
+        });
     }
     if let Some(new) = new {
-        tail.leases.change(new.lease, at, |hanging| _ = hanging.claims.insert(key.clone()));
+        tail.leases.change(new.lease, at, |hanging| {
+            hanging.bytes += if hanging.claims.insert(key.clone()) { key.1.len() } else { 0 };
+        });
     }
 }

@@ -101,7 +101,7 @@ impl<'a> Tracked<'a> {
         hanging
     }
 
-    /// How many keys hang on a lease, and the bytes of their names.
+    /// How much hangs on a lease, and the bytes of its names.
     pub(super) fn load(&mut self, id: LeaseId) -> (usize, usize) {
         let (keys, bytes, changed_at) = self.state.tail.leases.load(id);
         self.note(changed_at);
@@ -125,6 +125,18 @@ impl<'a> Tracked<'a> {
     pub(super) fn waits(&mut self) -> Vec<ClaimKey> {
         self.note(self.state.tail.leases.changed_at);
         self.state.tail.leases.waits.iter().cloned().collect()
+    }
+
+    /// How many leases a user has.
+    pub(super) fn lease_count_of(&mut self, user: &Blob) -> usize {
+        self.note(self.state.tail.leases.changed_at);
+        self.state.tail.leases.count_of(user)
+    }
+
+    /// How many claims wait.
+    pub(super) fn wait_count(&mut self) -> usize {
+        self.note(self.state.tail.leases.changed_at);
+        self.state.tail.leases.numbered.len()
     }
 
     /// The claim with this number, if it waits.

@@ -279,6 +279,11 @@ impl<'a> View<'a> {
         self.below.leases_of(user)
     }
 
+    /// How many leases a user has, without what the draft changes.
+    pub fn lease_count_of(&mut self, user: &Blob) -> usize {
+        self.below.lease_count_of(user)
+    }
+
     /// How many leases there are, without what the draft changes.
     pub fn lease_count(&mut self) -> usize {
         self.below.lease_count()
@@ -305,9 +310,14 @@ impl<'a> View<'a> {
         (keys, claims)
     }
 
-    /// How many keys hang on a lease, and the bytes of their names, without what the draft changes.
+    /// How much hangs on a lease, and the bytes of its names.
     pub fn load(&mut self, id: LeaseId) -> (usize, usize) {
-        self.below.load(id)
+        if self.drafted_bytes() == 0 {
+            return self.below.load(id);
+        }
+        let (keys, claims) = self.hanging(id);
+        let names = keys.iter().map(|key| key.len()).chain(claims.iter().map(|key| key.1.len()));
+        (keys.len() + claims.len(), names.sum())
     }
 
     /// A claim.
@@ -325,6 +335,11 @@ impl<'a> View<'a> {
     /// The claims that wait, without what the draft changes.
     pub fn waits(&mut self) -> Vec<ClaimKey> {
         self.below.waits()
+    }
+
+    /// How many claims wait, without what the draft changes.
+    pub fn wait_count(&mut self) -> usize {
+        self.below.wait_count()
     }
 
     /// The claim with this number, if it waits, without what the draft changes.

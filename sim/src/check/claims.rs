@@ -44,6 +44,8 @@ pub struct Claim {
     pub value: Blob,
     /// Until when it waits; none if it is held.
     pub until: Option<u64>,
+    /// The session in which it was made to wait.
+    pub session: Option<u64>,
 }
 
 /// A claim's key, as the log has it.
@@ -70,6 +72,7 @@ impl Claim {
             ttl: claim.ttl,
             value: claim.value.clone(),
             until: claim.wait().map(|wait| wait.until.0),
+            session: claim.wait().and_then(|wait| wait.session).map(|(session, _)| session.0),
         }
     }
 
@@ -232,7 +235,17 @@ impl At<'_> {
                 if claim.permits != wanted.permits {
                     return Err(ErrorCode::Argument);
                 }
-                let (lease, _) = (claim.lease, draft.renew(own, claim.lease)?);
+                let lease = claim.lease;
+                match wanted.backing {
+                    Ok(ttl) if claim.ttl > 0 => {
+                        draft.renew(own, lease)?;
+                        draft.after.leases.entry(lease).and_modify(|lease| lease.ttl = ttl);
+                        let same = draft.after.claims.get_mut(&(kind, name.clone(), id));
+                        same.into_iter().for_each(|claim| claim.ttl = ttl);
+                    }
+                    Err(id) if id == lease => _ = draft.renew(own, lease)?,
+                    _ => return Err(ErrorCode::Argument),
+                }
                 return Ok(draft.plan(self.model, Plan::says(Claim::granted(id, lease))));
             }
             draft.drop_claim(&(kind, name.clone(), id), Err(ErrorCode::WaitEnded));
@@ -252,6 +265,7 @@ impl At<'_> {
             ttl,
             value: wanted.value.clone(),
             until: Some(self.now + wanted.wait),
+            session: self.session,
         };
         let others = draft.after.claims.iter().filter(|((of, on, _), _)| (*of, on) == (kind, name));
         let (used, wait) = others.fold((0, false), |(used, wait), (_, other)| {
@@ -259,7 +273,7 @@ impl At<'_> {
         });
         let is_free = !wait && used + wanted.permits <= wanted.capacity;
         if is_free {
-            claim.until = None;
+            (claim.until, claim.session) = (None, None);
             if ttl > 0 {
                 draft.after.leases.insert(id, Lease { user: own.clone(), ttl, renewed: self.now });
             }

@@ -155,13 +155,28 @@ impl Model {
         plan
     }
 
-    /// What the leader must log when these leases and then these waits are over.
+    /// What the leader must log when these leases and then these waits are over. A wait that is not as old as that ends because
+    /// its session has.
     #[must_use]
     pub fn over(&self, leases: &[u64], waits: &[u64], now: u64) -> Plan {
         let mut draft = Draft::new(self, now);
         leases.iter().for_each(|id| draft.end_lease(*id));
-        waits.iter().for_each(|id| draft.end_wait(*id, Ok(Value::Nil)));
+        draft.end_waits(|(_, _, id), claim, now| {
+            let came = if claim.until.is_some_and(|until| until <= now) {
+                Ok(Value::Nil)
+            } else {
+                Err(ErrorCode::WaitEnded)
+            };
+            waits.contains(id).then_some(came)
+        });
         draft.plan(self, Plan::default())
+    }
+
+    /// Adds to a plan that ends a session what becomes of the waits in it.
+    pub(super) fn end_session_waits(&self, session: u64, plan: Plan, now: u64) -> Plan {
+        let mut draft = Draft::new(self, now);
+        draft.end_waits(|_, claim, _| (claim.session == Some(session)).then_some(Err(ErrorCode::WaitEnded)));
+        draft.plan(self, plan)
     }
 
     /// What is logged when nobody listens to a wait any more.
@@ -243,6 +258,15 @@ impl Draft {
         }
     }
 
+    /// Ends those waits for which something comes back, and then lets others have what they can.
+    fn end_waits(&mut self, came: impl Fn(&ClaimKey, &Claim, u64) -> Option<Result<Value, ErrorCode>>) {
+        let waits = self.after.claims.iter().filter(|(_, claim)| claim.until.is_some());
+        let ended: Vec<_> =
+            waits.filter_map(|(key, claim)| Some((key.clone(), came(key, claim, self.now)?))).collect();
+        ended.iter().for_each(|(key, came)| self.drop_claim(key, came.clone()));
+        ended.iter().for_each(|((kind, name, _), _)| self.settle(*kind, name));
+    }
+
     fn end_wait(&mut self, id: u64, came: Result<Value, ErrorCode>) {
         let mut claims = self.after.claims.iter();
         let found = claims.find(|((_, _, number), claim)| *number == id && claim.until.is_some());
@@ -268,7 +292,7 @@ impl Draft {
             if used > claim.capacity {
                 break;
             }
-            claim.until = None;
+            (claim.until, claim.session) = (None, None);
             if claim.ttl > 0 {
                 let lease = Lease { user: claim.user.clone(), ttl: claim.ttl, renewed: now };
                 self.after.leases.insert(*id, lease);
@@ -329,8 +353,20 @@ impl At<'_> {
             }
             OnLease::KeepAlive(id) => number(draft.renew(&own, *id)?),
             OnLease::Revoke(id) => {
-                let there = self.own_lease(&own, *id).is_ok();
+                let admin = self.is_admin(user);
+                let there = if admin {
+                    self.model.leases.contains_key(id)
+                } else {
+                    self.own_lease(&own, *id).is_ok()
+                };
                 if there {
+                    // What the user may not write any more stays, and hangs on nothing.
+                    let person = user.and_then(|name| self.model.people.users.get(name));
+                    draft.after.hangs.retain(|key, lease| {
+                        let may =
+                            person.is_none_or(|person| person.may(&self.model.people, Right::Write, key));
+                        *lease != *id || admin || may
+                    });
                     draft.end_lease(*id);
                 }
                 Value::Int(there.into())

@@ -188,7 +188,25 @@ impl Model {
     /// What this command must do at this position and time.
     #[must_use]
     pub fn plan(&self, user: Option<&Blob>, asked: &Asked, position: Index, now: u64) -> Plan {
-        let plan = self.plan_alone(user, asked, position, now);
+        self.plan_in(None, user, asked, position, now)
+    }
+
+    /// The same for a command in a session.
+    #[must_use]
+    pub fn plan_in(
+        &self,
+        session: Option<SessionId>,
+        user: Option<&Blob>,
+        asked: &Asked,
+        position: Index,
+        now: u64,
+    ) -> Plan {
+        let session = session.map(|session| session.0);
+        let plan = self.plan_alone(session, user, asked, position, now);
+        match (asked, plan.ends) {
+            (Asked::SessionEnd(id), Some(_)) => return self.end_session_waits(id.0, plan, now),
+            _ => {}
+        }
         match asked {
             // What is in them was planned by itself.
             Asked::Txn(_) | Asked::Once(_) | Asked::Lease(_) | Asked::Claim(_) => plan,
@@ -196,11 +214,18 @@ impl Model {
         }
     }
 
-    fn plan_alone(&self, user: Option<&Blob>, asked: &Asked, position: Index, now: u64) -> Plan {
+    fn plan_alone(
+        &self,
+        session: Option<u64>,
+        user: Option<&Blob>,
+        asked: &Asked,
+        position: Index,
+        now: u64,
+    ) -> Plan {
         if user.is_some_and(|name| !self.people.users.contains_key(name)) {
             return Plan::fails(ErrorCode::Unauthenticated);
         }
-        let at = At { model: self, position, now };
+        let at = At { model: self, position, now, session };
         if !self.people.allow(user, asked) {
             return Plan::fails(ErrorCode::Denied);
         }
@@ -321,6 +346,8 @@ pub(super) struct At<'a> {
     pub(super) model: &'a Model,
     pub(super) position: Index,
     pub(super) now: u64,
+    /// The session in which the command was asked for.
+    pub(super) session: Option<u64>,
 }
 
 /// A moment that has passed.

@@ -187,9 +187,15 @@ impl Seen {
                     seen.claims.insert(key_from_log(claim), now.as_ref().map(Claim::from_log));
                 }
                 Effect::WaitEnded { id, outcome, .. } => {
-                    if entry.entry.cause == Cause::Expiry && outcome.as_ref() == Ok(&Value::Nil) {
+                    let orphaned =
+                        outcome.as_ref().is_err_and(|failure| failure.code == ErrorCode::WaitEnded);
+                    if entry.entry.cause == Cause::Expiry && (outcome.as_ref() == Ok(&Value::Nil) || orphaned)
+                    {
                         let waits = |(key, claim): (&ClaimKey, &Claim)| {
-                            key.2 == id.0 && claim.until.is_some_and(|until| until <= entry.entry.time.0)
+                            let session = claim.session.map(SessionId);
+                            let gone = session.is_some_and(|session| !model.sessions.contains_key(&session));
+                            let over = claim.until.is_some_and(|until| until <= entry.entry.time.0);
+                            key.2 == id.0 && claim.until.is_some() && if orphaned { gone } else { over }
                         };
                         if !model.claims.iter().any(waits) {
                             return Err(place(&format!("ends the wait {id} too early")));

@@ -160,9 +160,13 @@ impl<'a> Walk<'a> {
         let Some((id, plan)) = plans.into_iter().find(|(_, plan)| seen.compare(plan).is_ok()) else {
             return Ok(None);
         };
-        let listens = |at: &&usize| {
-            came_of(&self.case.ops[**at]) == Some(Err(ErrorCode::WaitEnded)) && !self.settled.contains(at)
-        };
+        // What was made in a session can be asked for again, and is nobody's to forget.
+        let in_session =
+            self.model.claims.iter().any(|((_, _, number), claim)| *number == id && claim.session.is_some());
+        if in_session {
+            fail!("entry {} forgets the wait {id}, which was made in a session", entry.index);
+        }
+        let listens = |at: &&usize| came_of(&self.case.ops[**at]) == Some(Err(ErrorCode::WaitEnded));
         if let Some(&at) = self.case.claims.get(&entry.index).into_iter().flatten().find(listens) {
             fail!("entry {} forgets the wait {id}, and {} still listened", entry.index, self.case.ops[at]);
         }
@@ -318,7 +322,9 @@ impl<'a> Walk<'a> {
     fn plan(&self, at: usize, entry: &LogEntry) -> Plan {
         match &self.case.asked[at] {
             Some(asked) => {
-                self.model.plan(self.case.ops[at].user.as_ref(), asked, entry.index, entry.entry.time.0)
+                let op = &self.case.ops[at];
+                let session = op.once().map(|(session, _)| session);
+                self.model.plan_in(session, op.user.as_ref(), asked, entry.index, entry.entry.time.0)
             }
             None => Plan::default(),
         }

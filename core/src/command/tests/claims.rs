@@ -154,6 +154,45 @@ fn a_retry_gets_what_came_of_the_wait() {
 }
 
 #[test]
+fn who_holds_it_already_says_anew_how_long() {
+    let mut world = World::new();
+    let held = token(&world.root("LOCK ACQUIRE l one PX 1000"));
+    assert_eq!(token(&world.root("LOCK ACQUIRE l one PX 9000")), held);
+    assert!(world.root("LOCK SHOW l").contains("remaining_ms: 9000"));
+    assert_eq!(world.root(&format!("LOCK RENEW l {held}")), "9000");
+    let lease = world.root("LEASE GRANT 500");
+    assert_eq!(world.root(&format!("LOCK ACQUIRE l one LEASE {lease}")), "ARGUMENT", "it hangs on its own");
+    token(&world.root(&format!("LOCK ACQUIRE m one LEASE {lease}")));
+    token(&world.root(&format!("LOCK ACQUIRE m one LEASE {lease}")));
+    assert_eq!(world.root("LOCK ACQUIRE m one PX 500"), "ARGUMENT");
+}
+
+#[test]
+fn waits_of_a_session_end_with_it() {
+    let mut world = World::new();
+    let session: SessionId = world.session("root");
+    world.root("LOCK ACQUIRE l one PX 900000");
+    let wait = world.ask("root", "LOCK ACQUIRE l two PX 1000 WAIT 500000").once(session, 1, 0);
+    world.run(&wait);
+    assert_eq!(super::super::claims::orphans(world.state.view(world.now), 9), []);
+    let tail = world.state.tail();
+    world.root(&format!("SESSION END {session}"));
+    assert_eq!(told(&world, tail), [(tail.0, "WAIT_ENDED".into())]);
+    let session: SessionId = world.session("root");
+    let wait = world.ask("root", "LOCK ACQUIRE l two PX 1000 WAIT 500000").once(session, 1, 0);
+    let id = world.run(&wait).logged.expect("it was logged");
+    world.append(
+        Cause::Expiry,
+        vec![Effect::SessionEnded { id: session, cause: crate::state::effect::DeleteCause::Expired }],
+    );
+    let orphans = super::super::claims::orphans(world.state.view(world.now), 9);
+    assert_eq!(orphans.iter().map(|(_, _, id)| *id).collect::<Vec<_>>(), [id]);
+    let effects = super::super::claims::over(world.state.view(world.now), &[], &orphans, 1 << 20);
+    world.append(Cause::Expiry, effects);
+    assert_eq!(told(&world, id), [(id.0, "WAIT_ENDED".into())]);
+}
+
+#[test]
 fn a_wait_ends_when_its_user_may_not_lock_any_more() {
     for deed in ["REVOKE LOCK ON l* FROM bob", "USER PASSWORD bob other", "USER REMOVE bob"] {
         let mut world = World::with_user("bob", &["LOCK ON l*", "LOCK ON m*"]);

@@ -100,8 +100,20 @@ fn somebody_elses_lease_is_none_and_an_administrator_sees_it_without_its_secrets
     world.root("GRANT ADMIN ON * TO eve");
     assert!(world.by("eve", &format!("LEASE SHOW {id}")).ends_with("keys: []}"));
     assert_eq!(world.by("bob", &format!("LEASE ATTACH {id} a")), "DENIED");
-    assert_eq!(world.by("bob", &format!("LEASE REVOKE {id}")), "1");
+    assert_eq!(world.by("eve", &format!("LEASE REVOKE {id}")), "1", "an administrator can end it");
     assert_eq!(world.by("bob", "EXISTS b1"), "0");
+}
+
+#[test]
+fn whoever_may_not_write_a_key_any_more_can_not_delete_it_by_a_lease() {
+    let mut world = World::with_user("bob", &["READ ON b*", "WRITE ON b*"]);
+    let id = lease(&mut world, "bob", 1000);
+    world.by("bob", &format!("SET b1 x LEASE {id}"));
+    world.by("bob", &format!("SET b2 x LEASE {id}"));
+    world.root("DENY WRITE ON b1 TO bob");
+    assert_eq!(world.by("bob", &format!("LEASE REVOKE {id}")), "1");
+    assert_eq!(world.root("EXISTS b1"), "1");
+    assert_eq!(world.root("EXISTS b2"), "0");
 }
 
 #[test]
@@ -125,8 +137,14 @@ fn leases_and_what_hangs_on_one_are_bounded() {
     world.root("MSET a 1 b 1 c 1 a-long-name 1");
     assert_eq!(world.root(&format!("LEASE ATTACH {id} a-long-name")), "LIMIT_REACHED");
     assert_eq!(world.root(&format!("LEASE ATTACH {id} a b a")), "3", "as often as it was named");
+    assert_eq!(world.root(&format!("LEASE ATTACH {id} a")), "1", "it hangs there already");
+    assert_eq!(world.root("RENAME a a-long-name"), "LIMIT_REACHED");
+    assert_eq!(world.root(&format!("LOCK ACQUIRE l me LEASE {id}")), "LIMIT_REACHED");
     assert_eq!(world.root(&format!("SET c 1 LEASE {id}")), "LIMIT_REACHED");
     assert_eq!(world.root("GET c"), "\"1\"", "nothing of it was done");
+    (world.limits.leases, world.limits.leases_of_user) = (9, 1);
+    assert_eq!(world.root("LEASE GRANT 1000"), "LIMIT_REACHED", "of one user");
+    assert_eq!(world.root(&format!("TXN THEN 4 LEASE ATTACH {id} c 3 LEASE DETACH c")), "LIMIT_REACHED");
 }
 
 #[test]

@@ -300,6 +300,9 @@ impl Evaluation<'_> {
         }
         let free = !if_missing || self.view.key(to).is_none();
         if free && from != to {
+            if let Some(lease) = self.view.lease_of(from) {
+                self.check_load(lease, 0, to.len().saturating_sub(from.len()))?;
+            }
             self.view.rename(from.clone(), to.clone());
         }
         Ok(if if_missing { Value::Int(free.into()) } else { Value::ok() })

@@ -1,5 +1,6 @@
 //! Claims that wait: whoever leads meanwhile, and whether anybody still listens.
 
+use super::super::peers::Kind;
 use super::{AccessMode, Cluster, config};
 use crate::error::ErrorCode;
 use crate::io::Input;
@@ -69,12 +70,13 @@ fn a_wait_goes_on_under_another_leader_and_is_not_asked_for_again() {
     let admin = cluster.connect(new, None);
     cluster.value(admin, &format!("LOCK RELEASE l {first}"));
     let second = token(&cluster.answer(conn, id).expect("it is its turn").outcome.expect("granted"));
+    let lost =
+        cluster.answer(beside, other).expect("it has long heard of no leader").outcome.expect_err("unknown");
+    assert_eq!(lost.code, ErrorCode::LeaderLost);
+    assert!(second > first);
     cluster.cut = None;
-    cluster.run(1000);
-    cluster.value(admin, &format!("LOCK RELEASE l {second}"));
-    let third =
-        cluster.answer(beside, other).expect("it heard of it as a follower").outcome.expect("granted");
-    assert!(token(&third) > second);
+    cluster.run(2000);
+    assert_eq!(waiting(&mut cluster), 0, "nobody listened any more");
 }
 
 #[test]
@@ -108,6 +110,59 @@ fn whoever_leaves_before_the_leader_has_said_anything_leaves_no_wait_behind() {
     cluster.step(follower, Input::Disconnected { conn });
     cluster.run(1000);
     assert_eq!(waiting(&mut cluster), 0);
+}
+
+#[test]
+fn whoever_leaves_the_leader_before_its_wait_is_committed_leaves_none_behind() {
+    let (mut cluster, _, _) = held();
+    let leader = cluster.leader();
+    let conn = cluster.connect(leader, None);
+    cluster.ask(conn, "LOCK ACQUIRE l two PX 60000 WAIT 30000");
+    let (id, input) = cluster.queue.pop_front().expect("its bytes");
+    cluster.step(id, input);
+    cluster.step(leader, Input::Disconnected { conn });
+    cluster.run(1000);
+    assert_eq!(waiting(&mut cluster), 0);
+}
+
+#[test]
+fn a_wait_that_was_not_committed_when_the_term_was_lost_is_parked_once_it_is() {
+    let (mut cluster, _, first) = held();
+    let old = cluster.leader();
+    let conn = cluster.connect(old, None);
+    let others: Vec<NodeId> = cluster.nodes.keys().copied().filter(|id| *id != old).collect();
+    let id = cluster.ask(conn, "LOCK ACQUIRE l two PX 60000 WAIT 30000");
+    // Its entry goes out, and then nothing more is heard of or by the leader.
+    cluster.intercept(others[0], Kind::Raft);
+    cluster.cut = Some(old);
+    cluster.run(3000);
+    cluster.cut = None;
+    cluster.run(1000);
+    let new = cluster.leader();
+    let admin = cluster.connect(new, None);
+    cluster.value(admin, &format!("LOCK RELEASE l {first}"));
+    let outcome = cluster.answer(conn, id).expect("it is told one or the other").outcome;
+    match outcome {
+        Ok(value) => assert!(token(&value) > first),
+        Err(failure) => {
+            assert_eq!(failure.code, ErrorCode::LeaderChanged);
+            assert_eq!(waiting(&mut cluster), 0, "what was said not to be executed was not");
+        }
+    }
+}
+
+#[test]
+fn a_node_that_hears_no_leader_lets_go_of_those_who_wait() {
+    let (mut cluster, _, _) = held();
+    let follower = cluster.follower();
+    let (conn, id) = waits(&mut cluster, follower, "two");
+    cluster.cut = Some(follower);
+    cluster.run(4000);
+    let failure = cluster.answer(conn, id).expect("it is told").outcome.expect_err("that nothing is known");
+    assert_eq!(failure.code, ErrorCode::LeaderLost);
+    cluster.cut = None;
+    cluster.run(4000);
+    assert_eq!(waiting(&mut cluster), 0, "it is ended once there is a leader again");
 }
 
 #[test]

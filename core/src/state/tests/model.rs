@@ -321,7 +321,9 @@ impl Pair {
             let (keys, claims) = view.hanging(id);
             let hangs = tail.key_leases.iter().filter(|(_, lease)| **lease == id).map(|(key, _)| key);
             assert!(keys.iter().eq(hangs), "keys of lease {id}");
-            assert_eq!(view.load(id), (keys.len(), keys.iter().map(|key| key.len()).sum()));
+            let names: usize =
+                keys.iter().map(|key| key.len()).chain(claims.iter().map(|key| key.1.len())).sum();
+            assert_eq!(view.load(id), (keys.len() + claims.len(), names));
             let hangs = tail.claims.iter().filter(|(_, claim)| claim.lease == id).map(|(key, _)| key);
             assert!(claims.iter().eq(hangs), "claims of lease {id}");
         }
