@@ -3,6 +3,10 @@
 //! What a guard says about time is on the safe side: it counts from the moment at which the newest renewal was *sent*, by this
 //! machine's clock. Where a process may be paused for longer than that, only the token helps: hand it on with every write
 //! ([`Hold::set`]), and the database refuses those that come too late.
+//!
+//! Each guard is an owner of its own to the database, whatever owner the caller names: so no guard can be taken for another
+//! one that is just being given back. What may have to wait goes over a connection of its own, so that renewals do not stand behind
+//! it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -41,6 +45,7 @@ impl Kind {
 pub struct Hold {
     inner: Arc<Inner>,
     renewal: JoinHandle<()>,
+    released: bool,
 }
 
 #[derive(Debug)]
@@ -66,7 +71,8 @@ enum Until {
 /// Who leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leader {
-    /// The candidate that was elected.
+    /// The candidate that was elected: if it is one of this library's, the name that it was given, a slash, and what tells it
+    /// from others of that name.
     pub leader: Blob,
     /// What it says.
     pub value: Blob,
@@ -114,8 +120,8 @@ impl Client {
         self.command([Blob::from("SET"), key.into(), value.into(), "LEASE".into(), lease]).await.map(drop)
     }
 
-    /// Takes a lock for an owner, waiting for it at most so long; `None` if somebody else has it then. No two contenders may
-    /// use the same owner's name at a time: to the database they are one.
+    /// Takes a lock for an owner, waiting for it at most so long (ten minutes and no longer); `None` if somebody else has it
+    /// then. The owner is for people who look at the lock. If the future is dropped, the lock is given back once it is granted.
     ///
     /// # Errors
     /// See [`Client::command`].
@@ -186,46 +192,56 @@ impl Client {
         kind: Kind,
         verb: &str,
         name: Blob,
-        words: Vec<Blob>,
+        mut words: Vec<Blob>,
         ttl: Duration,
         wait: Duration,
         permits: Option<u64>,
     ) -> Result<Option<Hold>, Error> {
+        // The owner is behind the capacity of a semaphore, and first everywhere else.
+        let owner = &mut words[usize::from(kind == Kind::Semaphore)];
+        *owner = [owner.as_slice(), b"/", unique()?.as_bytes()].concat().into();
         let mut all = vec![Blob::from(kind.family()), verb.into(), name.clone()];
         all.extend(words);
         all.extend(["PX".into(), millis(ttl)]);
         if let Some(permits) = permits {
             all.extend(["PERMITS".into(), permits.to_string().into()]);
         }
+        let mut asks = self.clone();
         if !wait.is_zero() {
             all.extend(["WAIT".into(), millis(wait)]);
+            asks = self.waiting()?;
         }
-        let sent = Instant::now();
-        let answer = self.command(all).await?;
-        if answer.value == Value::Nil {
-            return Ok(None);
-        }
-        let (token, lease) = (figure(&answer.value, "token"), figure(&answer.value, "lease"));
-        let (Some(token), Some(lease)) = (token, lease) else {
-            return Err(unexpected(kind.family(), answer));
-        };
-        let inner = Arc::new(Inner {
-            client: self.clone(),
-            kind,
-            name,
-            token: Index(token),
-            lease: LeaseId(lease),
-            ttl,
-            until: Mutex::new(Until::Then(sent + ttl)),
-            lost: Notify::new(),
+        let client = self.clone();
+        // In a task of its own: whoever drops the future does not leave a lock behind that nobody gives back.
+        let acquired = tokio::spawn(async move {
+            let sent = Instant::now();
+            let answer = asks.command(all).await?;
+            if answer.value == Value::Nil {
+                return Ok(None);
+            }
+            let (token, lease) = (figure(&answer.value, "token"), figure(&answer.value, "lease"));
+            let (Some(token), Some(lease)) = (token, lease) else {
+                return Err(unexpected(kind.family(), answer));
+            };
+            let hold = Hold::new(client, kind, name, (Index(token), LeaseId(lease)), ttl, sent);
+            // It may have been granted at any moment since it was asked for: what is left of its time is known after a
+            // renewal.
+            if sent.elapsed() > ttl / 4 {
+                hold.renew().await?;
+            }
+            Ok(Some(hold))
         });
-        // It may have been granted at any moment since it was asked for: what is left of its time is known after a renewal.
-        if sent.elapsed() > ttl / 4 {
-            inner.renew().await?;
-        }
-        let renewal = tokio::spawn(keep(inner.clone()));
-        Ok(Some(Hold { inner, renewal }))
+        acquired
+            .await
+            .unwrap_or_else(|_| Err(Error::definite(ErrorCode::ShuttingDown, "the runtime was shut down")))
     }
+}
+
+/// Tells owners of one name apart.
+fn unique() -> Result<String, Error> {
+    let seed = crate::net::draw_seed()
+        .map_err(|error| Error::definite(ErrorCode::Argument, format!("can't read /dev/urandom: {error}")))?;
+    Ok(seed[..8].iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Renews until it is lost or nobody holds it any more.
@@ -241,21 +257,37 @@ async fn keep(inner: Arc<Inner>) {
 }
 
 impl Inner {
-    async fn say<const N: usize>(&self, verb: &str, words: [Blob; N]) -> Result<Answer, Error> {
+    fn words<const N: usize>(&self, verb: &str, words: [Blob; N]) -> Vec<Blob> {
         let first = [Blob::from(self.kind.family()), verb.into(), self.name.clone()];
         let token = Blob::from(self.token.to_string());
-        self.client.command(first.into_iter().chain([token]).chain(words)).await
+        first.into_iter().chain([token]).chain(words).collect()
+    }
+
+    async fn say<const N: usize>(&self, verb: &str, words: [Blob; N]) -> Result<Answer, Error> {
+        self.client.command(self.words(verb, words)).await
+    }
+
+    fn release(&self) -> Vec<Blob> {
+        self.words(if self.kind == Kind::Election { "RESIGN" } else { "RELEASE" }, [])
+    }
+
+    fn set_until(&self, until: Until) {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = until;
     }
 
     async fn renew(&self) -> Result<(), Error> {
         let sent = Instant::now();
         let renewed = self.say("RENEW", []).await;
         let until = match &renewed {
-            Ok(_) => Until::Then(sent + self.ttl),
+            // As long as the database says, which counts from when it was asked at the earliest.
+            Ok(answer) => match answer.value {
+                Value::Int(ttl) => Until::Then(sent + Duration::from_millis(ttl.unsigned_abs())),
+                _ => return Err(unexpected("RENEW", answer.clone())),
+            },
             Err(error) if matches!(error.code(), ErrorCode::Fenced | ErrorCode::LeaseUnknown) => Until::Lost,
             Err(_) => return renewed.map(drop),
         };
-        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+        self.set_until(until);
         if matches!(until, Until::Lost) {
             self.lost.notify_waiters();
         }
@@ -268,6 +300,20 @@ impl Inner {
 }
 
 impl Hold {
+    fn new(
+        client: Client,
+        kind: Kind,
+        name: Blob,
+        (token, lease): (Index, LeaseId),
+        ttl: Duration,
+        sent: Instant,
+    ) -> Self {
+        let (until, lost) = (Mutex::new(Until::Then(sent + ttl)), Notify::new());
+        let inner = Arc::new(Inner { client, kind, name, token, lease, ttl, until, lost });
+        let renewal = tokio::spawn(keep(inner.clone()));
+        Self { inner, renewal, released: false }
+    }
+
     /// The fencing token: greater than that of every earlier holder.
     #[must_use]
     pub fn token(&self) -> Index {
@@ -336,15 +382,16 @@ impl Hold {
         self.inner.say("PROCLAIM", [value.into()]).await.map(drop)
     }
 
-    /// Gives it back; false if it was lost before.
+    /// Gives it back; false if it was lost before. It is given back also if the future is dropped.
     ///
     /// # Errors
     /// See [`Client::command`].
-    pub async fn release(self) -> Result<bool, Error> {
+    pub async fn release(mut self) -> Result<bool, Error> {
+        self.released = true;
         self.renewal.abort();
-        *self.inner.until.lock().unwrap_or_else(PoisonError::into_inner) = Until::Lost;
-        let verb = if self.inner.kind == Kind::Election { "RESIGN" } else { "RELEASE" };
-        self.inner.say(verb, []).await.map(|answer| answer.value == Value::Int(1))
+        let done = self.inner.client.submit(self.inner.release());
+        self.inner.set_until(Until::Lost);
+        done.await.map(|answer| answer.value == Value::Int(1))
     }
 }
 
@@ -352,11 +399,12 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         self.renewal.abort();
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        if matches!(self.inner.until(), Until::Then(_)) {
-            let inner = self.inner.clone();
-            let verb = if inner.kind == Kind::Election { "RESIGN" } else { "RELEASE" };
-            runtime.spawn(async move { drop(inner.say(verb, []).await) });
+        if !self.released
+            && matches!(self.inner.until(), Until::Then(_))
+            && tokio::runtime::Handle::try_current().is_ok()
+        {
+            // It is on its way before this returns; nobody waits for the answer.
+            drop(self.inner.client.submit(self.inner.release()));
         }
     }
 }

@@ -23,8 +23,8 @@ mod observe;
 mod stream;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 pub use steadfast_core::client::{Credentials, OpOutcome};
@@ -41,7 +41,7 @@ pub use observe::{Observation, Observed, Observer};
 
 use driver::{Done, Driver, Order};
 use steadfast_core::client::OpId;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::net;
 
@@ -119,6 +119,9 @@ struct Shared {
     slots: Arc<Semaphore>,
     next_op: AtomicU64,
     observer: Option<Observer>,
+    config: Config,
+    /// For commands that may have to wait for others: a connection of their own.
+    waiting: OnceLock<Client>,
 }
 
 impl fmt::Debug for Client {
@@ -155,8 +158,10 @@ impl Client {
         let (orders, receiver) = mpsc::unbounded_channel();
         let slots = Arc::new(Semaphore::new(config.core.waiting.clamp(1, Semaphore::MAX_PERMITS)));
         let deadline_ms = config.core.deadline_ms;
-        tokio::spawn(Driver::new(config.core, seed, config.observer.clone()).run(receiver));
-        let shared = Shared { orders, slots, next_op: AtomicU64::new(1), observer: config.observer };
+        tokio::spawn(Driver::new(config.core.clone(), seed, config.observer.clone()).run(receiver));
+        let observer = config.observer.clone();
+        let (next_op, waiting) = (AtomicU64::new(1), OnceLock::new());
+        let shared = Shared { orders, slots, next_op, observer, config, waiting };
         Ok(Self { shared: Arc::new(shared), deadline_ms })
     }
 
@@ -174,8 +179,46 @@ impl Client {
     /// See [`Error::certainty`] for what is known about the command then.
     pub async fn command(&self, args: impl IntoIterator<Item = impl Into<Blob>>) -> Result<Answer, Error> {
         let args: Vec<Blob> = args.into_iter().map(Into::into).collect();
-        let stopped = || Error::definite(ErrorCode::ShuttingDown, "the client was closed");
         let slot = self.shared.slots.clone().acquire_owned().await.map_err(|_| stopped())?;
+        outcome(self.order(args, slot)?.await)
+    }
+
+    /// The same, and the command is on its way before the future is first looked at, unless too many are: then it is as soon
+    /// as there is room, whether or not anybody still holds the future. Must be called within a tokio runtime.
+    fn submit(&self, args: Vec<Blob>) -> impl Future<Output = Result<Answer, Error>> + use<> {
+        let submitted = match self.shared.slots.clone().try_acquire_owned() {
+            Ok(slot) => Ok(self.order(args, slot)),
+            Err(_) => {
+                let client = self.clone();
+                Err(tokio::spawn(async move { client.command(args).await }))
+            }
+        };
+        async move {
+            match submitted {
+                Ok(answered) => outcome(answered?.await),
+                Err(task) => task.await.unwrap_or_else(|_| Err(unknown())),
+            }
+        }
+    }
+
+    /// A client for commands that may have to wait for others.
+    fn waiting(&self) -> Result<Self, Error> {
+        let client = match self.shared.waiting.get() {
+            Some(client) => client,
+            None => {
+                let client = Self::start(self.shared.config.clone())?;
+                self.shared.waiting.get_or_init(|| client)
+            }
+        };
+        Ok(Self { shared: client.shared.clone(), deadline_ms: self.deadline_ms })
+    }
+
+    /// Hands a command to the driver.
+    fn order(
+        &self,
+        args: Vec<Blob>,
+        slot: OwnedSemaphorePermit,
+    ) -> Result<oneshot::Receiver<Outcome>, Error> {
         let op = self.shared.next_op.fetch_add(1, Ordering::Relaxed);
         if let Some(observer) = &self.shared.observer {
             observer(&Observation { op, at: Instant::now(), event: Observed::Invoke { args: &args } });
@@ -183,23 +226,39 @@ impl Client {
         let (answer, answered) = oneshot::channel();
         let order =
             Order::Submit { op: OpId(op), args, deadline_ms: self.deadline_ms, done: Done { answer, slot } };
-        if self.shared.orders.send(order).is_err() {
-            return Err(stopped());
-        }
-        answered.await.unwrap_or_else(|_| {
-            // Only a runtime that is shut down drops the driver while commands are under way.
-            let mut error = Error::definite(ErrorCode::TimedOut, "the client's runtime was shut down");
-            error.certainty = Certainty::Indeterminate;
-            Err(error)
-        })
+        self.shared.orders.send(order).map_err(|_| stopped())?;
+        Ok(answered)
     }
 
     /// Takes no further command from any clone, waits for those under way, and ends the session and the
     /// connection.
     pub async fn close(self) {
+        if let Some(waiting) = self.shared.waiting.get().cloned() {
+            let (closed, done) = oneshot::channel();
+            if waiting.shared.orders.send(Order::Close { closed }).is_ok() {
+                let _ = done.await;
+            }
+        }
         let (closed, done) = oneshot::channel();
         if self.shared.orders.send(Order::Close { closed }).is_ok() {
             let _ = done.await;
         }
     }
+}
+
+type Outcome = Result<Answer, Error>;
+
+fn outcome(answered: Result<Outcome, oneshot::error::RecvError>) -> Outcome {
+    answered.unwrap_or_else(|_| Err(unknown()))
+}
+
+fn stopped() -> Error {
+    Error::definite(ErrorCode::ShuttingDown, "the client was closed")
+}
+
+/// Only a runtime that is shut down drops the driver while commands are under way.
+fn unknown() -> Error {
+    let mut error = Error::definite(ErrorCode::TimedOut, "the client's runtime was shut down");
+    error.certainty = Certainty::Indeterminate;
+    error
 }

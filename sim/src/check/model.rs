@@ -203,9 +203,8 @@ impl Model {
     ) -> Plan {
         let session = session.map(|session| session.0);
         let plan = self.plan_alone(session, user, asked, position, now);
-        match (asked, plan.ends) {
-            (Asked::SessionEnd(id), Some(_)) => return self.end_session_waits(id.0, plan, now),
-            _ => {}
+        if let (Asked::SessionEnd(id), Some(_)) = (asked, plan.ends) {
+            return self.end_session_waits(id.0, plan, now);
         }
         match asked {
             // What is in them was planned by itself.
