@@ -473,7 +473,10 @@ fn roles(stream: &mut Stream, user: &str, permission: &str, pattern: &str) -> St
     let role = *stream.pick(&["ops", "dev"]);
     let glob = *stream.pick(&["r?", "*1", "[ck]*0", "k?", pattern]);
     let permission = if stream.chance(150_000) { "LOCK" } else { permission };
-    match stream.below(14) {
+    match stream.below(17) {
+        14 => format!("DENY ADMIN ON * TO {}", *stream.pick(&["root", "ROLE ops", user])),
+        15 => format!("UNDENY ADMIN ON * FROM {}", *stream.pick(&["root", "ROLE ops", user])),
+        16 => format!("GRANT ADMIN ON * TO {}", *stream.pick(&["ROLE ops", user])),
         0 | 1 => format!("ROLE ADD {role}"),
         2 | 3 => format!("ROLE GIVE {role} TO {user}"),
         4 => format!("ROLE TAKE {role} FROM {user}"),

@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 use super::catalogue::shown;
 use super::evaluate::Evaluation;
 use super::info::{count, number as figure};
-use super::leases::end_lease;
 use super::needs::{LOCK, Needs, READ};
 use super::parse::{Parsed, Words, parse};
+use super::turns::{drop_claim, end_lease, granted, settle};
 use super::words::{Word, number, option};
 use super::{Command, TTL_MS_MAX};
 use crate::access::user::Permission;
@@ -482,79 +482,7 @@ struct Wanted<'a> {
     value: &'a Blob,
 }
 
-fn granted(token: Index, lease: LeaseId) -> Value {
-    Value::Map(vec![("token".into(), figure(token.0)), ("lease".into(), figure(lease.0))])
-}
-
 fn fenced(name: &Blob, token: Index) -> Failure {
     let message = format!("'{}' is not held under the token {token}: acquire it anew", shown(name));
     Failure::new(ErrorCode::Fenced, message)
-}
-
-/// Removes a claim. If it waits, this is what came of it.
-pub(super) fn drop_claim(view: &mut View<'_>, key: &ClaimKey, outcome: Outcome) {
-    let Some(claim) = view.claim(key) else { return };
-    view.effect(Effect::Claimed { claim: key.clone(), now: None });
-    if let ClaimState::Waiting(wait) = claim.state {
-        view.effect(Effect::WaitEnded { id: key.2, session: wait.session, forward: wait.forward, outcome });
-    }
-}
-
-/// Grants what can be granted now: the first that wait, as long as there is room for the first of them.
-pub(super) fn settle(view: &mut View<'_>, kind: ClaimKind, name: &Blob) {
-    let mut used: u64 = 0;
-    for (key, claim) in view.claims(kind, name) {
-        used = used.saturating_add(claim.permits);
-        let ClaimState::Waiting(wait) = &claim.state else { continue };
-        if used > claim.capacity {
-            break;
-        }
-        if claim.ttl > 0 {
-            let lease = Lease { user: claim.user.clone(), ttl: claim.ttl, renewed: view.now() };
-            view.effect(Effect::Leased { id: claim.lease, lease: Some(lease) });
-        }
-        let (session, forward) = (wait.session, wait.forward);
-        let outcome = Ok(granted(key.2, claim.lease));
-        view.effect(Effect::WaitEnded { id: key.2, session, forward, outcome });
-        view.effect(Effect::Claimed { claim: key, now: Some(Claim { state: ClaimState::Held, ..claim }) });
-    }
-}
-
-/// What is to be logged because time has passed: leases that are over, with all that hangs on them, and waits that are, or
-/// whose session has ended.
-#[must_use]
-pub fn over(mut view: View<'_>, leases: &[LeaseId], waits: &[ClaimKey], room: usize) -> Vec<Effect> {
-    for id in leases {
-        // The first always fits, for what can hang on a lease is bounded, and so is what can be granted then.
-        if view.drafted_bytes() > room {
-            break;
-        }
-        end_lease(&mut view, *id, DeleteCause::Expired);
-    }
-    let mut names = BTreeSet::new();
-    for key in waits {
-        let Some(claim) = view.claim(key) else { continue };
-        let Some(wait) = claim.wait() else { continue };
-        let outcome = if wait.until <= view.now() {
-            Ok(Value::Nil)
-        } else {
-            Err(Failure::new(ErrorCode::WaitEnded, "the session in which it was asked for has ended"))
-        };
-        drop_claim(&mut view, key, outcome);
-        names.insert((key.0, key.1.clone()));
-    }
-    names.iter().for_each(|(kind, name)| settle(&mut view, *kind, name));
-    view.finish().effects
-}
-
-/// The claims that wait in sessions that have ended.
-#[must_use]
-pub fn orphans(mut view: View<'_>, max: usize) -> Vec<ClaimKey> {
-    let mut orphans = view.waits();
-    orphans.retain(|key| {
-        let session = view.claim(key).and_then(|claim| claim.wait()?.session);
-        session.is_some_and(|(session, _)| view.session(session).is_none())
-    });
-    orphans.truncate(max);
-    orphans
 }

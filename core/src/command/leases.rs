@@ -10,11 +10,11 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::admin::limit_reached;
-use super::claims::{drop_claim, settle};
 use super::evaluate::Evaluation;
 use super::info::{count, number as figure};
 use super::needs::{Needs, READ_WRITE};
 use super::parse::Words;
+use super::turns::end_lease;
 use super::words::{Word, number};
 use super::{Command, TTL_MS_MAX};
 use crate::access::rights::Rights;
@@ -22,7 +22,6 @@ use crate::access::user::Permission;
 use crate::coordination::lease::Lease;
 use crate::error::{ErrorCode, Failure};
 use crate::reply::{Outcome, Value};
-use crate::state::View;
 use crate::state::effect::{DeleteCause, Effect};
 use crate::types::{Blob, LeaseId};
 
@@ -293,22 +292,4 @@ impl Evaluation<'_> {
             self.view.effect(Effect::Leased { id, lease: Some(lease) });
         }
     }
-}
-
-/// Ends a lease, with the keys and claims that hang on it, and lets others have what was held.
-pub(super) fn end_lease(view: &mut View<'_>, id: LeaseId, cause: DeleteCause) {
-    let (keys, claims) = view.hanging(id);
-    for key in keys {
-        if view.key(&key).is_some() {
-            view.effect(Effect::Delete { key, cause });
-        }
-    }
-    view.effect(Effect::Leased { id, lease: None });
-    let mut names = BTreeSet::new();
-    for claim in claims {
-        names.insert((claim.0, claim.1.clone()));
-        let failure = Failure::new(ErrorCode::LeaseUnknown, "the lease that the claim hung on has ended");
-        drop_claim(view, &claim, Err(failure));
-    }
-    names.iter().for_each(|(kind, name)| settle(view, *kind, name));
 }

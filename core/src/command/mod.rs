@@ -2,7 +2,8 @@
 //!
 //! `catalogue.rs` lists them, and parsing, arity, permissions, help and documentation come from it;
 //! `parse.rs` turns arguments into a [`Command`]; `needs.rs` says which permissions it takes; `evaluate.rs`
-//! decides what it does, with the effects on keys in `keys.rs`, on users and sessions in `admin.rs`. Nothing
+//! decides what it does, with the effects on keys in `keys.rs`, on users and sessions in `admin.rs`, and what follows from the end of
+//! a lease or claim in `turns.rs`. Nothing
 //! here reads a clock, a connection or the log.
 
 mod admin;
@@ -24,6 +25,7 @@ mod table_values;
 #[cfg(test)]
 mod tests;
 pub mod transaction;
+pub mod turns;
 pub mod values;
 mod words;
 

@@ -5,7 +5,7 @@ use super::forward::{Task, Ticket};
 use super::replica::{Replica, Stepped, probe};
 use super::waiting::Asker;
 use crate::access::user::Principal;
-use crate::command::{Command, claims};
+use crate::command::{Command, turns};
 use crate::coordination::claim::ClaimKey;
 use crate::error::{ErrorCode, Failure};
 use crate::io::Outbox;
@@ -206,7 +206,7 @@ impl Replica {
         self.orphans_at = self.now.mono.after(ORPHANS_EVERY);
         let Some(clock) = &mut self.clock else { return };
         let now = clock.read(self.now).max(self.state.time());
-        let orphans = claims::orphans(self.state.view(now), self.config.limits.expiry_batch);
+        let orphans = turns::orphans(self.state.view(now), self.config.limits.expiry_batch);
         self.log_over(now, &[], &orphans);
     }
 
@@ -214,7 +214,7 @@ impl Replica {
         if leases.is_empty() && waits.is_empty() {
             return;
         }
-        let effects = claims::over(self.state.view(now.max(self.state.time())), leases, waits, OVER_ROOM);
+        let effects = turns::over(self.state.view(now.max(self.state.time())), leases, waits, OVER_ROOM);
         assert!(!effects.is_empty(), "the end of a lease or wait is logged");
         self.append(Cause::Expiry, effects);
     }

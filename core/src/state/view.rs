@@ -3,8 +3,11 @@
 //! A view reads the draft over pending over base. Every read records what it rests on (`tracked.rs`), and
 //! what is due at the command's time reads as absent, its removal becoming part of the draft. A view never
 //! changes the state: [`View::finish`] hands out effects, and logging them is for the caller, in the same step.
+//! What it shows of coordination and access is in `view/coordination.rs`.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod coordination;
+
+use std::collections::BTreeMap;
 use std::ops::{Bound, RangeInclusive};
 use std::sync::Arc;
 
@@ -12,22 +15,13 @@ use super::apply::{Place, Rows, apply};
 use super::data::Kind;
 use super::draft::Draft;
 use super::effect::{Answer, Deadline, DeleteCause, Effect, Founding};
-use super::hanging::Hanging;
-use super::table::{
-    Answers, Claims, ForwardedReplies, Forwards, KeyLeases, Leases, Limiters, Replies, RulesOf, Sessions,
-    Spared, Table, Users, Works,
-};
+use super::table::{ForwardedReplies, Forwards, KeyLeases, Limiters, Replies, Sessions, Table, Users};
 use super::tail::session_due;
 use super::tracked::{Passed, Tracked};
 use super::{KeyRecord, SessionRecord, State};
-use crate::access::rights::{Holder, Rights, Rules};
 use crate::access::user::User;
-use crate::coordination::claim::{Claim, ClaimKey, ClaimKind};
-use crate::coordination::lease::Lease;
-use crate::coordination::limiter::Limiter;
-use crate::coordination::once::{Kept, Work};
 use crate::time::Millis;
-use crate::types::{Blob, BootNumber, Incarnation, Index, LeaseId, SessionId};
+use crate::types::{Blob, BootNumber, Incarnation, Index, SessionId};
 
 /// Most due keys that one scan deletes. It skips more, and then rests on the time instead.
 const SCAN_EXPIRES: usize = 256;
@@ -187,36 +181,6 @@ impl<'a> View<'a> {
         users.into_iter().collect()
     }
 
-    /// The rules of a user or role.
-    pub fn rules(&mut self, holder: Holder, name: &Blob) -> Option<Arc<Rules>> {
-        self.catch_up();
-        self.read::<RulesOf>(&(holder, name.clone()))
-    }
-
-    /// All roles, in the order of their names.
-    pub fn roles(&mut self) -> Vec<(Blob, Arc<Rules>)> {
-        self.rules_of(Holder::Role)
-    }
-
-    /// The rules of all users who have any.
-    pub fn rules_of_users(&mut self) -> Vec<(Blob, Arc<Rules>)> {
-        self.rules_of(Holder::User)
-    }
-
-    fn rules_of(&mut self, holder: Holder) -> Vec<(Blob, Arc<Rules>)> {
-        let first = (holder, Blob::default());
-        let all = self.rows_from::<RulesOf>(first).into_iter();
-        all.take_while(|((of, _), _)| *of == holder).map(|((_, name), rules)| (name, rules)).collect()
-    }
-
-    /// What a user may do.
-    pub fn rights(&mut self, name: &Blob, user: Arc<User>) -> Rights {
-        let own = self.rules(Holder::User, name);
-        let names = own.as_ref().map(|own| own.roles.clone()).unwrap_or_default();
-        let role = |name: Blob| Some((name.clone(), self.rules(Holder::Role, &name)?));
-        Rights::new(user, own, names.into_iter().filter_map(role).collect())
-    }
-
     /// A session's header. One that is due is absent, and its end becomes part of the draft.
     pub fn session(&mut self, id: SessionId) -> Option<SessionRecord> {
         self.catch_up();
@@ -230,121 +194,6 @@ impl<'a> View<'a> {
             return None;
         }
         self.read::<Replies>(&(id, seq))
-    }
-
-    /// A limiter. One that can be forgotten is absent: it would say the same.
-    pub fn limiter(&mut self, name: &Blob) -> Option<Limiter> {
-        self.catch_up();
-        let limiter = self.read::<Limiters>(name)?;
-        if limiter.until() <= self.now {
-            self.consult_time();
-            return None;
-        }
-        Some(limiter)
-    }
-
-    /// The answer to a command that was executed under a user's id, as long as it is kept.
-    pub fn kept(&mut self, user: Blob, id: Blob) -> Option<Kept> {
-        self.catch_up();
-        self.read::<Answers>(&(user, id))
-    }
-
-    /// Work under an id. What can be forgotten is absent.
-    pub fn work(&mut self, id: &Blob) -> Option<Work> {
-        self.catch_up();
-        let work = self.read::<Works>(id)?;
-        if work.until <= self.now {
-            self.consult_time();
-            return None;
-        }
-        Some(work)
-    }
-
-    /// A lease, with what a new leader has spared it. One that is due is there until its end is logged.
-    pub fn lease(&mut self, id: LeaseId) -> Option<Lease> {
-        self.catch_up();
-        let lease = self.read::<Leases>(&id)?;
-        Some(lease.spared(self.read::<Spared>(&()).unwrap_or_default()))
-    }
-
-    /// All leases.
-    pub fn leases(&mut self) -> Vec<(LeaseId, Lease)> {
-        let spared = self.read::<Spared>(&()).unwrap_or_default();
-        let leases = self.rows::<Leases>(LeaseId(0)..=LeaseId(u64::MAX)).into_iter();
-        leases.map(|(id, lease)| (id, lease.spared(spared))).collect()
-    }
-
-    /// The leases of a user, without what the draft changes.
-    pub fn leases_of(&mut self, user: &Blob) -> BTreeSet<LeaseId> {
-        self.below.leases_of(user)
-    }
-
-    /// How many leases a user has, without what the draft changes.
-    pub fn lease_count_of(&mut self, user: &Blob) -> usize {
-        self.below.lease_count_of(user)
-    }
-
-    /// How many leases there are, without what the draft changes.
-    pub fn lease_count(&mut self) -> usize {
-        self.below.lease_count()
-    }
-
-    /// The lease that a key hangs on.
-    pub fn lease_of(&mut self, key: &Blob) -> Option<LeaseId> {
-        self.key(key)?;
-        self.read::<KeyLeases>(key)
-    }
-
-    /// The keys and claims that hang on a lease.
-    pub fn hanging(&mut self, id: LeaseId) -> (BTreeSet<Blob>, BTreeSet<ClaimKey>) {
-        self.catch_up();
-        let Hanging { mut keys, mut claims, .. } = self.below.hanging(id);
-        let Some(drafted) = self.draft.rows() else { return (keys, claims) };
-        for (key, row) in drafted.rows::<KeyLeases>().iter() {
-            _ = if row.value == Some(id) { keys.insert(key.clone()) } else { keys.remove(key) };
-        }
-        for (key, row) in drafted.rows::<Claims>().iter() {
-            let hangs = row.value.as_ref().is_some_and(|claim| claim.lease == id);
-            _ = if hangs { claims.insert(key.clone()) } else { claims.remove(key) };
-        }
-        (keys, claims)
-    }
-
-    /// How much hangs on a lease, and the bytes of its names.
-    pub fn load(&mut self, id: LeaseId) -> (usize, usize) {
-        if self.drafted_bytes() == 0 {
-            return self.below.load(id);
-        }
-        let (keys, claims) = self.hanging(id);
-        let names = keys.iter().map(|key| key.len()).chain(claims.iter().map(|key| key.1.len()));
-        (keys.len() + claims.len(), names.sum())
-    }
-
-    /// A claim.
-    pub fn claim(&mut self, key: &ClaimKey) -> Option<Claim> {
-        self.catch_up();
-        self.read::<Claims>(key)
-    }
-
-    /// The claims on a name, in their order: those that are held come first.
-    pub fn claims(&mut self, kind: ClaimKind, name: &Blob) -> Vec<(ClaimKey, Claim)> {
-        let (first, last) = ((kind, name.clone(), Index(0)), (kind, name.clone(), Index(u64::MAX)));
-        self.rows::<Claims>(first..=last).into_iter().collect()
-    }
-
-    /// The claims that wait, without what the draft changes.
-    pub fn waits(&mut self) -> Vec<ClaimKey> {
-        self.below.waits()
-    }
-
-    /// How many claims wait, without what the draft changes.
-    pub fn wait_count(&mut self) -> usize {
-        self.below.wait_count()
-    }
-
-    /// The claim with this number, if it waits, without what the draft changes.
-    pub fn wait_numbered(&mut self, id: Index) -> Option<ClaimKey> {
-        self.below.wait_numbered(id)
     }
 
     /// How many sessions there are, with those that are due and not yet ended.

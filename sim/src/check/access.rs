@@ -11,8 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use steadfast_core::reply::Value;
 use steadfast_core::types::Blob;
 
-use super::asked::{Asked, Reach, Right};
+use super::asked::{Asked, Right};
 use super::grants::{Need, needs};
+use super::reach::Reach;
 use super::roles::OnRole;
 use super::values::OnValue;
 use super::{Stop, Verdict, fail};

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use steadfast_core::access::user::{Grant, Pattern, Permission, User};
 use steadfast_core::types::{Blob, Index};
 
-use super::asked::{Asked, Only, Reach, Right};
+use super::asked::{Asked, Only, Right};
+use super::reach::Reach;
 use super::roles::Role;
 
 /// All users.

@@ -7,9 +7,10 @@ use steadfast_core::error::ErrorCode;
 use steadfast_core::reply::Value;
 use steadfast_core::types::Blob;
 
-use super::asked::{Reach, Right, Unread, bad, read_grant, read_right, word};
+use super::asked::{Right, Unread, bad, read_grant, read_right, word};
 use super::grants::{Need, People, Person, set_from_log};
 use super::model::{At, Plan};
+use super::reach::Reach;
 
 /// What a role grants and denies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,11 +4,14 @@
 //! else, for writes of unknown outcome, by what it must have changed. An entry that changes keys or users
 //! without an owner was invented; an acknowledged write that owns no entry was lost.
 
+mod matching;
+mod waits;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use steadfast_core::error::ErrorCode;
 use steadfast_core::reply::{Outcome, Value};
-use steadfast_core::state::effect::{Cause, Effect};
+use steadfast_core::state::effect::Cause;
 use steadfast_core::types::{Blob, Index, SessionId};
 
 use super::asked::Asked;
@@ -19,6 +22,7 @@ use super::receipts::Case;
 use super::seen::Seen;
 use super::{Stop, fail};
 use crate::history::{Brief, End, Operation};
+use matching::Matching;
 
 /// The state of the walk.
 pub(super) struct Walk<'a> {
@@ -137,60 +141,6 @@ impl<'a> Walk<'a> {
             );
         }
         seen.adopt(plan, entry, &mut self.model).map_err(Stop::Failed)
-    }
-
-    /// What the end of leases and waits must do.
-    fn over(&self, entry: &LogEntry, seen: &Seen) -> Result<Option<Plan>, Stop> {
-        let (leases, waits) = &seen.over;
-        if leases.is_empty() && waits.is_empty() {
-            return Ok(None);
-        }
-        let plan = self.model.over(leases, waits, entry.entry.time.0);
-        if let Err(what) = seen.compare(&plan) {
-            fail!("entry {} ends leases {leases:?} and waits {waits:?}: {what}", entry.index);
-        }
-        Ok(Some(plan))
-    }
-
-    /// The plan of a node that ends a wait because nobody listens to it, if the entry is of that kind. Then nobody may be
-    /// told of it either.
-    fn forgotten(&self, entry: &LogEntry, seen: &Seen) -> Result<Option<Plan>, Stop> {
-        let ended = seen.told.iter().filter(|(_, came)| **came == Err(ErrorCode::WaitEnded));
-        let plans = ended.map(|(id, _)| (*id, self.model.forget(*id, entry.entry.time.0)));
-        let Some((id, plan)) = plans.into_iter().find(|(_, plan)| seen.compare(plan).is_ok()) else {
-            return Ok(None);
-        };
-        // What was made in a session can be asked for again, and is nobody's to forget.
-        let in_session =
-            self.model.claims.iter().any(|((_, _, number), claim)| *number == id && claim.session.is_some());
-        if in_session {
-            fail!("entry {} forgets the wait {id}, which was made in a session", entry.index);
-        }
-        let listens = |at: &&usize| came_of(&self.case.ops[**at]) == Some(Err(ErrorCode::WaitEnded));
-        if let Some(&at) = self.case.claims.get(&entry.index).into_iter().flatten().find(listens) {
-            fail!("entry {} forgets the wait {id}, and {} still listened", entry.index, self.case.ops[at]);
-        }
-        Ok(Some(plan))
-    }
-
-    /// Where an answer comes from that is not given at its own entry: the end of the wait that the entry begins.
-    fn end_of_wait(&self, entry: &LogEntry) -> Option<&(Index, Outcome)> {
-        let waits = |effect: &Effect| match effect {
-            Effect::Claimed { claim, now: Some(now) } => claim.2 == entry.index && now.wait().is_some(),
-            _ => false,
-        };
-        entry.entry.effects.iter().any(waits).then(|| self.case.ends.get(&entry.index)).flatten()
-    }
-
-    /// The position at which what this entry begins is answered.
-    fn answered_at(&self, entry: &LogEntry) -> Index {
-        self.end_of_wait(entry).map_or(entry.index, |(index, _)| *index)
-    }
-
-    /// Whether an operation that was answered got what its wait ended in.
-    fn heard(&self, at: usize, entry: &LogEntry) -> bool {
-        let Some((_, outcome)) = self.end_of_wait(entry) else { return true };
-        came_of(&self.case.ops[at]).is_none_or(|told| told == came(outcome))
     }
 
     /// The operation that the entry belongs to, if the log or a receipt names it.
@@ -483,47 +433,5 @@ impl<'a> Walk<'a> {
             }
         }
         Ok(())
-    }
-}
-
-/// Which operation owns which orphaned entry.
-#[derive(Default)]
-struct Matching {
-    entry_of: BTreeMap<usize, usize>,
-    op_of: BTreeMap<usize, usize>,
-}
-
-impl Matching {
-    /// Finds an operation for one more entry, giving earlier entries other operations where needed.
-    fn augment(&mut self, orphans: &[(Index, Vec<usize>)], first: usize) -> bool {
-        // `reached_from` tells through which entry an operation was reached.
-        let mut reached_from: BTreeMap<usize, usize> = BTreeMap::new();
-        let mut entries = vec![first];
-        while let Some(entry) = entries.pop() {
-            for &op in &orphans[entry].1 {
-                if reached_from.contains_key(&op) {
-                    continue;
-                }
-                reached_from.insert(op, entry);
-                match self.entry_of.get(&op) {
-                    Some(&holder) => entries.push(holder),
-                    None => {
-                        self.flip(&reached_from, op);
-                        return true;
-                    }
-                }
-            }
-        }
-        false
-    }
-
-    /// Gives every entry on the path to a free operation the operation through which it was left.
-    fn flip(&mut self, reached_from: &BTreeMap<usize, usize>, free: usize) {
-        let mut next = Some(free);
-        while let Some(op) = next {
-            let entry = reached_from[&op];
-            self.entry_of.insert(op, entry);
-            next = self.op_of.insert(entry, op);
-        }
     }
 }

@@ -174,7 +174,7 @@ fn waits_of_a_session_end_with_it() {
     world.root("LOCK ACQUIRE l one PX 900000");
     let wait = world.ask("root", "LOCK ACQUIRE l two PX 1000 WAIT 500000").once(session, 1, 0);
     world.run(&wait);
-    assert_eq!(super::super::claims::orphans(world.state.view(world.now), 9), []);
+    assert_eq!(super::super::turns::orphans(world.state.view(world.now), 9), []);
     let tail = world.state.tail();
     world.root(&format!("SESSION END {session}"));
     assert_eq!(told(&world, tail), [(tail.0, "WAIT_ENDED".into())]);
@@ -185,9 +185,9 @@ fn waits_of_a_session_end_with_it() {
         Cause::Expiry,
         vec![Effect::SessionEnded { id: session, cause: crate::state::effect::DeleteCause::Expired }],
     );
-    let orphans = super::super::claims::orphans(world.state.view(world.now), 9);
+    let orphans = super::super::turns::orphans(world.state.view(world.now), 9);
     assert_eq!(orphans.iter().map(|(_, _, id)| *id).collect::<Vec<_>>(), [id]);
-    let effects = super::super::claims::over(world.state.view(world.now), &[], &orphans, 1 << 20);
+    let effects = super::super::turns::over(world.state.view(world.now), &[], &orphans, 1 << 20);
     world.append(Cause::Expiry, effects);
     assert_eq!(told(&world, id), [(id.0, "WAIT_ENDED".into())]);
 }

@@ -88,7 +88,7 @@ impl World {
         self.now = Millis(now);
         let due = self.state.due(self.now, 100);
         let (leases, waits) = self.state.due_leases(self.now, 100);
-        let over = super::claims::over(self.state.view(self.now), &leases, &waits, 1 << 20);
+        let over = super::turns::over(self.state.view(self.now), &leases, &waits, 1 << 20);
         let all = [due, over].into_iter().filter(|effects| !effects.is_empty());
         let entries: Vec<Index> = all.map(|effects| self.append(Cause::Expiry, effects)).collect();
         !entries.is_empty()
