@@ -131,9 +131,20 @@ pub fn password(user: &str) -> String {
 
 fn setup(stream: &mut Stream, users: u64) -> Vec<Op> {
     let mut ops = Vec::new();
+    let by_role = stream.chance(400_000);
+    if by_role {
+        ops.push(Op::new(0, &["ROLE", "ADD", "ops"]));
+        for prefix in ["c*", "r*", "t*", "k*"] {
+            ops.push(Op::new(0, &["GRANT", "READ", "ON", prefix, "TO", "ROLE", "ops"]));
+            ops.push(Op::new(0, &["GRANT", "WRITE", "ON", prefix, "TO", "ROLE", "ops"]));
+        }
+    }
     for user in ["root"].iter().chain(&USERS[..users as usize]) {
         if *user != "root" {
             ops.push(Op::new(0, &["USER", "ADD", user, &password(user)]));
+            if by_role && stream.chance(700_000) {
+                ops.push(Op::new(0, &["ROLE", "GIVE", "ops", "TO", user]));
+            }
         }
         for prefix in ["c*", "r*", "u*", "m*", "t*", "s*", "h*", "x*", "o*", "k*"] {
             for permission in ["READ", "WRITE"] {
@@ -473,8 +484,8 @@ fn roles(stream: &mut Stream, user: &str, permission: &str, pattern: &str) -> St
     let role = *stream.pick(&["ops", "dev"]);
     let glob = *stream.pick(&["r?", "*1", "[ck]*0", "k?", pattern]);
     let permission = if stream.chance(150_000) { "LOCK" } else { permission };
-    match stream.below(17) {
-        14 => format!("DENY ADMIN ON * TO {}", *stream.pick(&["root", "ROLE ops", user])),
+    match stream.below(20) {
+        14 | 17..20 => format!("DENY ADMIN ON * TO {}", *stream.pick(&["root", "root", "ROLE ops", user])),
         15 => format!("UNDENY ADMIN ON * FROM {}", *stream.pick(&["root", "ROLE ops", user])),
         16 => format!("GRANT ADMIN ON * TO {}", *stream.pick(&["ROLE ops", user])),
         0 | 1 => format!("ROLE ADD {role}"),
