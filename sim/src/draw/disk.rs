@@ -23,7 +23,7 @@ const KINDS: [(Kind, u32, u64); 14] = [
     (Kind::Snapshot, 300_000, 4),
     (Kind::Behind, 200_000, 2),
     (Kind::Superseded, 200_000, 2),
-    (Kind::Spoilt, 200_000, 3),
+    (Kind::Spoilt, 350_000, 6),
 ];
 
 #[derive(Clone, Copy, PartialEq)]
