@@ -39,6 +39,13 @@ pub(super) struct Unsure {
     reply: Reply,
 }
 
+/// What whoever waits is told when this node cannot know any more what became of the claim.
+fn lost_track() -> Failure {
+    let text = "this node lost track of the wait: the claim may be held or not; ask again under the same session and \
+                sequence, or with SHOW";
+    Failure::new(ErrorCode::LeaderLost, text)
+}
+
 impl Replica {
     /// Answers a request of this node's, or parks it if its claim waits.
     pub fn answer_here(&mut self, ticket: Ticket, in_session: bool, reply: Reply) {
@@ -104,11 +111,21 @@ impl Replica {
         self.unsure = unsure;
         for Unsure { index, term, ticket, in_session, reply } in known {
             let now = self.raft.log().get(index).map(|entry| entry.term);
-            if term.is_some() && now == term {
-                self.answer_here(ticket, in_session, reply);
-            } else if !self.gone.remove(&ticket) {
-                let text = "this node lost its term, and the command was not executed: try again";
-                self.answers.push((ticket, Reply::refused(Failure::new(ErrorCode::LeaderChanged, text))));
+            let failure = match (term, now) {
+                (Some(begun), Some(committed)) if begun == committed => {
+                    self.answer_here(ticket, in_session, reply);
+                    continue;
+                }
+                // One entry is committed at an index, and it is not the one that begins the wait (paper 5.3).
+                (Some(_), Some(_)) => Failure::new(
+                    ErrorCode::LeaderChanged,
+                    "this node lost its term, and the command was not executed: try again",
+                ),
+                // A snapshot took the entry's place: which one it was is not told any more.
+                _ => lost_track(),
+            };
+            if !self.gone.remove(&ticket) {
+                self.answers.push((ticket, Reply::refused(failure)));
             }
         }
     }
@@ -164,9 +181,7 @@ impl Replica {
             if !in_session {
                 self.forget_wait(id);
             }
-            let text = "this node lost track of the wait: the claim may be held or not; ask again under the same session and \
-                        sequence, or with SHOW";
-            self.answers.push((ticket, Reply::refused(Failure::new(ErrorCode::LeaderLost, text))));
+            self.answers.push((ticket, Reply::refused(lost_track())));
         }
     }
 

@@ -152,6 +152,32 @@ fn a_wait_that_was_not_committed_when_the_term_was_lost_is_parked_once_it_is() {
 }
 
 #[test]
+fn a_wait_whose_entry_a_snapshot_took_the_place_of_may_have_begun_or_not() {
+    let (mut cluster, _, first) = held();
+    let old = cluster.leader();
+    let conn = cluster.connect(old, None);
+    for id in (1..=3).map(NodeId) {
+        cluster.replica(id).config.snapshot.interval_bytes = 4000;
+    }
+    let others: Vec<NodeId> = cluster.nodes.keys().copied().filter(|id| *id != old).collect();
+    let id = cluster.ask(conn, "LOCK ACQUIRE l two PX 60000 WAIT 30000");
+    let index = cluster.replica(old).raft.log().last();
+    cluster.intercept(others[0], Kind::Raft);
+    cluster.cut = Some(old);
+    cluster.run(3000);
+    let admin = cluster.connect(cluster.leader(), None);
+    for number in 0..200 {
+        cluster.value(admin, &format!("SET key:{number} value"));
+    }
+    cluster.value(admin, &format!("LOCK RELEASE l {first}"));
+    cluster.cut = None;
+    cluster.run(3000);
+    assert_eq!(cluster.replica(old).raft.log().get(index), None, "its log begins after the wait's entry");
+    let failure = cluster.answer(conn, id).expect("it is told").outcome.expect_err("that nothing is known");
+    assert_eq!(failure.code, ErrorCode::LeaderLost);
+}
+
+#[test]
 fn a_node_that_hears_no_leader_lets_go_of_those_who_wait() {
     let (mut cluster, _, _) = held();
     let follower = cluster.follower();
