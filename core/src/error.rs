@@ -137,6 +137,10 @@ codes! {
     LeaseUnknown = 39, "LEASE_UNKNOWN", Definite;
     /// The wait was ended before its time: by another request of the same owner, or with its connection.
     WaitEnded = 40, "WAIT_ENDED", Definite;
+    /// Changes so long ago are no longer known here: read the keys anew, and go on from the answer's position.
+    HistoryGone = 41, "HISTORY_GONE", Definite;
+    /// No such position has been reached yet.
+    PositionAhead = 42, "POSITION_AHEAD", Definite;
 }
 
 /// An error for a client: the code, and a sentence with the offending value and the way out.

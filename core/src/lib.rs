@@ -39,5 +39,6 @@ pub mod trace;
 pub mod types;
 pub mod verify;
 pub mod wal;
+pub mod watch;
 
 pub use node::Node;

@@ -91,6 +91,10 @@ pub struct Limits {
     pub once_ms: u64,
     /// Most keys that one entry of expiry deletes.
     pub expiry_batch: usize,
+    /// For so many of the newest positions a node remembers what they changed.
+    pub history_positions: u64,
+    /// In so many bytes, about: what lies further back is forgotten earlier.
+    pub history_bytes: usize,
 }
 
 impl Default for Limits {
@@ -135,6 +139,8 @@ impl Default for Limits {
             waits: 4_096,
             once_ms: 24 * 3_600_000,
             expiry_batch: 256,
+            history_positions: 100_000,
+            history_bytes: 16 << 20,
         }
     }
 }

@@ -127,6 +127,12 @@ pub enum Probe {
     SnapshotMended,
     /// A wait ended, and a parked request was answered.
     ParkedAnswered,
+    /// A request for changes waited, and was answered when there were some.
+    WatchWoken,
+    /// A request for changes ended because a right was taken.
+    WatchCutByRevoke,
+    /// Changes were asked for that a node did not know any more.
+    HistoryGone,
 }
 
 impl Probe {
@@ -154,5 +160,8 @@ impl Probe {
         Self::LogRepaired,
         Self::SnapshotMended,
         Self::ParkedAnswered,
+        Self::WatchWoken,
+        Self::WatchCutByRevoke,
+        Self::HistoryGone,
     ];
 }

@@ -136,6 +136,10 @@ pub struct LimitsSpec {
     pub expiry_batch: Option<usize>,
     /// Bytes of old rows that are kept for a snapshot.
     pub kept_bytes: Option<usize>,
+    /// Positions that a node's history of changes goes back.
+    pub history_positions: Option<u64>,
+    /// And about how many bytes.
+    pub history_bytes: Option<usize>,
 }
 
 /// The network's habits. Bursts of worse are faults.
@@ -384,6 +388,8 @@ impl LimitsSpec {
         set(&mut limits.inflight_appends, self.inflight_appends);
         set(&mut limits.expiry_batch, self.expiry_batch);
         set(&mut limits.kept_bytes, self.kept_bytes);
+        set(&mut limits.history_bytes, self.history_bytes);
+        limits.history_positions = self.history_positions.unwrap_or(limits.history_positions);
         limits.session_window = self.session_window.unwrap_or(limits.session_window);
         limits.session_ttl_ms = self.session_ttl_ms.unwrap_or(limits.session_ttl_ms);
         limits

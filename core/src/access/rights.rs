@@ -130,6 +130,22 @@ impl Rights {
             && !self.denials().any(|(_, denial)| denial.permission == permission)
     }
 
+    /// Whether this may be allowed on some key with a prefix, as far as that can be told from the patterns alone.
+    #[must_use]
+    pub fn reaches(&self, permission: Permission, prefix: &[u8]) -> bool {
+        let mut globs = self.grants().filter_map(|(_, grant)| match &grant.pattern {
+            Pattern::Glob(glob) if grant.permission == permission => Some(crate::glob::literal(glob)),
+            _ => None,
+        });
+        let overlaps = |literal: &[u8]| literal.starts_with(prefix) || prefix.starts_with(literal);
+        let covers = |denial: &Grant| match &denial.pattern {
+            Pattern::Prefix(denied) => denial.permission == permission && prefix.starts_with(denied),
+            Pattern::Exact(_) | Pattern::Glob(_) => false,
+        };
+        globs.any(overlaps) && !self.denials().any(|(_, denial)| covers(denial))
+            || !self.spans(permission, prefix).is_empty()
+    }
+
     /// The keys with a prefix on which this is allowed, without overlap, in the order of their keys.
     ///
     /// A scan walks these and nothing else, so that its cursor, its count, its pages and its time can't tell about a key outside

@@ -66,11 +66,14 @@ pub enum Permission {
     Limit,
     /// Hold locks, places of semaphores and offices. Their names are matched as keys are.
     Lock,
+    /// Be told of changes, together with READ.
+    Watch,
 }
 
 impl Permission {
     /// All permissions, in the order in which they are listed to people.
-    pub const ALL: [Permission; 5] = [Self::Read, Self::Write, Self::Admin, Self::Limit, Self::Lock];
+    pub const ALL: [Permission; 6] =
+        [Self::Read, Self::Write, Self::Admin, Self::Limit, Self::Lock, Self::Watch];
 
     /// The word in commands and messages.
     #[must_use]
@@ -81,6 +84,7 @@ impl Permission {
             Self::Admin => "ADMIN",
             Self::Limit => "LIMIT",
             Self::Lock => "LOCK",
+            Self::Watch => "WATCH",
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::interface::OpId;
 use crate::command::catalogue;
-use crate::command::claims::wait_of;
+use crate::command::parse::wait_of;
 use crate::time::Micros;
 use crate::types::{Blob, SessionId};
 

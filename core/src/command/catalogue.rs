@@ -97,6 +97,8 @@ pub enum Needed {
     LimitWrite,
     /// LOCK on the name.
     Lock,
+    /// READ and WATCH on the keys, and on some of those with the prefixes; shows no others.
+    Watch,
     /// ADMIN.
     Admin,
     /// ADMIN, but for one's own password.
@@ -115,6 +117,7 @@ impl Needed {
             Self::Limit => &[Permission::Limit],
             Self::LimitWrite => &[Permission::Limit, Permission::Write],
             Self::Lock => &[Permission::Lock],
+            Self::Watch => &[Permission::Read, Permission::Watch],
             Self::Admin | Self::AdminOrSelf => &[Permission::Admin],
         }
     }
@@ -136,6 +139,9 @@ impl Needed {
             Self::Limit => "LIMIT on the name",
             Self::LimitWrite => "LIMIT and WRITE on the name",
             Self::Lock => "LOCK on the name",
+            Self::Watch => {
+                "READ and WATCH on the keys, and on some key with each prefix; no other key is shown"
+            }
             Self::Admin => "ADMIN",
             Self::AdminOrSelf => "ADMIN, or a login as that user",
         }
@@ -165,19 +171,22 @@ pub enum Group {
     Locks,
     /// Elections.
     Elections,
+    /// What has changed.
+    Watches,
     /// The server itself.
     Server,
 }
 
 impl Group {
     /// All groups, in the order in which they are listed.
-    pub const ALL: [Group; 11] = [
+    pub const ALL: [Group; 12] = [
         Self::Keys,
         Self::Expiry,
         Self::Hashes,
         Self::Leases,
         Self::Locks,
         Self::Elections,
+        Self::Watches,
         Self::Limits,
         Self::Once,
         Self::Sessions,
@@ -199,6 +208,7 @@ impl Group {
             Self::Leases => "leases",
             Self::Locks => "locks",
             Self::Elections => "elections",
+            Self::Watches => "watches",
             Self::Server => "server",
         }
     }

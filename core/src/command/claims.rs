@@ -15,7 +15,7 @@ use super::catalogue::shown;
 use super::evaluate::Evaluation;
 use super::info::{count, number as figure};
 use super::needs::{LOCK, Needs, READ};
-use super::parse::{Parsed, Words, parse};
+use super::parse::Words;
 use super::turns::{drop_claim, end_lease, granted, settle};
 use super::words::{Word, number, option};
 use super::{Command, TTL_MS_MAX};
@@ -24,7 +24,6 @@ use crate::config::AccessMode;
 use crate::coordination::claim::{Claim, ClaimKey, ClaimKind, ClaimState, Wait};
 use crate::coordination::lease::Lease;
 use crate::error::{ErrorCode, Failure};
-use crate::limits::Limits;
 use crate::reply::{Outcome, Value};
 use crate::state::View;
 use crate::state::effect::{DeleteCause, Effect};
@@ -36,18 +35,6 @@ const CAPACITY_MAX: u64 = 1_000;
 
 /// Longest wait, in milliseconds: ten minutes. Within it no session expires under the one that waits in it.
 const WAIT_MS_MAX: u64 = 600_000;
-
-/// How long the answer to a command given in words may have to wait for others, in milliseconds.
-#[must_use]
-pub fn wait_of(args: &[Blob]) -> u64 {
-    let claims = |name: &Blob| {
-        [&b"LOCK"[..], b"SEMAPHORE", b"ELECTION"].iter().any(|family| name.eq_ignore_ascii_case(family))
-    };
-    match args.first().filter(|name| claims(name)).map(|_| parse(args, &Limits::default())) {
-        Some(Ok(Parsed::Command(command))) => command.wait_ms(),
-        _ => 0,
-    }
-}
 
 /// A command on claims.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

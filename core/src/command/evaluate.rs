@@ -106,6 +106,11 @@ pub fn evaluate(
     Evaluation { state, limits, mode, request, view, actor: None, keeping: None }.run()
 }
 
+/// Bytes that the value of a reply may take.
+pub(crate) fn reply_room(limits: &Limits) -> usize {
+    limits.frame_bytes.saturating_sub(REPLY_OVERHEAD)
+}
+
 /// Whether the command's effects may be logged at this feature level.
 ///
 /// # Errors
@@ -333,6 +338,7 @@ impl<'a> Evaluation<'a> {
             Command::Leases(command) => self.leases(command)?,
             Command::Claims(command) => self.claims(command)?,
             Command::Roles(command) => self.roles(command)?,
+            Command::Changes(command) => self.changes(command)?,
             Command::ForgetWait { id } => self.forget_wait(*id),
             Command::Get { key } => self.get(key)?,
             Command::GetV { key } => self.getv(key)?,
@@ -433,6 +439,6 @@ impl<'a> Evaluation<'a> {
 
     /// Bytes that the value of a reply may take.
     pub(super) fn reply_room(&self) -> usize {
-        self.limits.frame_bytes.saturating_sub(REPLY_OVERHEAD)
+        reply_room(self.limits)
     }
 }

@@ -37,6 +37,10 @@ pub struct NodeInfo {
     pub waiting: usize,
     /// Requests that wait for a lock or the like.
     pub parked: usize,
+    /// Requests that wait for changes.
+    pub watches: usize,
+    /// Changes after this position can be asked for.
+    pub history: Index,
     /// Bytes of entries appended and not committed.
     pub pending_bytes: usize,
 }
@@ -59,6 +63,8 @@ impl Default for NodeInfo {
             connections: 0,
             waiting: 0,
             parked: 0,
+            watches: 0,
+            history: Index::default(),
             pending_bytes: 0,
         }
     }
@@ -90,6 +96,8 @@ impl NodeInfo {
                 ("connections", count(self.connections)),
                 ("waiting_requests", count(self.waiting)),
                 ("parked_requests", count(self.parked)),
+                ("watches", count(self.watches)),
+                ("history_from", number(self.history.0)),
                 ("pending_bytes", count(self.pending_bytes)),
             ]);
         }

@@ -8,6 +8,7 @@
 
 mod admin;
 pub mod catalogue;
+pub mod changes;
 pub mod claims;
 pub mod evaluate;
 pub mod help;
@@ -15,7 +16,7 @@ pub mod info;
 mod keys;
 pub mod leases;
 pub mod limits;
-mod needs;
+pub(crate) mod needs;
 pub mod once;
 pub mod parse;
 pub mod roles;
@@ -35,6 +36,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::user::{Pattern, Permission};
 use crate::types::{Blob, Index, LeaseId, SessionId};
+use changes::ChangesCommand;
 use claims::ClaimCommand;
 use leases::LeaseCommand;
 use limits::LimitCommand;
@@ -213,6 +215,8 @@ pub enum Command {
     Claims(ClaimCommand),
     /// On roles and denials.
     Roles(RoleCommand),
+    /// What has changed.
+    Changes(ChangesCommand),
     /// A node's own: nobody listens to this wait any more. Not in the catalogue.
     ForgetWait {
         /// The claim's number.
@@ -294,6 +298,7 @@ impl Command {
             Self::Leases(command) => command.name(),
             Self::Claims(command) => command.name(),
             Self::Roles(command) => command.name(),
+            Self::Changes(_) => "CHANGES",
             Self::ForgetWait { .. } => "FORGET WAIT",
         }
     }
@@ -303,8 +308,15 @@ impl Command {
     pub const fn wait_ms(&self) -> u64 {
         match self {
             Self::Claims(command) => command.wait_ms(),
+            Self::Changes(command) => command.wait_ms,
             _ => 0,
         }
+    }
+
+    /// Whether it may have to wait as a row of the state, which somebody has to end if nobody listens any more.
+    #[must_use]
+    pub const fn waits_in_line(&self) -> bool {
+        matches!(self, Self::Claims(command) if command.wait_ms() > 0)
     }
 
     /// Whether the command may make the database larger. The others are let through when a disk is full: they are what
@@ -346,6 +358,7 @@ impl Command {
             | Self::UserList
             | Self::UserShow { .. }
             | Self::WhoAmI
+            | Self::Changes(_)
             | Self::UserLookup { .. } => false,
             Self::Set { .. }
             | Self::Del { .. }
@@ -383,6 +396,7 @@ impl Command {
             Self::Set { ties: SetTies { lease: Some(_), .. }, .. } => 2,
             Self::Roles(command) if command.is_write() => 2,
             Self::Grant { pattern: Pattern::Glob(_), .. } => 2,
+            Self::Grant { permission: Permission::Limit | Permission::Lock | Permission::Watch, .. } => 2,
             Self::Hashes(_) | Self::Keyspace(KeyCommand::Rename { .. }) if self.is_write() => 2,
             _ if self.is_write() => 1,
             _ => 0,

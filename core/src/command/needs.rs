@@ -13,6 +13,8 @@ use crate::access::rights::Rights;
 use crate::access::user::Permission;
 use crate::error::{ErrorCode, Failure};
 use crate::types::Blob;
+use crate::watch::Selector;
+use crate::watch::history::NEEDED;
 
 /// What a user must hold for a command.
 pub(super) enum Needs<'a> {
@@ -30,6 +32,8 @@ pub(super) enum Needs<'a> {
     Range(&'a Blob),
     /// The same, for what a pattern begins with.
     Matching(&'a [u8]),
+    /// READ and WATCH on each of these keys, and on some key with each of these prefixes.
+    Watched(&'a [Selector]),
     /// READ on every key.
     Everything,
     /// ADMIN.
@@ -80,6 +84,7 @@ pub(super) fn needs(command: &Command) -> Needs<'_> {
         Command::Leases(command) => command.needs(),
         Command::Claims(command) => command.needs(),
         Command::Roles(command) => command.needs(),
+        Command::Changes(command) => command.needs(),
         Command::UserPassword { name, .. } => Needs::AdminOrSelf(name),
         Command::UserAdd { .. }
         | Command::UserRemove { .. }
@@ -95,7 +100,7 @@ pub(super) fn needs(command: &Command) -> Needs<'_> {
 /// # Errors
 /// `DENIED`, with what is missing. It is derived from the command and the grants alone, so it can't tell
 /// whether a key exists.
-pub(super) fn check(user: &[u8], held: &Rights, command: &Command) -> Result<(), Failure> {
+pub(crate) fn check(user: &[u8], held: &Rights, command: &Command) -> Result<(), Failure> {
     match needs(command) {
         Needs::Internal | Needs::Login => Ok(()),
         Needs::Keys(permissions, keys) => {
@@ -110,6 +115,13 @@ pub(super) fn check(user: &[u8], held: &Rights, command: &Command) -> Result<(),
         }
         Needs::Range(prefix) => check_range(user, held, prefix),
         Needs::Matching(prefix) => check_range(user, held, prefix),
+        Needs::Watched(selectors) => selectors.iter().try_for_each(|selector| match selector {
+            Selector::Key(key) => check_key(user, held, &NEEDED, key),
+            Selector::Prefix(prefix) => match NEEDED.iter().find(|needed| !held.reaches(**needed, prefix)) {
+                None => Ok(()),
+                Some(needed) => Err(denied(user, *needed, &format!("{}*", shown(prefix)))),
+            },
+        }),
         Needs::Everything if held.allows_all(Permission::Read) => Ok(()),
         Needs::Everything => Err(denied(user, Permission::Read, "*")),
         Needs::AdminOrSelf(name) if **name == *user => Ok(()),

@@ -74,6 +74,17 @@ pub fn parse(args: &[Blob], limits: &Limits) -> Result<Parsed, Failure> {
     Words { spec, limits, rest }.command()
 }
 
+/// How long the answer to a command given in words may have to wait for others, in milliseconds.
+#[must_use]
+pub fn wait_of(args: &[Blob]) -> u64 {
+    const FAMILIES: [&[u8]; 4] = [b"LOCK", b"SEMAPHORE", b"ELECTION", b"CHANGES"];
+    let waits = |name: &&Blob| FAMILIES.iter().any(|family| name.eq_ignore_ascii_case(family));
+    match args.first().filter(waits).map(|_| parse(args, &Limits::default())) {
+        Some(Ok(Parsed::Command(command))) => command.wait_ms(),
+        _ => 0,
+    }
+}
+
 /// The words after a command's name, and what they are measured against.
 pub(super) struct Words<'a> {
     spec: &'static Spec,
@@ -112,6 +123,7 @@ impl<'a> Words<'a> {
             "PTTL" => Command::PTtl { key: self.next()? },
             "PERSIST" => Command::Persist { key: self.next()? },
             "SCAN" => self.scan()?,
+            "CHANGES" => self.changes()?,
             "INFO" => Command::Info,
             "WHOAMI" => Command::WhoAmI,
             "USER LIST" => Command::UserList,
@@ -305,7 +317,7 @@ impl<'a> Words<'a> {
     }
 
     /// Refuses the second of options of which there can be one.
-    fn once(&self, first: bool, options: &str) -> Result<(), Failure> {
+    pub(super) fn once(&self, first: bool, options: &str) -> Result<(), Failure> {
         if first { Ok(()) } else { Err(self.syntax(&format!("of {options} there can be one, once"))) }
     }
 
@@ -355,7 +367,7 @@ impl<'a> Words<'a> {
         Ok(Command::Keyspace(KeyCommand::Find { prefix, after, count, pattern, kind }))
     }
 
-    fn page(&mut self) -> Result<usize, Failure> {
+    pub(super) fn page(&mut self) -> Result<usize, Failure> {
         let most = self.limits.scan_keys;
         let count = self.unsigned("COUNT")?;
         usize::try_from(count)

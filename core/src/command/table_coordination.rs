@@ -19,6 +19,16 @@ const ELECTION: Spec = Spec { group: Group::Elections, ..LOCK };
 /// The commands of coordination.
 pub(super) const COORDINATION: &[Spec] = &[
     Spec {
+        name: "CHANGES",
+        arity: -4,
+        needs: Needed::Watch,
+        group: Group::Watches,
+        summary: "Tells what has changed after a position, in order and nothing left out; waits for the first change if WAIT says how long",
+        syntax: "CHANGES position KEY key|PREFIX prefix … [ONLY created|modified|deleted|expired …] [PREVIOUS] [COUNT number] [WAIT milliseconds]",
+        answer: "a map of events and position: everything up to that position has been told, so ask for what comes after it; HISTORY_GONE if changes so long ago are not known any more",
+        ..PLAIN
+    },
+    Spec {
         name: "ELECTION CAMPAIGN",
         arity: -6,
         summary: "Asks to lead, saying something; waits for its turn if WAIT says how long; who leads already gets the token that it has",

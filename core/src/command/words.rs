@@ -100,6 +100,7 @@ impl Command {
             Self::Leases(command) => command.words(each),
             Self::Claims(command) => command.words(each),
             Self::Roles(command) => command.words(each),
+            Self::Changes(command) => command.words(each),
             Self::ForgetWait { id } => each(Word::Plain(&number(id))),
         }
     }

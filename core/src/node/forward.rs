@@ -285,7 +285,7 @@ impl Forwarder {
         let seq = self.tickets.remove(&ticket)?;
         let command = self.outstanding.get_mut(&seq)?;
         let handed = command.handed;
-        if handed && command.task.command.wait_ms() > 0 && command.task.once.is_none() {
+        if handed && command.task.command.waits_in_line() && command.task.once.is_none() {
             // If a leader has logged it, the wait has to be ended: so it is asked about until that is known.
             (command.ticket, command.own) = (None, true);
         } else if command.position.is_some() {

@@ -284,7 +284,8 @@ impl Replica {
                 }
                 None => self.decode(index)?,
             };
-            self.state.commit(index, &entry);
+            let changes = self.state.commit(index, &entry);
+            self.remember(index, changes);
             self.tell_waiting(index, &entry, out);
             if self.state.kept_bytes() > kept {
                 probe(out, Probe::RowKeptForSnapshot);
@@ -382,6 +383,8 @@ impl Replica {
             connections: self.connections,
             waiting: self.waiting_requests(),
             parked: self.parked.len(),
+            watches: self.watches.len(),
+            history: self.history.start(),
             pending_bytes: self.tail_bytes,
             ..NodeInfo::default()
         }

@@ -32,6 +32,7 @@ mod streams;
 mod tests;
 mod waiting;
 mod waits;
+mod watches;
 
 pub use leader::FEATURE_LEVEL;
 
@@ -199,13 +200,13 @@ impl Node {
             if self.connections.stopping {
                 // In a session it can be asked for at another node; else it ends with its time.
                 replica.lose_track(|_| false);
+                replica.watches.end_all();
             }
             replica.connections = self.connections.table.len();
             replica.finish(out)?;
             self.connections.leader = replica.raft.leader();
             self.connections.cluster = replica.founding().cluster;
-            let answers = std::mem::take(&mut replica.answers);
-            for (ticket, reply) in answers {
+            for (ticket, reply) in replica.take_answers(out) {
                 self.connections.answered(now.mono, ticket, reply, out);
             }
             if self.connections.is_quiet() {

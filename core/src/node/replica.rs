@@ -21,6 +21,7 @@ use super::scrub::Scrub;
 use super::snapshots::Snapshots;
 use super::waiting::{Asker, Waiting};
 use super::waits::Unsure;
+use super::watches::Watches;
 use crate::clock::ClusterClock;
 use crate::command::Command;
 use crate::command::info::NodeInfo;
@@ -29,6 +30,7 @@ use crate::error::{ErrorCode, Failure};
 use crate::hard::{self, HardStore};
 use crate::inspect::Inspection;
 use crate::io::{DiskError, DiskReply, HaltReason, Outbox, Output, Owner, Token};
+use crate::limits::Limits;
 use crate::protocol::peer::{self, PeerHeader};
 use crate::raft::{Message, Raft, RaftEvent};
 use crate::reply::Reply;
@@ -39,6 +41,7 @@ use crate::time::{Micros, Stamp};
 use crate::trace::{Event, Probe};
 use crate::types::{Index, NodeId, WriteSeq};
 use crate::wal::Wal;
+use crate::watch::history::History;
 
 /// What a step of a replica may end in.
 pub(super) type Stepped = Result<(), HaltReason>;
@@ -70,6 +73,8 @@ pub(super) struct Replica {
     pub forwarder: Forwarder,
     pub inbound: Inbound,
     pub parked: Parked,
+    pub watches: Watches,
+    pub history: History,
     /// Requests whose answer may be that they wait, and that nobody waits for any more.
     pub gone: BTreeSet<Ticket>,
     /// Waits that nobody listens to, each with the time at which their end was asked for.
@@ -117,6 +122,8 @@ impl Replica {
         rng: ChaCha8Rng,
     ) -> Self {
         hard.be_patient();
+        let Limits { history_positions, history_bytes, .. } = config.limits;
+        let history = History::new(state.committed(), history_positions, history_bytes);
         let repair = raft.is_repairing().then(|| Repair::new(now.mono));
         let repeat_after = Micros(config.timing.heartbeat.0.saturating_mul(4));
         Self {
@@ -138,6 +145,8 @@ impl Replica {
             forwarder: Forwarder::new(repeat_after),
             inbound: Inbound::default(),
             parked: Parked::default(),
+            watches: Watches::default(),
+            history,
             gone: BTreeSet::new(),
             forgets: BTreeMap::new(),
             unsure: Vec::new(),
@@ -272,6 +281,7 @@ impl Replica {
 
     /// A command of this node's own connection.
     pub fn submit(&mut self, ticket: Ticket, task: Task, out: &mut Outbox) -> Stepped {
+        self.watches.asked(ticket, &task);
         if self.raft.is_leader() {
             let in_session = task.once.is_some();
             let asker = if in_session { Asker::HereInSession(ticket) } else { Asker::Here(ticket) };
@@ -445,11 +455,12 @@ impl Replica {
         let follows = self.raft.leader().is_some() && !self.raft.is_leader();
         let repeat = self.forwarder.wake_at().filter(|_| follows);
         let disk = [self.wal.wake_at(), self.snapshots_wake_at(), self.scrub_wake_at()];
-        let times = disk.into_iter().chain([repeat, due, self.repair_wake_at()]);
+        let times = disk.into_iter().chain([repeat, due, self.repair_wake_at(), self.watches.wake_at()]);
         // Not counted from now: a node that hears its leader all the time would never be woken.
         let needs_tick = !self.forwarder.is_empty()
             || !self.forgets.is_empty()
             || self.parked.len() > 0
+            || self.watches.len() > 0
             || self.hard.waits_for_space();
         times.flatten().chain(needs_tick.then_some(self.tick_at)).fold(self.raft.wake_at(), Micros::min)
     }

@@ -138,7 +138,7 @@ impl Connections {
         let number = connection.next_number;
         connection.next_number += 1;
         connection.inflight_bytes += bytes;
-        let (write, waits) = (task.command.is_write(), task.command.wait_ms() > 0);
+        let (write, waits) = (task.command.is_write(), task.command.waits_in_line());
         connection.inflight.insert(number, Inflight { id, write, waits, bytes, deadline });
         let ticket = Ticket { conn, number };
         self.deadlines.insert((deadline, ticket));
@@ -175,7 +175,7 @@ impl Connections {
         }
     }
 
-    /// Whether a request's answer may have to wait for others. Of a connection that is gone nobody knows.
+    /// Whether a request may have to wait in line for others. Of a connection that is gone nobody knows.
     pub fn may_wait(&self, ticket: Ticket) -> bool {
         let connection = self.table.get(&ticket.conn);
         connection.is_none_or(|it| it.inflight.get(&ticket.number).is_some_and(|request| request.waits))

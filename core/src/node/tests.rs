@@ -8,6 +8,7 @@ mod refusals;
 mod repair;
 mod snapshots;
 mod waits;
+mod watches;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -21,7 +22,7 @@ use crate::access::password::{self, Cost};
 use crate::config::{AccessMode, LogConfig, Member, NodeConfig, SnapshotConfig, Timing};
 use crate::error::ErrorCode;
 use crate::inspect::RoleName;
-use crate::io::{DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, Input, Outbox, Output};
+use crate::io::{DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, HaltReason, Input, Outbox, Output};
 use crate::job::JobResult;
 use crate::limits::Limits;
 use crate::protocol::frame::Message;
@@ -144,8 +145,8 @@ impl Cluster {
                 Output::WakeAt(at) => {
                     self.wake.insert(id, at);
                 }
+                Output::Halt(HaltReason::Stopped) | Output::Close { .. } | Output::Trace(_) => {}
                 Output::Halt(reason) => panic!("node {id} halted: {reason}"),
-                Output::Close { .. } | Output::Trace(_) => {}
             }
         }
     }

@@ -132,6 +132,7 @@ impl Replica {
 
     /// Nobody waits for an answer any more. Says whether the command may have taken effect, or may yet.
     pub fn abandon(&mut self, ticket: Ticket, may_wait: bool) -> bool {
+        let watched = self.watches.give_up(ticket);
         if let Some(forgotten) = self.parked.give_up(ticket) {
             if let Some(id) = forgotten {
                 self.forget_wait(id);
@@ -140,7 +141,7 @@ impl Replica {
         }
         self.forwarder.give_up(ticket).unwrap_or_else(|| {
             // Its answer is still to come, and may be that it waits.
-            if may_wait {
+            if may_wait && !watched {
                 self.gone.insert(ticket);
             }
             true
@@ -195,6 +196,7 @@ impl Replica {
         let patience = Micros(self.config.timing.election.0.saturating_mul(4));
         if self.now.mono >= since.after(patience) {
             self.lose_track(|_| false);
+            self.watches.end_all();
         }
     }
 
@@ -203,6 +205,7 @@ impl Replica {
         let (state, waits) = (self.state.committed(), self.state.waiting_claims());
         // What was parked for a claim that is still to come is not touched.
         self.lose_track(|id| id > state || waits.contains(&id));
+        self.history.reset(state);
         self.settle_unsure(state);
     }
 

@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use super::KeyRecord;
 use super::apply::Rows;
 use super::base::Base;
+use super::changed::Collector;
 use super::effect::{Deadline, Founding};
 use super::overlay::Overlay;
 use super::packed::KeyRow;
@@ -89,6 +90,7 @@ pub(super) struct Fold<'a> {
     pub(super) pending: &'a mut Overlay,
     /// None if pending held the entry: then the tail knows of it already.
     pub(super) tail: Option<&'a mut Tail>,
+    pub(super) changes: &'a mut Collector,
     pub(super) index: Index,
 }
 
@@ -100,10 +102,12 @@ impl Rows for Fold<'_> {
     fn set_key(&mut self, key: &Blob, record: Option<KeyRecord>) {
         self.pending.keys.settle(key, self.index);
         let new = record.as_ref().and_then(|record| record.deadline);
+        let after = record.clone();
         let old = self.base.set_key(key, record);
         if let Some(tail) = &mut self.tail {
-            tail.key_changed(key, old.and_then(|old| old.deadline), new);
+            tail.key_changed(key, old.as_ref().and_then(|old| old.deadline), new);
         }
+        self.changes.key(key, old, after);
     }
 
     fn get<T: Table>(&mut self, key: &T::Key) -> Option<T::Value> {

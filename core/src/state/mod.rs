@@ -20,6 +20,7 @@
 //! | `slab.rs`, `packed.rs`, `deadlines.rs` | where its keys lie, and how |
 //! | `overlay.rs`, `layered.rs` | pending, and the two writers: append and fold |
 //! | `tail.rs`, `hanging.rs` | what is kept about both together: what is due, what hangs on a lease |
+//! | `changed.rs` | what a committed entry has changed, for those who watch |
 //! | `tracked.rs`, `view.rs`, `draft.rs` | reading with dependencies, and the draft |
 //! | `capture.rs`, `row.rs`, `restore.rs` | a snapshot in the making, its rows, and a state read from them |
 //! | `digest.rs` | one number for the committed state |
@@ -33,6 +34,7 @@ pub mod view;
 mod apply;
 mod base;
 mod capture;
+pub mod changed;
 pub mod data;
 mod deadlines;
 mod digest;
@@ -52,9 +54,11 @@ mod tracked;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::access::rights::{Holder, Rules};
 use crate::access::user::User;
 use crate::coordination::claim::ClaimKey;
 use crate::time::Millis;
@@ -62,12 +66,13 @@ use crate::types::{Blob, BootNumber, Index, LeaseId};
 use apply::{Place, apply};
 use base::Base;
 use capture::{Budget, Capture};
+use changed::{Changes, Collector};
 use data::Data;
 use effect::{Deadline, Effect, Entry, Founding};
 use layered::{Append, Fold};
 use overlay::Overlay;
 use row::{Head, Row};
-use table::{Leases, Sessions, Spared, Table, Users};
+use table::{Leases, RulesOf, Sessions, Spared, Table, Users};
 use tail::Tail;
 pub use view::{Dependency, Finished, Forwarded, View};
 
@@ -152,11 +157,11 @@ impl State {
     }
 
     /// Folds a committed entry into the base. If anything is pending, this entry is the first of it, and its
-    /// rows leave pending.
+    /// rows leave pending. Says what it has changed.
     ///
     /// # Panics
     /// Unless `index` follows the committed one, or if the entry's time lies before that one's.
-    pub fn commit(&mut self, index: Index, entry: &Entry) {
+    pub fn commit(&mut self, index: Index, entry: &Entry) -> Changes {
         assert_eq!(index, self.base.committed.next(), "entries are committed in the order of the log");
         self.assert_time(self.base.time, entry);
         let State { base, pending, tail } = self;
@@ -166,13 +171,16 @@ impl State {
         } else {
             tail.time = entry.time;
         }
+        let mut changes = Collector::default();
         let mut rows = Fold {
             base,
             pending: &mut pending.rows,
             tail: if appended.is_some() { None } else { Some(tail) },
+            changes: &mut changes,
             index,
         };
         for effect in &entry.effects {
+            rows.changes.begin(rows.base, effect);
             apply(&mut rows, Place { index, time: entry.time }, effect);
         }
         base.committed = index;
@@ -182,6 +190,7 @@ impl State {
             assert_eq!(pending.rows.len(), 0, "once every entry is committed, no row is pending");
             pending.times.shrink_to(TIMES_ROOM);
         }
+        changes.finish()
     }
 
     /// Begins a snapshot of the committed state, in place of any other that is in the making.
@@ -374,8 +383,14 @@ impl State {
 
     /// A committed user.
     #[must_use]
-    pub fn committed_user(&self, name: &[u8]) -> Option<&User> {
-        self.base.rows::<Users>().get(name).map(|user| &**user)
+    pub fn committed_user(&self, name: &[u8]) -> Option<&Arc<User>> {
+        self.base.rows::<Users>().get(name)
+    }
+
+    /// The committed rules of a user or role.
+    #[must_use]
+    pub fn committed_rules(&self, holder: Holder, name: &Blob) -> Option<&Arc<Rules>> {
+        self.base.rows::<RulesOf>().get(&(holder, name.clone()))
     }
 
     /// The committed keys, in order.

@@ -16,7 +16,7 @@ use super::grants::{Need, needs};
 use super::reach::Reach;
 use super::roles::OnRole;
 use super::values::OnValue;
-use super::{Stop, Verdict, fail};
+use super::{Stop, Verdict, changes, fail};
 use crate::history::{End, History, Operation};
 
 /// This judge's name.
@@ -135,7 +135,12 @@ impl<'a> Ledgers<'a> {
         if !exists.may_hold(act) {
             fail!("{op} succeeded as {user}, who can't have existed then");
         }
-        let shown = shown_keys(act.asked, answer).into_iter().map(|key| Need::Key(Right::Read, key));
+        let seen: &[Right] = match act.asked {
+            Asked::Changes(_) => &[Right::Read, Right::Watch],
+            _ => &[Right::Read],
+        };
+        let shown = shown_keys(act.asked, answer);
+        let shown = shown.iter().flat_map(|key| seen.iter().map(|right| Need::Key(*right, key.clone())));
         for need in needs(act.asked).into_iter().chain(shown) {
             if !self.may(act, user, &need) {
                 fail!("{op} succeeded as {user}, who can't have held {need:?} then");
@@ -154,6 +159,12 @@ impl<'a> Ledgers<'a> {
             Need::Some(prefix) => held(&|right, reach| {
                 right == Right::Read && (reach.covers(prefix) || reach.literal.starts_with(prefix))
             }),
+            Need::Watch(prefix) => [Right::Read, Right::Watch].iter().all(|needed| {
+                held(&|right, reach| {
+                    let beginning = reach.beginning();
+                    right == *needed && (beginning.starts_with(prefix) || prefix.starts_with(beginning))
+                })
+            }),
             Need::Admin => held(&|right, _| right == Right::Admin),
             Need::Everything => {
                 held(&|right, reach| right == Right::Read && reach.open && reach.literal.is_empty())
@@ -163,9 +174,10 @@ impl<'a> Ledgers<'a> {
     }
 }
 
-/// Keys that a SCAN or KEYS showed.
+/// Keys that a SCAN or KEYS showed, or CHANGES.
 fn shown_keys(asked: &Asked, answer: &Value) -> BTreeSet<Blob> {
     let keys = match (asked, answer) {
+        (Asked::Changes(_), answer) => return changes::keys(answer),
         (Asked::Value(OnValue::Matching { count: None, .. }), Value::List(keys)) => keys,
         (Asked::Scan { .. } | Asked::Value(OnValue::Matching { .. }), Value::List(page)) => {
             let Some(Value::List(keys)) = page.get(1) else { return BTreeSet::new() };

@@ -5,6 +5,7 @@
 
 use steadfast_core::types::{Blob, Index, SessionId};
 
+use super::changes::OnChanges;
 use super::claims::OnClaim;
 use super::leases::OnLease;
 use super::limits::OnLimit;
@@ -97,6 +98,8 @@ pub enum Asked {
     Claim(OnClaim),
     /// On roles and denials.
     Role(OnRole),
+    /// For what has changed.
+    Changes(OnChanges),
 }
 
 /// When a SET happens.
@@ -125,6 +128,8 @@ pub enum Right {
     Limit,
     /// Holding locks and the like.
     Lock,
+    /// Being told of changes.
+    Watch,
 }
 
 /// Why arguments could not be read.
@@ -170,6 +175,7 @@ impl Asked {
             "TXN" => Txn::read(rest).map(Self::Txn),
             "LIMIT" => OnLimit::read(rest).map(Self::Limit),
             "LEASE" => OnLease::read(rest).map(Self::Lease),
+            "CHANGES" => OnChanges::read(rest).map(Self::Changes),
             "LOCK" | "SEMAPHORE" | "ELECTION" => OnClaim::read(&name, rest).map(Self::Claim),
             "ROLE" | "CHECK" | "GRANT" | "REVOKE" | "DENY" | "UNDENY" => match OnRole::read(&name, rest)? {
                 OnRole::Rule(Rule { rule: (right, reach), denies: false, of_role: false, adds, name }) => {
@@ -223,6 +229,7 @@ impl Asked {
             | Self::Info
             | Self::UserList
             | Self::UserShow(_)
+            | Self::Changes(_)
             | Self::WhoAmI => false,
             Self::Value(asked) => asked.is_write(),
             Self::Limit(asked) => asked.is_write(),
@@ -382,6 +389,7 @@ pub(super) fn read_right(word_of_it: &Blob) -> Result<Right, Unread> {
         "ADMIN" => Ok(Right::Admin),
         "LIMIT" => Ok(Right::Limit),
         "LOCK" => Ok(Right::Lock),
+        "WATCH" => Ok(Right::Watch),
         other => Err(bad(format!("no right is called {other}"))),
     }
 }

@@ -54,6 +54,7 @@ pub fn set_from_log(grants: &[Grant]) -> BTreeSet<(Right, Reach)> {
             Permission::Admin => Right::Admin,
             Permission::Limit => Right::Limit,
             Permission::Lock => Right::Lock,
+            Permission::Watch => Right::Watch,
         };
         let (literal, open, glob) = match &grant.pattern {
             Pattern::Exact(key) => (key, false, false),
@@ -74,7 +75,10 @@ impl People {
         let Some(person) = self.users.get(user_name) else { return false };
         needs(asked).iter().all(|need| match need {
             Need::Key(right, key) => person.may(self, *right, key),
-            Need::Some(prefix) => person.can_scan(self, prefix),
+            Need::Some(prefix) => person.can_scan(self, Right::Read, prefix),
+            Need::Watch(prefix) => {
+                [Right::Read, Right::Watch].iter().all(|right| person.reaches(self, *right, prefix))
+            }
             Need::Admin => person.is_admin(self),
             Need::AdminOr(name) => person.is_admin(self) || *name == *user_name,
             Need::Everything => person.sees_everything(self),
@@ -95,6 +99,8 @@ pub enum Need {
     Key(Right, Blob),
     /// READ on some key with this prefix.
     Some(Blob),
+    /// READ on some key with this prefix, and WATCH on some.
+    Watch(Blob),
     /// The administrator's right.
     Admin,
     /// The administrator's right, or to be this user.
@@ -140,6 +146,7 @@ pub fn needs(asked: &Asked) -> Vec<Need> {
         Asked::Lease(asked) => asked.needs(),
         Asked::Claim(asked) => asked.needs(),
         Asked::Role(asked) => asked.needs(),
+        Asked::Changes(asked) => asked.needs(),
         Asked::UserPassword(name) => vec![Need::AdminOr(name.clone())],
         Asked::UserAdd(_)
         | Asked::UserRemove(_)

@@ -16,6 +16,7 @@
 
 pub mod access;
 pub mod asked;
+pub mod changes;
 pub mod claims;
 pub mod exactly_once;
 pub mod expiry;

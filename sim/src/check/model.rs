@@ -10,7 +10,7 @@ use steadfast_core::error::ErrorCode;
 use steadfast_core::reply::Value;
 use steadfast_core::types::{Blob, Index, SessionId};
 
-use super::asked::{Asked, Only, whole};
+use super::asked::{Asked, Only, Right, whole};
 use super::claims::{Claim, ClaimKey};
 use super::grants::{People, Person};
 use super::leases::Lease;
@@ -252,6 +252,9 @@ impl Model {
             Asked::Lease(asked) => at.on_lease(user, asked),
             Asked::Claim(asked) => at.on_claim(user, asked),
             Asked::Role(asked) => at.on_role(asked),
+            Asked::Changes(asked) if asked.from > position => Plan::fails(ErrorCode::PositionAhead),
+            // What it is told is for the chronicle to say.
+            Asked::Changes(_) => Plan::default(),
             Asked::Del(keys) => at.del(keys),
             Asked::Exists(keys) => {
                 Plan::says(Value::Int(keys.iter().filter(|key| at.row(key).is_some()).count() as i64))
@@ -473,7 +476,8 @@ impl At<'_> {
         for (key, row) in &self.model.rows {
             let listed = key.starts_with(prefix) && after.is_none_or(|after| key > after);
             let people = &self.model.people;
-            let shown = user.is_none() || person.is_some_and(|person| person.is_shown(people, key));
+            let shown =
+                user.is_none() || person.is_some_and(|person| person.is_shown(people, Right::Read, key));
             if !listed || !shown || row.is_due(self.now) {
                 continue;
             }

@@ -170,15 +170,16 @@ impl Person {
         self.rules(people, false).filter(read).any(all) && !self.rules(people, true).any(|rule| read(&rule))
     }
 
-    /// Whether a scan shows this key: a grant by a glob does not count, and a denial by one counts for all that begins as it does.
+    /// Whether a scan with this right shows a key: a grant by a glob does not count, and a denial by one counts for all that
+    /// begins as it does.
     #[must_use]
-    pub fn is_shown(&self, people: &People, key: &[u8]) -> bool {
-        let read = |(_, (right, _)): &(Option<&Blob>, &(Right, Reach))| *right == Right::Read;
+    pub fn is_shown(&self, people: &People, wanted: Right, key: &[u8]) -> bool {
+        let about = |(_, (right, _)): &(Option<&Blob>, &(Right, Reach))| *right == wanted;
         let granted =
-            self.rules(people, false).filter(read).any(|(_, (_, reach))| !reach.glob && reach.covers(key));
+            self.rules(people, false).filter(about).any(|(_, (_, reach))| !reach.glob && reach.covers(key));
         let denied = self
             .rules(people, true)
-            .filter(read)
+            .filter(about)
             .any(|(_, (_, reach))| reach.covers(key) || (reach.glob && key.starts_with(reach.beginning())));
         granted && !denied
     }
@@ -186,7 +187,7 @@ impl Person {
     /// Whether a scan of a prefix could show anything. The first such key is the beginning of something granted, or comes right
     /// behind something denied.
     #[must_use]
-    pub fn can_scan(&self, people: &People, prefix: &Blob) -> bool {
+    pub fn can_scan(&self, people: &People, wanted: Right, prefix: &Blob) -> bool {
         let begins =
             self.rules(people, false).map(|(_, (_, reach))| reach.literal.clone().max(prefix.clone()));
         let behind = self.rules(people, true).flat_map(|(_, (_, reach))| {
@@ -199,7 +200,21 @@ impl Person {
             [key, Blob::from(next)]
         });
         let mut keys = begins.chain(behind).chain([prefix.clone()]);
-        keys.any(|key| key.starts_with(prefix) && self.is_shown(people, &key))
+        keys.any(|key| key.starts_with(prefix) && self.is_shown(people, wanted, &key))
+    }
+
+    /// Whether there may be keys with a prefix on which this is allowed: some of which a scan would say so, or those of a glob,
+    /// unless the whole prefix is denied.
+    #[must_use]
+    pub fn reaches(&self, people: &People, wanted: Right, prefix: &Blob) -> bool {
+        let overlaps = |reach: &Reach| {
+            let beginning = reach.beginning();
+            reach.glob && (beginning.starts_with(prefix) || prefix.starts_with(beginning))
+        };
+        let covers = |reach: &Reach| reach.open && prefix.starts_with(&reach.literal);
+        let globs = self.rules(people, false).any(|(_, (right, reach))| *right == wanted && overlaps(reach));
+        let denied = self.rules(people, true).any(|(_, (right, reach))| *right == wanted && covers(reach));
+        globs && !denied || self.can_scan(people, wanted, prefix)
     }
 }
 
@@ -291,9 +306,12 @@ mod tests {
         };
         let may = |key: &str| person.may(&people, Right::Read, key.as_bytes());
         assert!(may("a") && may("ba") && may("yz") && !may("abx") && !may("bbz") && !may("c"));
-        let shown = |key: &str| person.is_shown(&people, key.as_bytes());
+        let shown = |key: &str| person.is_shown(&people, Right::Read, key.as_bytes());
         assert!(shown("ba") && !shown("yz") && !shown("ab"), "all that begins with a is hidden by a?x");
-        let scans = |prefix: &str| person.can_scan(&people, &prefix.into());
+        let scans = |prefix: &str| person.can_scan(&people, Right::Read, &prefix.into());
         assert!(scans("") && scans("b") && !scans("bb") && !scans("a") && !scans("y"));
+        let reaches = |prefix: &str| person.reaches(&people, Right::Read, &prefix.into());
+        assert!(reaches("a") && reaches("y"), "by the glob *z");
+        assert!(!reaches("bb"), "all of it is denied");
     }
 }

@@ -282,6 +282,11 @@ impl Seen {
         }
     }
 
+    /// The keys that it changes, or that go by themselves.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &Blob> {
+        self.rows.keys().chain(&self.expired)
+    }
+
     /// Whether the entry changes what only a client's command changes.
     pub(super) fn is_clients(&self) -> bool {
         !self.rows.is_empty()

@@ -15,6 +15,7 @@ use steadfast_core::state::effect::Cause;
 use steadfast_core::types::{Blob, Index, SessionId};
 
 use super::asked::Asked;
+use super::changes::{Before, Chronicle};
 use super::log::LogEntry;
 use super::model::{Model, Plan, Session};
 use super::once::{asked_once, executed_at};
@@ -28,6 +29,7 @@ use matching::Matching;
 pub(super) struct Walk<'a> {
     case: &'a Case<'a>,
     model: Model,
+    chronicle: Chronicle,
     /// Operations whose place is settled: owners of entries, and their retries.
     settled: BTreeSet<usize>,
     /// By session and sequence: the entry that holds the step, and its owner.
@@ -75,7 +77,7 @@ fn is_before_command(code: ErrorCode) -> bool {
 fn is_foreseen(code: ErrorCode) -> bool {
     use ErrorCode::{
         Denied, Fenced, LastAdministrator, LeaseUnknown, NoSuchKey, NotANumber, NotAnInteger, OnceConflict,
-        OnceExpired, Unauthenticated, UserExists, UserUnknown, WaitEnded, WrongType,
+        OnceExpired, PositionAhead, Unauthenticated, UserExists, UserUnknown, WaitEnded, WrongType,
     };
     matches!(
         code,
@@ -88,6 +90,7 @@ fn is_foreseen(code: ErrorCode) -> bool {
             | WaitEnded
             | OnceConflict
             | OnceExpired
+            | PositionAhead
             | NoSuchKey
             | WrongType
             | UserExists
@@ -102,6 +105,7 @@ impl<'a> Walk<'a> {
         Self {
             case,
             model: Model::default(),
+            chronicle: Chronicle::default(),
             settled: BTreeSet::new(),
             steps: BTreeMap::new(),
             orphans: Vec::new(),
@@ -140,7 +144,10 @@ impl<'a> Walk<'a> {
                 entry.entry.effects
             );
         }
-        seen.adopt(plan, entry, &mut self.model).map_err(Stop::Failed)
+        let before = Before::new(entry, seen.keys(), &self.model);
+        seen.adopt(plan, entry, &mut self.model).map_err(Stop::Failed)?;
+        self.chronicle.write(entry, before, &self.model);
+        Ok(())
     }
 
     /// The operation that the entry belongs to, if the log or a receipt names it.
@@ -362,6 +369,10 @@ impl<'a> Walk<'a> {
         let plan = self.answered(at, self.plan(at, entry)).map_err(Stop::Failed)?;
         if plan.changes() {
             fail!("{op} was acknowledged, and entry {} is not its own", entry.index);
+        }
+        if let (Asked::Changes(asked), Ok(answer)) = (asked, came) {
+            let judged = self.chronicle.judge(op.user.as_ref(), asked, answer, entry.index);
+            return judged.map_err(|what| Stop::Failed(format!("{op} {what}")));
         }
         Ok(())
     }

@@ -119,6 +119,8 @@ fn limits(stream: &mut Stream) -> LimitsSpec {
         expiry_batch: size(some(300_000, 1, 4)),
         waiting_bytes: size(some(80_000, 64, 8 << 10)),
         kept_bytes: None,
+        history_positions: some(250_000, 4, 300),
+        history_bytes: size(some(150_000, 1 << 10, 64 << 10)),
     }
 }
 

@@ -38,6 +38,9 @@ pub(super) struct Worker {
     stubborn: bool,
     /// The last key of the scan before.
     cursor: String,
+    /// Up to where it was told of changes, and the newest position that it has heard of.
+    told: Index,
+    newest: Index,
     wake_queued: Option<u64>,
     wake: Option<u64>,
     next_op: u64,
@@ -94,6 +97,8 @@ impl Worker {
             next: 0,
             stubborn: false,
             cursor: String::new(),
+            told: Index(0),
+            newest: Index(0),
             wake_queued: None,
             wake: None,
             next_op: 1,
@@ -213,6 +218,8 @@ impl World<'_> {
             }
             "$lease" => Blob::from(self.leases[op.think_us as usize % self.leases.len()].to_string()),
             "$after" => Blob::from(self.workers[worker].cursor.as_str()),
+            "$told" => Blob::from(self.workers[worker].told.to_string()),
+            "$newest" => Blob::from(self.workers[worker].newest.to_string()),
             word => Blob::from(word),
         };
         op.args.iter().map(fill).collect()
@@ -348,8 +355,14 @@ impl World<'_> {
 
     /// Remembers revisions and the place of a scan.
     fn learn(&mut self, worker: usize, lane: usize, outcome: &OpOutcome, receipt: Option<Receipt>) {
-        let (OpOutcome::Ok(value), Some(receipt)) = (outcome, receipt) else { return };
+        let Some(receipt) = receipt else { return };
         let state = &mut self.workers[worker];
+        state.newest = state.newest.max(receipt.position);
+        if matches!(outcome, OpOutcome::Failed(failure) if failure.code == ErrorCode::HistoryGone) {
+            // What is behind it is lost to a watch; it goes on from here.
+            state.told = receipt.position;
+        }
+        let OpOutcome::Ok(value) = outcome else { return };
         let Some(op) = &state.lanes[lane].op else { return };
         let revision = match (op.args[0].as_str(), value) {
             ("SET", Value::Status(_)) | ("INCRBY", Value::Int(_)) => receipt.position,
@@ -360,6 +373,13 @@ impl World<'_> {
             ("LEASE", Value::Int(lease)) if op.args[1] == "GRANT" => {
                 self.leases.rotate_right(1);
                 self.leases[0] = *lease;
+                return;
+            }
+            ("CHANGES", Value::Map(pairs)) => {
+                let position = pairs.iter().find(|(name, _)| name == "position");
+                if let Some((_, Value::Int(position))) = position {
+                    state.told = Index(u64::try_from(*position).unwrap_or(0));
+                }
                 return;
             }
             ("ONCE" | "LOCK" | "SEMAPHORE" | "ELECTION", Value::Map(pairs)) => {
@@ -399,9 +419,9 @@ impl World<'_> {
     /// Whether asking again would get the same answer.
     fn stays(&self, worker: usize, outcome: &OpOutcome) -> bool {
         use ErrorCode::{
-            Argument, Arity, Denied, Fenced, LastAdministrator, LeaseUnknown, LimitReached, NoSuchKey,
-            NotANumber, NotAnInteger, OnceConflict, OnceExpired, TooLarge, Unauthenticated, UnknownCommand,
-            UserExists, UserUnknown, WaitEnded, WrongPassword, WrongType,
+            Argument, Arity, Denied, Fenced, HistoryGone, LastAdministrator, LeaseUnknown, LimitReached,
+            NoSuchKey, NotANumber, NotAnInteger, OnceConflict, OnceExpired, PositionAhead, TooLarge,
+            Unauthenticated, UnknownCommand, UserExists, UserUnknown, WaitEnded, WrongPassword, WrongType,
         };
         let failure = match outcome {
             OpOutcome::Ok(_) => return true,
@@ -409,9 +429,9 @@ impl World<'_> {
             OpOutcome::Unknown(_) => return false,
         };
         match failure.code {
-            Fenced | LeaseUnknown | WaitEnded | OnceConflict | OnceExpired | Denied | UnknownCommand
-            | Arity | Argument | NotAnInteger | NotANumber | NoSuchKey | WrongType | TooLarge
-            | UserExists | UserUnknown | LastAdministrator | LimitReached => true,
+            HistoryGone | PositionAhead | Fenced | LeaseUnknown | WaitEnded | OnceConflict | OnceExpired
+            | Denied | UnknownCommand | Arity | Argument | NotAnInteger | NotANumber | NoSuchKey
+            | WrongType | TooLarge | UserExists | UserUnknown | LastAdministrator | LimitReached => true,
             // A user whom the administrator removed or gave another password stays locked out.
             Unauthenticated | WrongPassword => self.workers[worker].spec.user != "root",
             _ => false,

@@ -9,6 +9,7 @@ use crate::error::Failure;
 /// A line for every command of the catalogue that needs a permission.
 const NEEDY: &[(&str, &str)] = &[
     ("APPEND", "APPEND a 1"),
+    ("CHANGES", "CHANGES 0 KEY a"),
     ("CHECK", "CHECK root READ a"),
     ("DBSIZE", "DBSIZE"),
     ("DECR", "DECR a"),
@@ -130,6 +131,7 @@ fn the_catalogue_says_what_each_command_needs_and_whether_it_writes() {
         let derived: &[Permission] = match needs(&command) {
             Needs::Keys(permissions, _) => permissions,
             Needs::Pairs(permissions, _) => permissions,
+            Needs::Watched(_) => &[Permission::Read, Permission::Watch],
             Needs::Guarded(permissions, ..) => permissions,
             Needs::Range(_) | Needs::Matching(_) | Needs::Everything => &[Permission::Read],
             Needs::Admin | Needs::AdminOrSelf(_) => &[Permission::Admin],

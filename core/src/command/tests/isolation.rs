@@ -105,6 +105,7 @@ const LINES: &[&str] = &[
     "UNLINK K",
     "UNLINK K L",
     "ELECTION CAMPAIGN K me x PX 50",
+    "CHANGES 0 KEY K",
     "ELECTION OBSERVE K",
     "ELECTION PROCLAIM K 9 x",
     "ELECTION RENEW K 9",

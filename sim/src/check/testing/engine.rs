@@ -25,7 +25,9 @@ pub(super) struct Engine {
 impl Engine {
     pub(super) fn new(log: &[LogEntry]) -> Self {
         let mut state = State::new((5, 6));
-        log.iter().for_each(|entry| state.commit(entry.index, &entry.entry));
+        for entry in log {
+            state.commit(entry.index, &entry.entry);
+        }
         Self { state, limits: Limits { session_ttl_ms: 5_000, ..Limits::default() } }
     }
 

@@ -292,6 +292,7 @@ fn user_of(person: &Person) -> User {
             Right::Admin => Permission::Admin,
             Right::Limit => Permission::Limit,
             Right::Lock => Permission::Lock,
+            Right::Watch => Permission::Watch,
         };
         Grant { pattern, permission }
     });

@@ -1,0 +1,271 @@
+//! The newest changes that were committed, and what users could do when they were.
+//!
+//! Every node has a history of its own, made as entries are applied: after a start that is what lies in the log behind the
+//! snapshot. It is bounded in positions and in bytes; whoever asks for changes before its beginning is told so. How far back it
+//! reaches tells nothing about keys but for the bytes, which are the node's memory.
+//!
+//! Rights are those at the position of the change, not those of today: what changed since is kept as it was.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::Watch;
+use super::event::{Detail, event, weight};
+use crate::access::rights::{Holder, Rights, Rules};
+use crate::access::user::{Permission, Principal, User};
+use crate::protocol::value::MAX_VALUES;
+use crate::reply::Value;
+use crate::state::State;
+use crate::state::changed::{Changed, Changes};
+use crate::time::Millis;
+use crate::types::{Blob, Index};
+
+/// One request looks at so many positions. The next goes on from there: nobody else waits for longer.
+const WALKED: u64 = 10_000;
+
+/// Whoever sees a change may do both with its key.
+pub const NEEDED: [Permission; 2] = [Permission::Read, Permission::Watch];
+
+/// The newest changes.
+#[derive(Clone, Debug)]
+pub struct History {
+    /// It knows all changes after this position.
+    start: Index,
+    /// The last position that it was told of.
+    end: Index,
+    /// Positions at which keys were changed, in order.
+    revisions: VecDeque<Revision>,
+    bytes: usize,
+    /// Users as they were before the change at a position.
+    users: BTreeMap<(Blob, Index), Option<Arc<User>>>,
+    /// Rules likewise.
+    rules: BTreeMap<(Holder, Blob, Index), Option<Arc<Rules>>>,
+    /// The positions of these.
+    access: BTreeSet<Index>,
+    most_positions: u64,
+    most_bytes: usize,
+}
+
+/// The changes of one position.
+#[derive(Clone, Debug)]
+struct Revision {
+    index: Index,
+    time: Millis,
+    keys: Vec<Changed>,
+    bytes: usize,
+}
+
+/// What a history tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Everything from the watch's position up to this one. The events are those of whole positions.
+    Events {
+        /// In the order of their positions, and of their keys at each.
+        events: Vec<Value>,
+        /// Up to here, this position's included.
+        through: Index,
+    },
+    /// It does not reach back so far: it begins after this position.
+    Gone(Index),
+    /// The changes at this position are too large for an answer, even without values.
+    TooLarge(Index),
+}
+
+impl History {
+    /// From this position on, with room for so many positions and about so many bytes.
+    #[must_use]
+    pub fn new(start: Index, most_positions: u64, most_bytes: usize) -> Self {
+        Self {
+            start,
+            end: start,
+            revisions: VecDeque::new(),
+            bytes: 0,
+            users: BTreeMap::new(),
+            rules: BTreeMap::new(),
+            access: BTreeSet::new(),
+            most_positions,
+            most_bytes,
+        }
+    }
+
+    /// Changes up to here are not known.
+    #[must_use]
+    pub fn start(&self) -> Index {
+        self.start
+    }
+
+    /// A snapshot became the state: what led to it is not known.
+    pub fn reset(&mut self, start: Index) {
+        *self = Self::new(start, self.most_positions, self.most_bytes);
+    }
+
+    /// The entry at this position was committed.
+    ///
+    /// # Panics
+    /// Unless it follows the one before.
+    pub fn push(&mut self, index: Index, time: Millis, changes: Changes) {
+        assert_eq!(index, self.end.next(), "a history is told of every entry, in the order of the log");
+        self.end = index;
+        let Changes { keys, users, rules } = changes;
+        if !users.is_empty() || !rules.is_empty() {
+            self.access.insert(index);
+        }
+        for (name, before) in users {
+            self.users.entry((name, index)).or_insert(before);
+        }
+        for ((holder, name), before) in rules {
+            self.rules.entry((holder, name, index)).or_insert(before);
+        }
+        if !keys.is_empty() {
+            let bytes = keys.iter().map(weight).sum();
+            self.bytes += bytes;
+            self.revisions.push_back(Revision { index, time, keys, bytes });
+        }
+        self.forget();
+    }
+
+    /// Keeps the bounds.
+    fn forget(&mut self) {
+        let before = self.start;
+        self.start = self.start.max(Index(self.end.0.saturating_sub(self.most_positions)));
+        while let Some(oldest) = self.revisions.front()
+            && (oldest.index <= self.start || self.bytes > self.most_bytes)
+        {
+            self.start = self.start.max(oldest.index);
+            self.bytes -= oldest.bytes;
+            self.revisions.pop_front();
+        }
+        // Few entries change access, and most calls find none to forget.
+        if self.start > before && self.access.first().is_some_and(|first| *first <= self.start) {
+            let start = self.start;
+            self.access.retain(|index| *index > start);
+            self.users.retain(|(_, index), _| *index > start);
+            self.rules.retain(|(_, _, index), _| *index > start);
+        }
+    }
+
+    /// What a watch is told now, from after a position on: at least all of the first position at which there is anything, and
+    /// then whole positions up to its count and about so many bytes.
+    ///
+    /// The state must be that of the last position which this was told of.
+    #[must_use]
+    pub fn tell(&self, state: &State, who: &Principal, watch: &Watch, after: Index, room: usize) -> Told {
+        assert_eq!(self.end, state.committed(), "a history is as new as the state beside it");
+        if after < self.start {
+            return Told::Gone(self.start);
+        }
+        let end = self.end.min(Index(after.0.saturating_add(WALKED)));
+        let mut seer = Seer::new(self, state, who);
+        let (mut events, mut size, mut values) = (Vec::new(), 0, 0);
+        let first = self.revisions.partition_point(|revision| revision.index <= after);
+        for revision in self.revisions.range(first..).take_while(|revision| revision.index <= end) {
+            let shown: Vec<&Changed> = revision
+                .keys
+                .iter()
+                .filter(|changed| watch.wants(changed) && seer.sees(revision.index, &changed.key))
+                .collect();
+            if shown.is_empty() {
+                continue;
+            }
+            let fits = |size: usize, values: usize| size <= room && values < MAX_VALUES;
+            let before = revision.index.0 - 1;
+            let asked = if watch.previous { Detail::Previous } else { Detail::Present };
+            let (told, its_size, its_values) = told(revision, &shown, asked);
+            if fits(size + its_size, values + its_values) {
+                events.extend(told);
+            } else if events.is_empty() {
+                let (told, its_size, its_values) = self::told(revision, &shown, Detail::Bare);
+                if !fits(its_size, its_values) {
+                    return Told::TooLarge(revision.index);
+                }
+                return Told::Events { events: told, through: revision.index };
+            } else {
+                return Told::Events { events, through: Index(before) };
+            }
+            (size, values) = (size + its_size, values + its_values);
+            if events.len() >= watch.count {
+                return Told::Events { events, through: revision.index };
+            }
+        }
+        Told::Events { events, through: end.max(after) }
+    }
+
+    /// What somebody could do at a position. Nothing, for whoever was not there all the time since: a user who was removed and
+    /// created again is another one.
+    fn rights_at(&self, state: &State, name: &Blob, index: Index) -> Option<Rights> {
+        let since = (name.clone(), index.next())..=(name.clone(), Index(u64::MAX));
+        let mut since = self.users.range(since).map(|(_, user)| user);
+        let now = state.committed_user(name);
+        let user = match since.next() {
+            Some(user) => user.as_ref(),
+            None => now,
+        };
+        if now.is_none() || since.any(Option::is_none) {
+            return None;
+        }
+        let own = self.rules_at(state, Holder::User, name, index);
+        let names = own.as_ref().map(|own| own.roles.clone()).unwrap_or_default();
+        let role = |name: Blob| Some((name.clone(), self.rules_at(state, Holder::Role, &name, index)?));
+        Some(Rights::new(Arc::clone(user?), own, names.into_iter().filter_map(role).collect()))
+    }
+
+    fn rules_at(&self, state: &State, holder: Holder, name: &Blob, index: Index) -> Option<Arc<Rules>> {
+        let since = (holder, name.clone(), index.next())..=(holder, name.clone(), Index(u64::MAX));
+        match self.rules.range(since).next() {
+            Some((_, rules)) => rules.clone(),
+            None => state.committed_rules(holder, name).cloned(),
+        }
+    }
+}
+
+/// What somebody may do now.
+#[must_use]
+pub fn rights_now(state: &State, name: &Blob) -> Option<Rights> {
+    History::new(state.committed(), 0, 0).rights_at(state, name, state.committed())
+}
+
+/// The events of a position, with their size and the number of values in them.
+fn told(revision: &Revision, shown: &[&Changed], detail: Detail) -> (Vec<Value>, usize, usize) {
+    let events: Vec<Value> =
+        shown.iter().map(|changed| event(revision.index, revision.time, changed, detail)).collect();
+    let (size, values) = (events.iter().map(Value::size).sum(), events.iter().map(Value::count).sum());
+    (events, size, values)
+}
+
+/// Which keys somebody may see: with the rights at the position of the change, and with those of now.
+struct Seer<'a> {
+    history: &'a History,
+    state: &'a State,
+    name: Option<&'a Blob>,
+    now: Option<Rights>,
+    /// The rights at positions up to the first: until something about access changes.
+    then: Option<(Index, Option<Rights>)>,
+}
+
+impl<'a> Seer<'a> {
+    fn new(history: &'a History, state: &'a State, who: &'a Principal) -> Self {
+        let name = match who {
+            Principal::User { name, .. } => Some(name),
+            Principal::Anybody => None,
+        };
+        let now = name.and_then(|name| history.rights_at(state, name, state.committed()));
+        Self { history, state, name, now, then: None }
+    }
+
+    fn sees(&mut self, index: Index, key: &[u8]) -> bool {
+        let Some(name) = self.name else { return true };
+        if self.then.as_ref().is_none_or(|(until, _)| index > *until) {
+            let until = self
+                .history
+                .access
+                .range(index.next()..)
+                .next()
+                .map_or(Index(u64::MAX), |at| Index(at.0 - 1));
+            self.then = Some((until, self.history.rights_at(self.state, name, index)));
+        }
+        let then = self.then.as_ref().and_then(|(_, rights)| rights.as_ref());
+        [then, self.now.as_ref()].into_iter().all(|rights| {
+            rights.is_some_and(|rights| NEEDED.iter().all(|needed| rights.allows(*needed, key)))
+        })
+    }
+}
