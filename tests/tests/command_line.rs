@@ -1,4 +1,4 @@
-//! `steadfast cli` and `steadfast status` end to end.
+//! `steadfast cli`, `steadfast watch` and `steadfast status` end to end.
 
 use std::fs;
 use std::path::Path;
@@ -134,6 +134,41 @@ fn a_user_does_what_was_granted_and_nothing_else() {
     assert!(text(&as_ann(&["SET", "public/a", "3"]).stderr).contains("DENIED"));
     server.answer(&["REVOKE", "READ", "ON", "public/*", "FROM", "ann"]);
     assert!(text(&as_ann(&["GET", "public/a"]).stderr).contains("DENIED"));
+}
+
+#[test]
+fn a_watch_prints_a_line_for_each_change_and_says_why_it_ends() {
+    let scratch = Scratch::new("cli");
+    let server = Process::single(&scratch.join("data"));
+    server.answer(&["USER", "ADD", "ann", "a long enough password"]);
+    server.answer(&["SET", "config:a", "1"]);
+    server.answer(&["SET", "config:a", "2"]);
+    server.answer(&["HSET", "other", "f", "1"]);
+    server.answer(&["DEL", "config:a"]);
+    let data = scratch.join("data");
+    let watch = |args: &[&str]| {
+        let login = ["watch", "--addr", &server.address, "--data", data.to_str().expect("it is text")];
+        steadfast(scratch.path(), &[&login[..], args].concat(), b"")
+    };
+    let all = watch(&["config:", "--key", "other", "--from", "0", "--count", "4", "--previous"]);
+    let lines = text(&all.stdout);
+    let lines: Vec<&str> = lines.lines().map(|line| line.split_once(' ').expect("a position").1).collect();
+    let told = [
+        r#"created "config:a" "1""#,
+        r#"modified "config:a" "2" was "1""#,
+        r#"created "other" {"f":"1"}"#,
+        r#"deleted "config:a" was "2""#,
+    ];
+    assert_eq!((lines, all.status.code()), (told.to_vec(), Some(0)), "{}", text(&all.stderr));
+    let deleted = watch(&["config:", "--from", "0", "--only", "deleted", "--count", "1", "--json"]);
+    assert_eq!(json(&deleted.stdout)["key"], "config:a", "{}", text(&deleted.stderr));
+    fs::write(scratch.join("password"), "a long enough password\n").expect("it can be written");
+    let login =
+        ["watch", "--addr", &server.address, "--user", "ann", "--password-file", "password", "config:"];
+    let denied = steadfast(scratch.path(), &login, b"");
+    assert_eq!(denied.status.code(), Some(1));
+    assert!(text(&denied.stderr).contains("DENIED"), "{}", text(&denied.stderr));
+    assert_eq!(watch(&[]).status.code(), Some(2), "nothing to watch");
 }
 
 #[test]

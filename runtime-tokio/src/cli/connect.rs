@@ -1,4 +1,4 @@
-//! The options by which `cli` and `status` find and enter a cluster.
+//! The options by which `cli`, `watch` and `status` find and enter a cluster.
 
 use std::env;
 use std::path::PathBuf;

@@ -5,10 +5,11 @@
 //! | `serve.rs` | `steadfast serve`, and `steadfast` alone |
 //! | `shell.rs` | `steadfast cli` |
 //! | `status.rs` | `steadfast status` |
+//! | `watch.rs` | `steadfast watch` |
 //! | `verify.rs` | `steadfast verify` |
 //! | `repair.rs` | `steadfast repair` |
 //! | `offline.rs` | what those two share: a directory that no server uses |
-//! | `connect.rs` | the options by which `cli` and `status` find and enter a cluster |
+//! | `connect.rs` | the options by which `cli`, `watch` and `status` find and enter a cluster |
 //! | `credentials.rs` | where a password comes from |
 //! | `words.rs` | a line becomes words |
 //! | `render.rs` | an answer becomes text |
@@ -22,6 +23,7 @@ pub mod serve;
 pub mod shell;
 pub mod status;
 pub mod verify;
+pub mod watch;
 pub mod words;
 
 use std::io::{self, Write};
@@ -59,6 +61,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Executes commands: one, those of a pipe, or those that you type.
     Cli(shell::CliArgs),
+    /// Prints what happens to keys, until it is stopped.
+    Watch(watch::WatchArgs),
     /// Shows where a cluster stands.
     Status(status::StatusArgs),
     /// Reads everything in the data directory of a stopped node, and says what is damaged. Changes nothing.
@@ -79,6 +83,7 @@ pub fn main_with(change: fn(&mut ServerConfig)) -> ExitCode {
     let code = match Args::parse().command.unwrap_or_else(|| Command::Serve(serve::ServeArgs::default())) {
         Command::Serve(args) => serve::main(&args, change),
         Command::Cli(args) => shell::main(&args),
+        Command::Watch(args) => watch::main(&args),
         Command::Status(args) => status::main(&args),
         Command::Verify(args) => verify::main(&args),
         Command::Repair(args) => repair::main(&args),

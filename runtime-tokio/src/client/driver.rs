@@ -43,6 +43,8 @@ pub struct Done {
     pub answer: oneshot::Sender<Result<Answer, Error>>,
     /// Given back when the command is done.
     pub slot: OwnedSemaphorePermit,
+    /// It only asks for changes, and ends with the client.
+    pub is_watch: bool,
 }
 
 /// The driver.
@@ -80,7 +82,7 @@ impl Driver {
     pub async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
         let mut open = true;
         while !self.stopped {
-            if !open && self.waiting.is_empty() {
+            if !open && self.waiting.values().all(|done| done.is_watch) {
                 self.step(ClientInput::Shutdown);
                 if self.stopped {
                     break;
@@ -151,7 +153,7 @@ impl Driver {
                     OpOutcome::Failed(failure) => Err(error(failure, Certainty::Definite)),
                     OpOutcome::Unknown(failure) => Err(error(failure, Certainty::Indeterminate)),
                 };
-                if let Some(Done { answer, slot }) = self.waiting.remove(&op) {
+                if let Some(Done { answer, slot, .. }) = self.waiting.remove(&op) {
                     drop(slot);
                     // Nobody listens if the caller dropped its future.
                     let _ = answer.send(result);

@@ -10,6 +10,7 @@
 //! | `config.rs` | what the application decides |
 //! | `commands.rs`, `coordination.rs` | typed helpers |
 //! | `holds.rs` | leases, and guards of locks, permits and offices |
+//! | `watch.rs` | a stream of changes |
 //! | `driver.rs` | the task that runs the core's client |
 //! | `stream.rs` | one TCP connection |
 //! | `observe.rs` | what a recorder of histories may see |
@@ -21,6 +22,7 @@ mod driver;
 mod holds;
 mod observe;
 mod stream;
+mod watch;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,6 +40,7 @@ pub use config::Config;
 pub use coordination::{Limit, Transacted, Transaction, Verdict, Work};
 pub use holds::{Hold, Leader};
 pub use observe::{Observation, Observed, Observer};
+pub use watch::{Change, Content, Type, Update, Watch, Watcher};
 
 use driver::{Done, Driver, Order};
 use steadfast_core::client::OpId;
@@ -179,15 +182,15 @@ impl Client {
     /// See [`Error::certainty`] for what is known about the command then.
     pub async fn command(&self, args: impl IntoIterator<Item = impl Into<Blob>>) -> Result<Answer, Error> {
         let args: Vec<Blob> = args.into_iter().map(Into::into).collect();
-        let slot = self.shared.slots.clone().acquire_owned().await.map_err(|_| stopped())?;
-        outcome(self.order(args, slot)?.await)
+        let slot = self.slot().await?;
+        outcome(self.order(args, slot, false)?.await)
     }
 
     /// The same, and the command is on its way before the future is first looked at, unless too many are: then it is as soon
     /// as there is room, whether or not anybody still holds the future. Must be called within a tokio runtime.
     fn submit(&self, args: Vec<Blob>) -> impl Future<Output = Result<Answer, Error>> + use<> {
         let submitted = match self.shared.slots.clone().try_acquire_owned() {
-            Ok(slot) => Ok(self.order(args, slot)),
+            Ok(slot) => Ok(self.order(args, slot, false)),
             Err(_) => {
                 let client = self.clone();
                 Err(tokio::spawn(async move { client.command(args).await }))
@@ -199,6 +202,16 @@ impl Client {
                 Err(task) => task.await.unwrap_or_else(|_| Err(unknown())),
             }
         }
+    }
+
+    /// Asks for changes, which somebody may have to wait for: nobody who closes the client waits for that.
+    async fn changes(&self, args: Vec<Blob>) -> Result<Answer, Error> {
+        let slot = self.slot().await?;
+        outcome(self.order(args, slot, true)?.await)
+    }
+
+    async fn slot(&self) -> Result<OwnedSemaphorePermit, Error> {
+        self.shared.slots.clone().acquire_owned().await.map_err(|_| stopped())
     }
 
     /// A client for commands that may have to wait for others.
@@ -218,19 +231,24 @@ impl Client {
         &self,
         args: Vec<Blob>,
         slot: OwnedSemaphorePermit,
+        is_watch: bool,
     ) -> Result<oneshot::Receiver<Outcome>, Error> {
         let op = self.shared.next_op.fetch_add(1, Ordering::Relaxed);
         if let Some(observer) = &self.shared.observer {
             observer(&Observation { op, at: Instant::now(), event: Observed::Invoke { args: &args } });
         }
         let (answer, answered) = oneshot::channel();
-        let order =
-            Order::Submit { op: OpId(op), args, deadline_ms: self.deadline_ms, done: Done { answer, slot } };
+        let order = Order::Submit {
+            op: OpId(op),
+            args,
+            deadline_ms: self.deadline_ms,
+            done: Done { answer, slot, is_watch },
+        };
         self.shared.orders.send(order).map_err(|_| stopped())?;
         Ok(answered)
     }
 
-    /// Takes no further command from any clone, waits for those under way, and ends the session and the
+    /// Takes no further command from any clone, waits for those under way, and ends watches, the session and the
     /// connection.
     pub async fn close(self) {
         if let Some(waiting) = self.shared.waiting.get().cloned() {
