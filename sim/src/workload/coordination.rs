@@ -115,8 +115,9 @@ pub(super) fn lock(stream: &mut Stream, client: u64, choice: u64, value: &str) -
         91..92 => format!("LEASE DETACH kl{number}"),
         92..94 => format!("INCRBY kl{number} 1"),
         94..95 => format!("TXN IF LEASE kl{number} = $lease THEN 3 SET kl2 1 ELSE 2 DEL kl{number}"),
-        95..96 => "LEASE SHOW $lease".into(),
-        96..97 => "LEASE LIST".into(),
+        95 => (*stream.pick(&["LEASE SHOW $lease", "LEASE LIST"])).into(),
+        // With it go the waits in it.
+        96 => "SESSION END $session".into(),
         97..98 => format!("PEXPIRE kl{number} 200"),
         98..99 => format!("RENAME kl{number} kl2"),
         _ => format!("GET kl{number}"),

@@ -41,6 +41,8 @@ pub(super) struct Worker {
     /// Up to where it was told of changes, and the newest position that it has heard of.
     told: Index,
     newest: Index,
+    /// Its newest session.
+    session: SessionId,
     wake_queued: Option<u64>,
     wake: Option<u64>,
     next_op: u64,
@@ -99,6 +101,7 @@ impl Worker {
             cursor: String::new(),
             told: Index(0),
             newest: Index(0),
+            session: SessionId(0),
             wake_queued: None,
             wake: None,
             next_op: 1,
@@ -219,6 +222,7 @@ impl World<'_> {
             "$lease" => Blob::from(self.leases[op.think_us as usize % self.leases.len()].to_string()),
             "$after" => Blob::from(self.workers[worker].cursor.as_str()),
             "$told" => Blob::from(self.workers[worker].told.to_string()),
+            "$session" => Blob::from(self.workers[worker].session.0.to_string()),
             "$newest" => Blob::from(self.workers[worker].newest.to_string()),
             word => Blob::from(word),
         };
@@ -308,6 +312,7 @@ impl World<'_> {
                 .fail("client", format!("client {worker} is told twice that operation {} is done", id.0));
         };
         let (_, record) = state.lanes[lane].flying.take().expect("it was just found");
+        state.session = once.map_or(state.session, |(session, _)| session.max(state.session));
         let process = worker as u64 + 1_000 * state.incarnation;
         let time_ns = self.now * 1_000;
         self.ops_done += 1;
