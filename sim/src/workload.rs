@@ -32,6 +32,8 @@ struct Plan {
     watchers: u64,
     /// Whose password the first client changes again and again, if anybody's.
     storm: Option<&'static str>,
+    /// Whether the first client changes rules again and again.
+    rules: bool,
 }
 
 /// A family of operations.
@@ -133,6 +135,7 @@ fn plan(stream: &mut Stream, cluster: &Cluster) -> Plan {
         due_together,
         watchers: if stream.chance(400_000) { stream.between(1, 2) } else { 0 },
         storm: (cluster.access && stream.chance(120_000)).then(|| *stream.pick(&USERS)),
+        rules: cluster.access && stream.chance(300_000),
     }
 }
 
@@ -178,6 +181,9 @@ fn op(stream: &mut Stream, plan: &Plan, client: u64, watches: bool, counter: &mu
     let mut words = words(stream, plan, family, client, *counter, &value);
     if let Some(user) = plan.storm.filter(|_| client == 0 && stream.chance(500_000)) {
         words = format!("USER PASSWORD {user} {}", password(user).replace(' ', "~"));
+    }
+    if plan.rules && client == 0 && stream.chance(500_000) {
+        words = access::rules(stream);
     }
     // Bursts matter as much as the mean: half of the pauses are short.
     let think_us = if stream.chance(500_000) { stream.below(think / 8 + 1) } else { stream.below(think * 3) };

@@ -10,10 +10,14 @@ pub(super) fn setup(stream: &mut Stream, users: u64) -> Vec<Op> {
     if by_role {
         ops.push(Op::new(0, &["ROLE", "ADD", "ops"]));
         for prefix in ["c*", "r*", "t*", "k*"] {
-            ops.push(Op::new(0, &["GRANT", "READ", "ON", prefix, "TO", "ROLE", "ops"]));
-            ops.push(Op::new(0, &["GRANT", "WRITE", "ON", prefix, "TO", "ROLE", "ops"]));
+            for permission in ["READ", "WRITE", "WATCH"] {
+                ops.push(Op::new(0, &["GRANT", permission, "ON", prefix, "TO", "ROLE", "ops"]));
+            }
         }
+        ops.push(Op::new(0, &["GRANT", "LOCK", "ON", "k*", "TO", "ROLE", "ops"]));
     }
+    // What is granted to a user, too, does not hang on the role.
+    let own = if by_role { 400_000 } else { 850_000 };
     for user in ["root"].iter().chain(&USERS[..users as usize]) {
         if *user != "root" {
             ops.push(Op::new(0, &["USER", "ADD", user, &password(user)]));
@@ -23,7 +27,7 @@ pub(super) fn setup(stream: &mut Stream, users: u64) -> Vec<Op> {
         }
         for prefix in ["c*", "r*", "u*", "m*", "t*", "s*", "h*", "x*", "o*", "k*"] {
             for permission in ["READ", "WRITE"] {
-                if *user == "root" || stream.chance(850_000) {
+                if *user == "root" || stream.chance(own) {
                     ops.push(Op::new(0, &["GRANT", permission, "ON", prefix, "TO", user]));
                 }
             }
@@ -31,7 +35,7 @@ pub(super) fn setup(stream: &mut Stream, users: u64) -> Vec<Op> {
         if *user != "root" && stream.chance(850_000) {
             ops.push(Op::new(0, &["GRANT", "LIMIT", "ON", "l*", "TO", user]));
         }
-        if *user != "root" && stream.chance(850_000) {
+        if *user != "root" && stream.chance(own) {
             ops.push(Op::new(0, &["GRANT", "LOCK", "ON", "k*", "TO", user]));
         }
         for pattern in ["*", "r*", "c*"] {
@@ -66,10 +70,31 @@ pub(super) fn admin(stream: &mut Stream, choice: u64) -> String {
     }
 }
 
+/// Rules that are made and taken again and again, of a few keys at which others are at work.
+pub(super) fn rules(stream: &mut Stream) -> String {
+    let user = *stream.pick(&USERS);
+    let permission = *stream.pick(&["READ", "READ", "WRITE", "WATCH", "WATCH", "LOCK"]);
+    let prefix = if permission == "LOCK" { "k*" } else { *stream.pick(&["c*", "r*", "r*", "h*", "s*"]) };
+    let (gives, denies) = (stream.chance(550_000), stream.chance(500_000));
+    let pick = |yes: bool, words: [&'static str; 2]| if yes { words[0] } else { words[1] };
+    let to = pick(gives, ["TO", "FROM"]);
+    match stream.below(10) {
+        0..4 => format!("{} {permission} ON {prefix} {to} ROLE ops", pick(gives, ["GRANT", "REVOKE"])),
+        4 => format!("ROLE {} ops {to} {user}", pick(gives, ["GIVE", "TAKE"])),
+        5 | 6 => {
+            let to = pick(denies, ["TO", "FROM"]);
+            let pattern = *stream.pick(&["r0", "r1", "c0", "h0", "s0", "r?", "*1"]);
+            format!("{} {permission} ON {pattern} {to} {user}", pick(denies, ["DENY", "UNDENY"]))
+        }
+        7 => format!("{} WATCH ON * {to} {user}", pick(gives, ["GRANT", "REVOKE"])),
+        _ => format!("{} {permission} ON {prefix} {to} {user}", pick(gives, ["GRANT", "REVOKE"])),
+    }
+}
+
 /// Roles and denials, a few of each, with patterns of every kind.
 fn roles(stream: &mut Stream, user: &str, permission: &str, pattern: &str) -> String {
     let role = *stream.pick(&["ops", "dev"]);
-    let glob = *stream.pick(&["r?", "*1", "[ck]*0", "k?", pattern]);
+    let glob = *stream.pick(&["r?", "*1", "[ck]*0", "k?", "r0", "h0", pattern]);
     let permission = if stream.chance(250_000) { *stream.pick(&["LOCK", "WATCH"]) } else { permission };
     match stream.below(20) {
         14 | 17..20 => format!("DENY ADMIN ON * TO {}", *stream.pick(&["root", "root", "ROLE ops", user])),
