@@ -95,10 +95,12 @@ pub(super) fn lock(stream: &mut Stream, client: u64, choice: u64, value: &str) -
     let owner = format!("w{owner}{}", *stream.pick(&["", "", "b"]));
     match choice {
         0..20 => format!("LOCK ACQUIRE k{number} {owner} {backing}{wait}"),
-        20..32 => format!("LOCK RELEASE k{number} $token"),
-        32..36 => format!("LOCK RENEW k{number} $token"),
-        36..39 => format!("LOCK SHOW k{number}"),
-        39..45 => format!("SET kg{number} {value} FENCE k{number} $token"),
+        20..31 => format!("LOCK RELEASE k{number} $token"),
+        31..34 => format!("LOCK RENEW k{number} $token"),
+        34..36 => format!("LOCK SHOW k{number}"),
+        // With it go the waits in it.
+        36..41 => "SESSION END $session".into(),
+        41..45 => format!("SET kg{number} {value} FENCE k{number} $token"),
         45..48 => format!("TXN IF LOCK k{number} = $token THEN 3 INCRBY kc 1 ELSE 2 GET kc"),
         48..57 => format!("SEMAPHORE ACQUIRE ks 3 {owner} {backing} PERMITS {}{wait}", stream.between(1, 3)),
         57..63 => "SEMAPHORE RELEASE ks $token".into(),
@@ -116,8 +118,7 @@ pub(super) fn lock(stream: &mut Stream, client: u64, choice: u64, value: &str) -
         92..94 => format!("INCRBY kl{number} 1"),
         94..95 => format!("TXN IF LEASE kl{number} = $lease THEN 3 SET kl2 1 ELSE 2 DEL kl{number}"),
         95 => (*stream.pick(&["LEASE SHOW $lease", "LEASE LIST"])).into(),
-        // With it go the waits in it.
-        96 => "SESSION END $session".into(),
+        96 => format!("LEASE DETACH kl{number}"),
         97..98 => format!("PEXPIRE kl{number} 200"),
         98..99 => format!("RENAME kl{number} kl2"),
         _ => format!("GET kl{number}"),
