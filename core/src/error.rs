@@ -141,6 +141,8 @@ codes! {
     HistoryGone = 41, "HISTORY_GONE", Definite;
     /// No such position has been reached yet.
     PositionAhead = 42, "POSITION_AHEAD", Definite;
+    /// The command wants a confirmation, and this is none.
+    NotConfirmed = 43, "NOT_CONFIRMED", Definite;
 }
 
 /// An error for a client: the code, and a sentence with the offending value and the way out.

@@ -240,6 +240,14 @@ fn words(stream: &mut Stream, plan: &Plan, family: Family, client: u64, count: u
         Family::Deadline => deadline(stream, plan, choice, value),
         Family::Scan => {
             let prefix = *stream.pick(&["c", "r", "u", "m", "t", "r0", "s", "h"]);
+            match choice {
+                82..89 => return format!("DROP PREPARE {}", doomed(stream, plan)),
+                89.. => {
+                    let prefix = if stream.chance(800_000) { "$doomed".into() } else { doomed(stream, plan) };
+                    return format!("DROP CONFIRM {prefix} $drop COUNT {}", stream.between(1, 5));
+                }
+                _ => {}
+            }
             let after = if choice < 50 { "AFTER $after " } else { "" };
             format!("SCAN {prefix} {after}COUNT {}", stream.between(1, 8))
         }
@@ -296,6 +304,14 @@ fn text(stream: &mut Stream, plan: &Plan, choice: u64, value: &str) -> String {
         95..97 => format!("GET {key}"),
         _ => format!("DEL {key}"),
     }
+}
+
+/// A prefix whose keys are dropped: of those that only one judge follows, which would else be left with few.
+fn doomed(stream: &mut Stream, plan: &Plan) -> String {
+    let prefixes = [('s', "s"), ('s', "s1"), ('h', "h"), ('x', "x"), ('k', "kl")];
+    let here: Vec<&str> =
+        prefixes.iter().filter(|(kind, _)| plan.kinds.contains(kind)).map(|(_, prefix)| *prefix).collect();
+    if here.is_empty() { "s".into() } else { (*stream.pick(&here)).into() }
 }
 
 /// Hashes of a few fields; with a large value now and then they take the large shape.

@@ -100,7 +100,9 @@ impl Rights {
     #[must_use]
     pub fn allows(&self, permission: Permission, key: &[u8]) -> bool {
         let meets = |(_, grant): (Option<&Blob>, &Grant)| grant.meets(permission, key);
-        self.grants().any(meets) && !self.denials().any(meets)
+        let granted =
+            || self.grants().any(meets) || permission.whole().is_some_and(|whole| self.allows(whole, key));
+        !self.denials().any(meets) && granted()
     }
 
     /// Why this is allowed on this key, or not.
@@ -109,6 +111,9 @@ impl Rights {
         let meets = |(_, grant): &(Option<&Blob>, &Grant)| grant.meets(permission, key);
         let denial = self.denials().find(meets);
         let found = denial.or_else(|| self.grants().find(meets));
+        if let (None, Some(whole)) = (found, permission.whole()) {
+            return self.reason(whole, key);
+        }
         Reason {
             allowed: denial.is_none() && found.is_some(),
             rule: found.map(|(_, rule)| rule.clone()),
@@ -128,6 +133,12 @@ impl Rights {
         let everything = Pattern::everything();
         self.grants().any(|(_, grant)| grant.permission == permission && grant.pattern == everything)
             && !self.denials().any(|(_, denial)| denial.permission == permission)
+    }
+
+    /// Whether this is allowed on every key with a prefix, as far as a scan would show it.
+    #[must_use]
+    pub fn covers(&self, permission: Permission, prefix: &[u8]) -> bool {
+        self.spans(permission, prefix) == [prefix_span(prefix)]
     }
 
     /// Whether this may be allowed on some key with a prefix, as far as that can be told from the patterns alone.
@@ -160,7 +171,9 @@ impl Rights {
             Pattern::Prefix(prefix) => Some(prefix_span(prefix)),
             Pattern::Glob(_) => None,
         });
-        let mut spans = union(granted.filter_map(|span| common(&span, &within)).collect());
+        let whole = permission.whole().map(|whole| self.spans(whole, prefix));
+        let granted = granted.filter_map(|span| common(&span, &within));
+        let mut spans = union(granted.chain(whole.into_iter().flatten()).collect());
         for (_, denial) in self.denials().filter(|(_, denial)| denial.permission == permission) {
             let denied = match &denial.pattern {
                 Pattern::Exact(key) => key_span(key),

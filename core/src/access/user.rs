@@ -68,12 +68,39 @@ pub enum Permission {
     Lock,
     /// Be told of changes, together with READ.
     Watch,
+    /// Delete. Part of WRITE: whoever may write may delete, unless this is denied.
+    Delete,
+    /// Delete whole prefixes at once. Nobody has it who was not granted it.
+    Drop,
 }
 
 impl Permission {
     /// All permissions, in the order in which they are listed to people.
-    pub const ALL: [Permission; 6] =
-        [Self::Read, Self::Write, Self::Admin, Self::Limit, Self::Lock, Self::Watch];
+    pub const ALL: [Permission; 8] = [
+        Self::Read,
+        Self::Write,
+        Self::Delete,
+        Self::Admin,
+        Self::Limit,
+        Self::Lock,
+        Self::Watch,
+        Self::Drop,
+    ];
+
+    /// The one that it is part of: who holds that holds this.
+    #[must_use]
+    pub const fn whole(self) -> Option<Self> {
+        match self {
+            Self::Delete => Some(Self::Write),
+            _ => None,
+        }
+    }
+
+    /// Whether all feature levels know it.
+    #[must_use]
+    pub const fn is_first(self) -> bool {
+        matches!(self, Self::Read | Self::Write | Self::Admin)
+    }
 
     /// The word in commands and messages.
     #[must_use]
@@ -85,6 +112,8 @@ impl Permission {
             Self::Limit => "LIMIT",
             Self::Lock => "LOCK",
             Self::Watch => "WATCH",
+            Self::Delete => "DELETE",
+            Self::Drop => "DROP",
         }
     }
 
@@ -115,12 +144,13 @@ pub enum Principal {
     Anybody,
 }
 
-/// The first administrator, whom the founding leader creates at `generation`: manages users, and reads
-/// and writes every key.
+/// The first administrator, whom the founding leader creates at `generation`: manages users, and may do everything with
+/// every key but drop whole prefixes.
 #[must_use]
 pub fn root_user(password_hash: String, generation: Index) -> User {
-    let grants = Permission::ALL.map(|permission| Grant { pattern: Pattern::everything(), permission });
-    User { generation, password: password_hash, grants: grants.to_vec() }
+    let held = Permission::ALL.into_iter().filter(|it| it.whole().is_none() && *it != Permission::Drop);
+    let grants = held.map(|permission| Grant { pattern: Pattern::everything(), permission });
+    User { generation, password: password_hash, grants: grants.collect() }
 }
 
 #[cfg(test)]

@@ -85,6 +85,10 @@ pub enum Needed {
     Write,
     /// READ and WRITE on the keys.
     ReadWrite,
+    /// READ and DELETE on the keys.
+    ReadDelete,
+    /// DROP, READ and DELETE on all keys with the prefix.
+    Drop,
     /// READ on some of the keys; shows no others.
     ReadSome,
     /// READ on every key.
@@ -114,6 +118,8 @@ impl Needed {
             Self::Read | Self::ReadSome | Self::ReadAll => &[Permission::Read],
             Self::Write => &[Permission::Write],
             Self::ReadWrite => &[Permission::Read, Permission::Write],
+            Self::ReadDelete => super::needs::READ_DELETE,
+            Self::Drop => super::needs::DROP,
             Self::Limit => &[Permission::Limit],
             Self::LimitWrite => &[Permission::Limit, Permission::Write],
             Self::Lock => &[Permission::Lock],
@@ -131,6 +137,12 @@ impl Needed {
             Self::Read => "READ on the keys",
             Self::Write => "WRITE on the keys; READ too if an option tells something about them",
             Self::ReadWrite => "READ and WRITE on the keys",
+            Self::ReadDelete => {
+                "READ and DELETE on the keys; who may WRITE may delete, unless that is denied"
+            }
+            Self::Drop => {
+                "DROP, READ and DELETE on all keys with the prefix; nobody has DROP who was not granted it, administrators neither"
+            }
             Self::ReadSome => "READ on some key with the prefix; no other key is shown",
             Self::ReadAll => "READ ON *",
             Self::AsParts => {
@@ -327,7 +339,7 @@ const NAME_BYTES_MAX: usize = 32;
 
 /// Whether commands of two words begin with this one.
 fn is_family(word: &[u8]) -> bool {
-    ["COMMAND", "ELECTION", "LEASE", "LIMIT", "LOCK", "ONCE", "ROLE", "SEMAPHORE", "SESSION", "USER"]
+    ["COMMAND", "DROP", "ELECTION", "LEASE", "LIMIT", "LOCK", "ONCE", "ROLE", "SEMAPHORE", "SESSION", "USER"]
         .iter()
         .any(|family| word.eq_ignore_ascii_case(family.as_bytes()))
 }

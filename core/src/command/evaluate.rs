@@ -339,6 +339,7 @@ impl<'a> Evaluation<'a> {
             Command::Claims(command) => self.claims(command)?,
             Command::Roles(command) => self.roles(command)?,
             Command::Changes(command) => self.changes(command)?,
+            Command::Drop(command) => self.drop_keys(command)?,
             Command::ForgetWait { id } => self.forget_wait(*id),
             Command::Get { key } => self.get(key)?,
             Command::GetV { key } => self.getv(key)?,

@@ -10,6 +10,7 @@ mod admin;
 pub mod catalogue;
 pub mod changes;
 pub mod claims;
+pub mod drop;
 pub mod evaluate;
 pub mod help;
 pub mod info;
@@ -38,6 +39,7 @@ use crate::access::user::{Pattern, Permission};
 use crate::types::{Blob, Index, LeaseId, SessionId};
 use changes::ChangesCommand;
 use claims::ClaimCommand;
+use drop::DropCommand;
 use leases::LeaseCommand;
 use limits::LimitCommand;
 use once::OnceCommand;
@@ -215,13 +217,15 @@ pub enum Command {
     Claims(ClaimCommand),
     /// On roles and denials.
     Roles(RoleCommand),
-    /// What has changed.
-    Changes(ChangesCommand),
     /// A node's own: nobody listens to this wait any more. Not in the catalogue.
     ForgetWait {
         /// The claim's number.
         id: Index,
     },
+    /// What has changed.
+    Changes(ChangesCommand),
+    /// Deletes all keys with a prefix, or counts them.
+    Drop(DropCommand),
 }
 
 /// What a SET has to do with leases and locks.
@@ -299,6 +303,7 @@ impl Command {
             Self::Claims(command) => command.name(),
             Self::Roles(command) => command.name(),
             Self::Changes(_) => "CHANGES",
+            Self::Drop(command) => command.name(),
             Self::ForgetWait { .. } => "FORGET WAIT",
         }
     }
@@ -383,6 +388,7 @@ impl Command {
             Self::Leases(command) => command.is_write(),
             Self::Claims(command) => command.is_write(),
             Self::Roles(command) => command.is_write(),
+            Self::Drop(command) => command.is_write(),
         }
     }
 
@@ -396,7 +402,7 @@ impl Command {
             Self::Set { ties: SetTies { lease: Some(_), .. }, .. } => 2,
             Self::Roles(command) if command.is_write() => 2,
             Self::Grant { pattern: Pattern::Glob(_), .. } => 2,
-            Self::Grant { permission: Permission::Limit | Permission::Lock | Permission::Watch, .. } => 2,
+            Self::Grant { permission, .. } if !permission.is_first() => 2,
             Self::Hashes(_) | Self::Keyspace(KeyCommand::Rename { .. }) if self.is_write() => 2,
             _ if self.is_write() => 1,
             _ => 0,

@@ -34,6 +34,8 @@ pub(super) enum Needs<'a> {
     Matching(&'a [u8]),
     /// READ and WATCH on each of these keys, and on some key with each of these prefixes.
     Watched(&'a [Selector]),
+    /// DROP, DELETE and READ on all keys with this prefix.
+    Dropped(&'a Blob),
     /// READ on every key.
     Everything,
     /// ADMIN.
@@ -44,6 +46,8 @@ pub(super) enum Needs<'a> {
 
 pub(super) const READ: &[Permission] = &[Permission::Read];
 pub(super) const LOCK: &[Permission] = &[Permission::Lock];
+pub(super) const READ_DELETE: &[Permission] = &[Permission::Read, Permission::Delete];
+pub(super) const DROP: &[Permission] = &[Permission::Drop, Permission::Read, Permission::Delete];
 const WRITE: &[Permission] = &[Permission::Write];
 pub(super) const READ_WRITE: &[Permission] = &[Permission::Read, Permission::Write];
 
@@ -69,7 +73,7 @@ pub(super) fn needs(command: &Command) -> Needs<'_> {
             }
         }
         Command::MSet { pairs } => Needs::Pairs(WRITE, pairs),
-        Command::Del { keys } => Needs::Keys(READ_WRITE, keys),
+        Command::Del { keys } => Needs::Keys(READ_DELETE, keys),
         Command::IncrBy { key, .. } | Command::Expire { key, .. } | Command::Persist { key } => {
             Needs::Keys(READ_WRITE, from_ref(key))
         }
@@ -85,6 +89,7 @@ pub(super) fn needs(command: &Command) -> Needs<'_> {
         Command::Claims(command) => command.needs(),
         Command::Roles(command) => command.needs(),
         Command::Changes(command) => command.needs(),
+        Command::Drop(command) => command.needs(),
         Command::UserPassword { name, .. } => Needs::AdminOrSelf(name),
         Command::UserAdd { .. }
         | Command::UserRemove { .. }
@@ -122,6 +127,10 @@ pub(crate) fn check(user: &[u8], held: &Rights, command: &Command) -> Result<(),
                 Some(needed) => Err(denied(user, *needed, &format!("{}*", shown(prefix)))),
             },
         }),
+        Needs::Dropped(prefix) => match DROP.iter().find(|needed| !held.covers(**needed, prefix)) {
+            None => Ok(()),
+            Some(needed) => Err(denied(user, *needed, &format!("all of {}*", shown(prefix)))),
+        },
         Needs::Everything if held.allows_all(Permission::Read) => Ok(()),
         Needs::Everything => Err(denied(user, Permission::Read, "*")),
         Needs::AdminOrSelf(name) if **name == *user => Ok(()),

@@ -124,6 +124,7 @@ impl<'a> Words<'a> {
             "PERSIST" => Command::Persist { key: self.next()? },
             "SCAN" => self.scan()?,
             "CHANGES" => self.changes()?,
+            "DROP PREPARE" | "DROP CONFIRM" => self.drop_command()?,
             "INFO" => Command::Info,
             "WHOAMI" => Command::WhoAmI,
             "USER LIST" => Command::UserList,

@@ -75,6 +75,7 @@ const BASIC: &[Spec] = &[
         summary: "Deletes keys",
         syntax: "DEL key [key …]",
         answer: "how many of them there were",
+        needs: Needed::ReadDelete,
         ..KEYS_WRITE
     },
     Spec {
@@ -82,7 +83,7 @@ const BASIC: &[Spec] = &[
         arity: -6,
         summary: "Forbids a user, or all who have a role, something, whatever is granted to them; a glob hides from SCAN all keys \
                   that begin as it does",
-        syntax: "DENY READ|WRITE|LIMIT|LOCK|ADMIN ON pattern TO [ROLE] name",
+        syntax: "DENY READ|WRITE|DELETE|WATCH|LIMIT|LOCK|ADMIN|DROP ON pattern TO [ROLE] name",
         answer: "1, or 0 if this is denied already",
         dangerous: true,
         ..ACCESS_WRITE
@@ -118,7 +119,7 @@ const BASIC: &[Spec] = &[
         summary: "Allows a user, or all who have a role, something on a key, on all keys with a prefix (`session:*`), or on those \
                   that match a glob (`user:*:cart`, `log-[0-9]`), none of which SCAN shows; a star, question mark or bracket that \
                   is part of a key has a backslash before it, and ADMIN is granted on `*`",
-        syntax: "GRANT READ|WRITE|LIMIT|LOCK|ADMIN ON pattern TO [ROLE] name",
+        syntax: "GRANT READ|WRITE|DELETE|WATCH|LIMIT|LOCK|ADMIN|DROP ON pattern TO [ROLE] name",
         answer: "1, or 0 if the user or role has this grant already",
         dangerous: true,
         ..ACCESS_WRITE
@@ -200,7 +201,7 @@ const BASIC: &[Spec] = &[
         name: "REVOKE",
         arity: -6,
         summary: "Takes a grant away, written as it was granted; other grants that cover the same keys stay",
-        syntax: "REVOKE READ|WRITE|LIMIT|LOCK|ADMIN ON pattern FROM [ROLE] name",
+        syntax: "REVOKE READ|WRITE|DELETE|WATCH|LIMIT|LOCK|ADMIN|DROP ON pattern FROM [ROLE] name",
         answer: "1, or 0 if the user or role has no such grant",
         dangerous: true,
         ..ACCESS_WRITE
@@ -302,7 +303,7 @@ const BASIC: &[Spec] = &[
         name: "UNDENY",
         arity: -6,
         summary: "Takes a denial away, written as it was made",
-        syntax: "UNDENY READ|WRITE|LIMIT|LOCK|ADMIN ON pattern FROM [ROLE] name",
+        syntax: "UNDENY READ|WRITE|DELETE|WATCH|LIMIT|LOCK|ADMIN|DROP ON pattern FROM [ROLE] name",
         answer: "1, or 0 if there is no such denial",
         dangerous: true,
         ..ACCESS_WRITE

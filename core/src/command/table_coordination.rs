@@ -29,6 +29,30 @@ pub(super) const COORDINATION: &[Spec] = &[
         ..PLAIN
     },
     Spec {
+        name: "DROP CONFIRM",
+        arity: -4,
+        needs: Needed::Drop,
+        group: Group::Keys,
+        keys: Keys::BEHIND_TWO,
+        write: true,
+        dangerous: true,
+        summary: "Deletes keys with a prefix, up to 1,000 at a time, with a token of DROP PREPARE that is not older than a minute; repeat it until there are no more",
+        syntax: "DROP CONFIRM prefix token [COUNT number]",
+        answer: "a map of dropped (how many) and more (1 if there are others); NOT_CONFIRMED if the token is another prefix's or user's, or too old",
+        ..PLAIN
+    },
+    Spec {
+        name: "DROP PREPARE",
+        arity: 3,
+        needs: Needed::Drop,
+        group: Group::Keys,
+        keys: Keys::BEHIND_TWO,
+        summary: "Counts the keys with a prefix, up to 1,000, and gives the token with which DROP CONFIRM deletes them; \"\" is the prefix of all",
+        syntax: "DROP PREPARE prefix",
+        answer: "a map of keys, more (1 if there are others), token and good_ms",
+        ..PLAIN
+    },
+    Spec {
         name: "ELECTION CAMPAIGN",
         arity: -6,
         summary: "Asks to lead, saying something; waits for its turn if WAIT says how long; who leads already gets the token that it has",

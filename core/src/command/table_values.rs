@@ -71,6 +71,7 @@ pub(super) const VALUES: &[Spec] = &[
         name: "GETDEL",
         arity: 2,
         summary: "Deletes a key and tells its value",
+        needs: Needed::ReadDelete,
         syntax: "GETDEL key",
         answer: "the value, or nil",
         ..KEYS_WRITE
@@ -338,6 +339,7 @@ pub(super) const VALUES: &[Spec] = &[
         arity: -2,
         keys: Keys::ALL,
         summary: "Deletes keys, as DEL does",
+        needs: Needed::ReadDelete,
         syntax: "UNLINK key [key …]",
         answer: "how many of the keys there were",
         ..KEYS_WRITE

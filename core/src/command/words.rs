@@ -101,6 +101,7 @@ impl Command {
             Self::Claims(command) => command.words(each),
             Self::Roles(command) => command.words(each),
             Self::Changes(command) => command.words(each),
+            Self::Drop(command) => command.words(each),
             Self::ForgetWait { id } => each(Word::Plain(&number(id))),
         }
     }

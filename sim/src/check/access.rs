@@ -155,7 +155,15 @@ impl<'a> Ledgers<'a> {
             rights.filter(|((right, reach), _)| fits(*right, reach)).any(|(_, ledger)| ledger.may_hold(act))
         };
         match need {
+            // Who may write may delete.
+            Need::Key(Right::Delete, key) => {
+                held(&|right, reach| matches!(right, Right::Delete | Right::Write) && reach.covers(key))
+            }
             Need::Key(needed, key) => held(&|right, reach| right == *needed && reach.covers(key)),
+            Need::All(needed, prefix) => held(&|right, reach| {
+                let part = *needed == Right::Delete && right == Right::Write;
+                (right == *needed || part) && reach.open && prefix.starts_with(&reach.literal)
+            }),
             Need::Some(prefix) => held(&|right, reach| {
                 right == Right::Read && (reach.covers(prefix) || reach.literal.starts_with(prefix))
             }),

@@ -7,6 +7,7 @@ use steadfast_core::types::{Blob, Index, SessionId};
 
 use super::changes::OnChanges;
 use super::claims::OnClaim;
+use super::drops::read_drop;
 use super::leases::OnLease;
 use super::limits::OnLimit;
 use super::once::OnOnce;
@@ -100,6 +101,8 @@ pub enum Asked {
     Role(OnRole),
     /// For what has changed.
     Changes(OnChanges),
+    /// `DROP PREPARE prefix`, or `DROP CONFIRM prefix token [COUNT n]`
+    Drop(Blob, Option<(Blob, usize)>),
 }
 
 /// When a SET happens.
@@ -130,6 +133,10 @@ pub enum Right {
     Lock,
     /// Being told of changes.
     Watch,
+    /// Deleting, which is part of writing.
+    Delete,
+    /// Deleting whole prefixes.
+    Drop,
 }
 
 /// Why arguments could not be read.
@@ -175,6 +182,7 @@ impl Asked {
             "TXN" => Txn::read(rest).map(Self::Txn),
             "LIMIT" => OnLimit::read(rest).map(Self::Limit),
             "LEASE" => OnLease::read(rest).map(Self::Lease),
+            "DROP" => read_drop(rest),
             "CHANGES" => OnChanges::read(rest).map(Self::Changes),
             "LOCK" | "SEMAPHORE" | "ELECTION" => OnClaim::read(&name, rest).map(Self::Claim),
             "ROLE" | "CHECK" | "GRANT" | "REVOKE" | "DENY" | "UNDENY" => match OnRole::read(&name, rest)? {
@@ -231,6 +239,7 @@ impl Asked {
             | Self::UserShow(_)
             | Self::Changes(_)
             | Self::WhoAmI => false,
+            Self::Drop(_, confirmed) => confirmed.is_some(),
             Self::Value(asked) => asked.is_write(),
             Self::Limit(asked) => asked.is_write(),
             Self::Txn(txn) => txn.is_write(),
@@ -238,15 +247,6 @@ impl Asked {
             Self::Lease(asked) => asked.is_write(),
             Self::Claim(asked) => asked.is_write(),
             Self::Role(asked) => asked.is_write(),
-        }
-    }
-
-    /// The keys that the command may write in a way that only the first judge follows.
-    #[must_use]
-    pub fn beyond_the_others(&self) -> Vec<&Blob> {
-        match self {
-            Self::Value(_) | Self::Txn(_) | Self::Once(_) | Self::Lease(_) if self.is_write() => self.keys(),
-            _ => Vec::new(),
         }
     }
 
@@ -390,6 +390,8 @@ pub(super) fn read_right(word_of_it: &Blob) -> Result<Right, Unread> {
         "LIMIT" => Ok(Right::Limit),
         "LOCK" => Ok(Right::Lock),
         "WATCH" => Ok(Right::Watch),
+        "DELETE" => Ok(Right::Delete),
+        "DROP" => Ok(Right::Drop),
         other => Err(bad(format!("no right is called {other}"))),
     }
 }

@@ -5,12 +5,13 @@
 //! for this. [`pace`] looks at the receipts of writes: cluster time must not run faster than real time by
 //! more than the slack that a deadline has, or a key could go early although nobody looked.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use steadfast_core::reply::Value;
 use steadfast_core::types::{Blob, Index};
 
 use super::asked::{Asked, Only};
+use super::others::Others;
 use super::{Stop, Verdict, fail};
 use crate::history::{End, History, Operation};
 
@@ -42,17 +43,17 @@ struct Life<'a> {
 fn run(history: &History) -> Result<(), Stop> {
     let ops = history.merged();
     let mut lives: BTreeMap<Blob, Life<'_>> = BTreeMap::new();
-    let mut others: BTreeSet<Blob> = BTreeSet::new();
+    let mut others = Others::default();
     for op in &ops {
         if let Ok(asked) = Asked::read(&op.args) {
             note(&mut lives, op, &asked);
             if !matches!(op.end, End::Failed(_)) {
-                others.extend(asked.beyond_the_others().into_iter().cloned());
+                others.add(&asked);
             }
         }
     }
     // What was written in a way that is not known here, only the first judge follows.
-    lives.retain(|key, _| !others.contains(key));
+    lives.retain(|key, _| !others.has(key));
     lives.iter().try_for_each(|(key, life)| judge_life(key, life))
 }
 

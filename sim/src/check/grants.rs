@@ -55,6 +55,8 @@ pub fn set_from_log(grants: &[Grant]) -> BTreeSet<(Right, Reach)> {
             Permission::Limit => Right::Limit,
             Permission::Lock => Right::Lock,
             Permission::Watch => Right::Watch,
+            Permission::Delete => Right::Delete,
+            Permission::Drop => Right::Drop,
         };
         let (literal, open, glob) = match &grant.pattern {
             Pattern::Exact(key) => (key, false, false),
@@ -79,6 +81,7 @@ impl People {
             Need::Watch(prefix) => {
                 [Right::Read, Right::Watch].iter().all(|right| person.reaches(self, *right, prefix))
             }
+            Need::All(right, prefix) => person.covers(self, *right, prefix),
             Need::Admin => person.is_admin(self),
             Need::AdminOr(name) => person.is_admin(self) || *name == *user_name,
             Need::Everything => person.sees_everything(self),
@@ -101,6 +104,8 @@ pub enum Need {
     Some(Blob),
     /// READ on some key with this prefix, and WATCH on some.
     Watch(Blob),
+    /// A right on all keys with this prefix.
+    All(Right, Blob),
     /// The administrator's right.
     Admin,
     /// The administrator's right, or to be this user.
@@ -114,6 +119,12 @@ impl Need {
     #[must_use]
     pub fn read(key: &Blob) -> Self {
         Self::Key(Right::Read, key.clone())
+    }
+
+    /// What deletes a key and says whether it was there.
+    #[must_use]
+    pub fn delete(key: &Blob) -> [Self; 2] {
+        [Self::read(key), Self::Key(Right::Delete, key.clone())]
     }
 
     /// WRITE on a key.
@@ -136,7 +147,10 @@ pub fn needs(asked: &Asked) -> Vec<Need> {
         Asked::Set { key, .. } | Asked::IncrBy(key, _) | Asked::Expire(key, _) | Asked::Persist(key) => {
             both(key).into()
         }
-        Asked::Del(keys) => keys.iter().flat_map(both).collect(),
+        Asked::Del(keys) => keys.iter().flat_map(Need::delete).collect(),
+        Asked::Drop(prefix, _) => {
+            [Right::Drop, Right::Read, Right::Delete].map(|right| Need::All(right, prefix.clone())).into()
+        }
         Asked::MSet(pairs) => pairs.iter().map(|(key, _)| write(key)).collect(),
         Asked::Scan { prefix, .. } => vec![Need::Some(prefix.clone())],
         Asked::Value(asked) => asked.needs(),

@@ -8,13 +8,14 @@
 //! What it can't see: whether the parts of a command over several keys happened at one moment, SCAN, and
 //! which revision a key had. The first judge sees all of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use steadfast_core::types::Blob;
 
 use super::asked::{Asked, Unread};
 use super::linear_key::{Cell, Step, steps};
 use super::linear_search::{Found, search};
+use super::others::Others;
 use super::{Stop, Verdict, fail};
 use crate::history::{End, History, Operation};
 
@@ -37,7 +38,7 @@ pub fn judge_within(history: &History, bound: usize) -> Verdict {
 fn run(history: &History, bound: usize) -> Result<(), Stop> {
     let ops = history.merged();
     let mut keys: BTreeMap<Blob, Vec<Step>> = BTreeMap::new();
-    let mut others: BTreeSet<Blob> = BTreeSet::new();
+    let mut others = Others::default();
     for (at, op) in ops.iter().enumerate() {
         let asked = match Asked::read(&op.args) {
             Ok(asked) => asked,
@@ -48,14 +49,14 @@ fn run(history: &History, bound: usize) -> Result<(), Stop> {
             }
         };
         if !matches!(op.end, End::Failed(_)) {
-            others.extend(asked.beyond_the_others().into_iter().cloned());
+            others.add(&asked);
         }
         for (key, step) in steps(at, op, &asked).map_err(Stop::Failed)? {
             keys.entry(key).or_default().push(step);
         }
     }
     // What was written in a way that is not known here, only the first judge follows.
-    keys.retain(|key, _| !others.contains(key));
+    keys.retain(|key, _| !others.has(key));
     let mut unclear = Vec::new();
     for (key, steps) in &keys {
         match search(steps, bound) {

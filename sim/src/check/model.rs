@@ -256,6 +256,7 @@ impl Model {
             // What it is told is for the chronicle to say.
             Asked::Changes(_) => Plan::default(),
             Asked::Del(keys) => at.del(keys),
+            Asked::Drop(prefix, confirmed) => at.drop_keys(user, prefix, confirmed.as_ref()),
             Asked::Exists(keys) => {
                 Plan::says(Value::Int(keys.iter().filter(|key| at.row(key).is_some()).count() as i64))
             }

@@ -147,6 +147,9 @@ impl Person {
             return (false, Some((role, true)));
         }
         let granted = self.rules(people, false).find(meets);
+        if granted.is_none() && right == Right::Delete {
+            return self.decides(people, Right::Write, key);
+        }
         (granted.is_some(), granted.map(|(role, _)| (role, false)))
     }
 
@@ -201,6 +204,21 @@ impl Person {
         });
         let mut keys = begins.chain(behind).chain([prefix.clone()]);
         keys.any(|key| key.starts_with(prefix) && self.is_shown(people, wanted, &key))
+    }
+
+    /// Whether this is allowed on all keys with a prefix: some grant is of all of them, and no denial of any. A denial by a glob
+    /// counts for all that begins as it does.
+    #[must_use]
+    pub fn covers(&self, people: &People, wanted: Right, prefix: &Blob) -> bool {
+        let granted = |(_, (right, reach)): (Option<&Blob>, &(Right, Reach))| {
+            *right == wanted && reach.open && prefix.starts_with(&reach.literal)
+        };
+        let denied = |(_, (right, reach)): (Option<&Blob>, &(Right, Reach))| {
+            let (beginning, open) = (reach.beginning(), reach.open || reach.glob);
+            *right == wanted && (beginning.starts_with(prefix) || open && prefix.starts_with(beginning))
+        };
+        let whole = wanted == Right::Delete && self.covers(people, Right::Write, prefix);
+        (whole || self.rules(people, false).any(granted)) && !self.rules(people, true).any(denied)
     }
 
     /// Whether there may be keys with a prefix on which this is allowed: some of which a scan would say so, or those of a glob,
@@ -313,5 +331,7 @@ mod tests {
         let reaches = |prefix: &str| person.reaches(&people, Right::Read, &prefix.into());
         assert!(reaches("a") && reaches("y"), "by the glob *z");
         assert!(!reaches("bb"), "all of it is denied");
+        let covers = |prefix: &str| person.covers(&people, Right::Read, &prefix.into());
+        assert!(covers("bc") && !covers("b") && !covers("bbx") && !covers("a") && !covers("z"));
     }
 }

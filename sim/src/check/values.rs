@@ -224,6 +224,7 @@ impl OnValue {
             Self::Matching { prefix, .. } => vec![Need::Some(prefix.clone())],
             Self::Count => vec![Need::Everything],
             Self::Set(key, _, until, Only::Always, false) if *until != Until::Same => vec![Need::write(key)],
+            Self::GetDel(key) => Need::delete(key).into(),
             other if other.is_write() => {
                 other.keys().into_iter().flat_map(|key| [Need::write(key), Need::read(key)]).collect()
             }

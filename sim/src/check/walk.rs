@@ -76,8 +76,9 @@ fn is_before_command(code: ErrorCode) -> bool {
 /// Errors that the model must foresee. All other definite errors are refusals: nothing may have happened.
 fn is_foreseen(code: ErrorCode) -> bool {
     use ErrorCode::{
-        Denied, Fenced, LastAdministrator, LeaseUnknown, NoSuchKey, NotANumber, NotAnInteger, OnceConflict,
-        OnceExpired, PositionAhead, Unauthenticated, UserExists, UserUnknown, WaitEnded, WrongType,
+        Denied, Fenced, LastAdministrator, LeaseUnknown, NoSuchKey, NotANumber, NotAnInteger, NotConfirmed,
+        OnceConflict, OnceExpired, PositionAhead, Unauthenticated, UserExists, UserUnknown, WaitEnded,
+        WrongType,
     };
     matches!(
         code,
@@ -91,6 +92,7 @@ fn is_foreseen(code: ErrorCode) -> bool {
             | OnceConflict
             | OnceExpired
             | PositionAhead
+            | NotConfirmed
             | NoSuchKey
             | WrongType
             | UserExists

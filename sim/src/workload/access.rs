@@ -38,6 +38,11 @@ pub(super) fn setup(stream: &mut Stream, users: u64) -> Vec<Op> {
         if *user != "root" && stream.chance(own) {
             ops.push(Op::new(0, &["GRANT", "LOCK", "ON", "k*", "TO", user]));
         }
+        for pattern in ["s*", "h*", "*"] {
+            if stream.chance(500_000) {
+                ops.push(Op::new(0, &["GRANT", "DROP", "ON", pattern, "TO", user]));
+            }
+        }
         for pattern in ["*", "r*", "c*"] {
             if *user != "root" && stream.chance(600_000) {
                 ops.push(Op::new(0, &["GRANT", "WATCH", "ON", pattern, "TO", user]));
@@ -73,8 +78,9 @@ pub(super) fn admin(stream: &mut Stream, choice: u64) -> String {
 /// Rules that are made and taken again and again, of a few keys at which others are at work.
 pub(super) fn rules(stream: &mut Stream) -> String {
     let user = *stream.pick(&USERS);
-    let permission = *stream.pick(&["READ", "READ", "WRITE", "WATCH", "WATCH", "LOCK"]);
-    let prefix = if permission == "LOCK" { "k*" } else { *stream.pick(&["c*", "r*", "r*", "h*", "s*"]) };
+    let permission = *stream.pick(&["READ", "READ", "WRITE", "WATCH", "WATCH", "LOCK", "DELETE", "DROP"]);
+    let prefix =
+        if permission == "LOCK" { "k*" } else { *stream.pick(&["c*", "r*", "r*", "h*", "s*", "u*"]) };
     let (gives, denies) = (stream.chance(550_000), stream.chance(500_000));
     let pick = |yes: bool, words: [&'static str; 2]| if yes { words[0] } else { words[1] };
     let to = pick(gives, ["TO", "FROM"]);

@@ -139,6 +139,7 @@ pub(super) fn watch(stream: &mut Stream, plan: &Plan) -> String {
         words += &match stream.below(10) {
             0..4 => format!(" KEY {kind}{}", stream.below(plan.hot)),
             4 => format!(" PREFIX {kind}1"),
+            5 => " PREFIX ".into(),
             _ => format!(" PREFIX {kind}"),
         };
     }

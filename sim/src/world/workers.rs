@@ -41,6 +41,8 @@ pub(super) struct Worker {
     /// Up to where it was told of changes, and the newest position that it has heard of.
     told: Index,
     newest: Index,
+    /// What confirms that it may drop the keys with a prefix, and the prefix.
+    token: (String, String),
     /// Its newest session.
     session: SessionId,
     wake_queued: Option<u64>,
@@ -101,6 +103,7 @@ impl Worker {
             cursor: String::new(),
             told: Index(0),
             newest: Index(0),
+            token: Default::default(),
             session: SessionId(0),
             wake_queued: None,
             wake: None,
@@ -222,6 +225,8 @@ impl World<'_> {
             "$lease" => Blob::from(self.leases[op.think_us as usize % self.leases.len()].to_string()),
             "$after" => Blob::from(self.workers[worker].cursor.as_str()),
             "$told" => Blob::from(self.workers[worker].told.to_string()),
+            "$drop" => Blob::from(self.workers[worker].token.0.as_str()),
+            "$doomed" => Blob::from(self.workers[worker].token.1.as_str()),
             "$session" => Blob::from(self.workers[worker].session.0.to_string()),
             "$newest" => Blob::from(self.workers[worker].newest.to_string()),
             word => Blob::from(word),
@@ -380,6 +385,12 @@ impl World<'_> {
                 self.leases[0] = *lease;
                 return;
             }
+            ("DROP", Value::Map(pairs)) => {
+                if let Some((_, Value::Bytes(token))) = pairs.iter().find(|(name, _)| name == "token") {
+                    state.token = (token.to_string(), op.args[2].clone());
+                }
+                return;
+            }
             ("CHANGES", Value::Map(pairs)) => {
                 let position = pairs.iter().find(|(name, _)| name == "position");
                 if let Some((_, Value::Int(position))) = position {
@@ -425,8 +436,9 @@ impl World<'_> {
     fn stays(&self, worker: usize, outcome: &OpOutcome) -> bool {
         use ErrorCode::{
             Argument, Arity, Denied, Fenced, HistoryGone, LastAdministrator, LeaseUnknown, LimitReached,
-            NoSuchKey, NotANumber, NotAnInteger, OnceConflict, OnceExpired, PositionAhead, TooLarge,
-            Unauthenticated, UnknownCommand, UserExists, UserUnknown, WaitEnded, WrongPassword, WrongType,
+            NoSuchKey, NotANumber, NotAnInteger, NotConfirmed, OnceConflict, OnceExpired, PositionAhead,
+            TooLarge, Unauthenticated, UnknownCommand, UserExists, UserUnknown, WaitEnded, WrongPassword,
+            WrongType,
         };
         let failure = match outcome {
             OpOutcome::Ok(_) => return true,
@@ -434,9 +446,10 @@ impl World<'_> {
             OpOutcome::Unknown(_) => return false,
         };
         match failure.code {
-            HistoryGone | PositionAhead | Fenced | LeaseUnknown | WaitEnded | OnceConflict | OnceExpired
-            | Denied | UnknownCommand | Arity | Argument | NotAnInteger | NotANumber | NoSuchKey
-            | WrongType | TooLarge | UserExists | UserUnknown | LastAdministrator | LimitReached => true,
+            NotConfirmed | HistoryGone | PositionAhead | Fenced | LeaseUnknown | WaitEnded | OnceConflict
+            | OnceExpired | Denied | UnknownCommand | Arity | Argument | NotAnInteger | NotANumber
+            | NoSuchKey | WrongType | TooLarge | UserExists | UserUnknown | LastAdministrator
+            | LimitReached => true,
             // A user whom the administrator removed or gave another password stays locked out.
             Unauthenticated | WrongPassword => self.workers[worker].spec.user != "root",
             _ => false,

@@ -16,6 +16,8 @@ const NEEDY: &[(&str, &str)] = &[
     ("DECRBY", "DECRBY a 1"),
     ("DEL", "DEL a b"),
     ("DENY", "DENY READ ON * TO bob"),
+    ("DROP CONFIRM", "DROP CONFIRM a 1-0"),
+    ("DROP PREPARE", "DROP PREPARE a"),
     ("ELECTION CAMPAIGN", "ELECTION CAMPAIGN a me x PX 1"),
     ("ELECTION OBSERVE", "ELECTION OBSERVE a"),
     ("ELECTION PROCLAIM", "ELECTION PROCLAIM a 1 x"),
@@ -131,6 +133,7 @@ fn the_catalogue_says_what_each_command_needs_and_whether_it_writes() {
         let derived: &[Permission] = match needs(&command) {
             Needs::Keys(permissions, _) => permissions,
             Needs::Pairs(permissions, _) => permissions,
+            Needs::Dropped(_) => super::super::needs::DROP,
             Needs::Watched(_) => &[Permission::Read, Permission::Watch],
             Needs::Guarded(permissions, ..) => permissions,
             Needs::Range(_) | Needs::Matching(_) | Needs::Everything => &[Permission::Read],

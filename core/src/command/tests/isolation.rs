@@ -106,6 +106,8 @@ const LINES: &[&str] = &[
     "UNLINK K L",
     "ELECTION CAMPAIGN K me x PX 50",
     "CHANGES 0 KEY K",
+    "DROP CONFIRM K 1-0",
+    "DROP PREPARE K",
     "ELECTION OBSERVE K",
     "ELECTION PROCLAIM K 9 x",
     "ELECTION RENEW K 9",

@@ -3,6 +3,7 @@
 
 mod access;
 mod claims;
+mod drop;
 mod isolation;
 mod keys;
 mod leases;

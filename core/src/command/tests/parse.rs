@@ -34,6 +34,7 @@ fn conflicting_and_repeated_options_are_errors() {
 fn words_that_mean_nothing_are_errors() {
     for line in [
         "SET a b FOO",
+        "TXN THEN 4 DROP CONFIRM a b",
         "SET a b EX",
         "SET a b IFVERSION",
         "SET a b IFVERSION -1",

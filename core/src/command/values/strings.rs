@@ -1,7 +1,7 @@
 //! Commands on strings.
 
 use super::super::evaluate::Evaluation;
-use super::super::needs::{Needs, READ, READ_WRITE};
+use super::super::needs::{Needs, READ, READ_DELETE, READ_WRITE};
 use super::super::parse::Words;
 use super::super::words::{Word, number, option};
 use super::super::{Command, SetCondition, SetExpiry, SetTies};
@@ -97,8 +97,8 @@ impl StringCommand {
         match self {
             Self::StrLen { key } | Self::GetRange { key, .. } => Needs::Keys(READ, std::slice::from_ref(key)),
             Self::MSetNx { pairs } => Needs::Pairs(READ_WRITE, pairs),
+            Self::GetDel { key } => Needs::Keys(READ_DELETE, std::slice::from_ref(key)),
             Self::SetNx { key, .. }
-            | Self::GetDel { key }
             | Self::GetEx { key, .. }
             | Self::IncrByFloat { key, .. }
             | Self::Append { key, .. } => Needs::Keys(READ_WRITE, std::slice::from_ref(key)),

@@ -293,6 +293,8 @@ fn user_of(person: &Person) -> User {
             Right::Limit => Permission::Limit,
             Right::Lock => Permission::Lock,
             Right::Watch => Permission::Watch,
+            Right::Delete => Permission::Delete,
+            Right::Drop => Permission::Drop,
         };
         Grant { pattern, permission }
     });
