@@ -3,6 +3,7 @@
 //! | file | job |
 //! |---|---|
 //! | `serve.rs` | `steadfast serve`, and `steadfast` alone |
+//! | `settings.rs` | its settings, from options and a file |
 //! | `shell.rs` | `steadfast cli` |
 //! | `status.rs` | `steadfast status` |
 //! | `watch.rs` | `steadfast watch` |
@@ -20,6 +21,7 @@ mod offline;
 pub mod render;
 pub mod repair;
 pub mod serve;
+pub mod settings;
 pub mod shell;
 pub mod status;
 pub mod verify;

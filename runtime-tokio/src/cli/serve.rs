@@ -6,16 +6,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use steadfast_core::config::{AccessMode, Member};
+use steadfast_core::config::AccessMode;
 use steadfast_core::io::FileName;
 use steadfast_core::types::NodeId;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use super::{complain, say};
-use crate::server::config::{DEFAULT_ADDRESS, DEFAULT_CLUSTER, DEFAULT_DATA, ServerConfig, parse_peer};
+use super::settings::Settings;
+use super::{EXIT_USAGE, complain, say};
+use crate::server::config::{DEFAULT_ADDRESS, DEFAULT_DATA, ServerConfig};
 use crate::server::ending::{EXIT_START, EXIT_UNFINISHED, Ending};
-use crate::server::logging::{self, Format, Level};
+use crate::server::logging;
 use crate::server::{Progress, Server};
 
 /// How long the banner of a single node waits for the node to be ready.
@@ -24,7 +25,7 @@ const READY: Duration = Duration::from_secs(10);
 const BRIEFLY: Duration = Duration::from_millis(500);
 
 /// Options of `steadfast serve`.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(after_help = "A cluster of three, one line on each machine:\n  \
     steadfast serve --id 1 --listen 10.0.0.1:7878 --peer 2=10.0.0.2:7878 --peer 3=10.0.0.3:7878\n  \
     steadfast serve --id 2 --listen 10.0.0.2:7878 --peer 1=10.0.0.1:7878 --peer 3=10.0.0.3:7878\n  \
@@ -32,64 +33,19 @@ const BRIEFLY: Duration = Duration::from_millis(500);
     EXIT CODES\n  0  stopped as asked\n  1  could not start\n  2  usage\n  5  the disk failed or is full\n  \
     6  the data can't be used as it is\n  7  stopped with work unanswered\n  70 an error in the program")]
 pub struct ServeArgs {
-    /// Where the data lies; created if it is missing
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA)]
-    data: PathBuf,
-    /// Where to listen, for clients and peers alike; port 0 takes any free one
-    #[arg(long, value_name = "HOST:PORT", default_value = DEFAULT_ADDRESS)]
-    listen: String,
-    /// How other nodes and clients reach this node, if not at the address it listens on
-    #[arg(long, value_name = "HOST:PORT")]
-    advertise: Option<String>,
-    /// This node's number in its cluster
-    #[arg(long, value_name = "N", requires = "peer")]
-    id: Option<u16>,
-    /// Another node of the cluster; once for each
-    #[arg(long, value_name = "ID=HOST:PORT", value_parser = parse_peer, requires = "id")]
-    peer: Vec<Member>,
-    /// The cluster's name: nodes and clients of another one are refused
-    #[arg(long, value_name = "NAME", default_value = DEFAULT_CLUSTER)]
-    cluster: String,
-    /// Let everybody do everything; for tests, on a loopback address
-    #[arg(long)]
-    insecure_no_auth: bool,
-    /// How log lines look
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
-    log_format: Format,
-    /// What is logged
-    #[arg(long, value_name = "LEVEL", value_enum, default_value_t)]
-    log_level: Level,
-}
-
-impl Default for ServeArgs {
-    fn default() -> Self {
-        Self {
-            data: DEFAULT_DATA.into(),
-            listen: DEFAULT_ADDRESS.into(),
-            advertise: None,
-            id: None,
-            peer: Vec::new(),
-            cluster: DEFAULT_CLUSTER.into(),
-            insecure_no_auth: false,
-            log_format: Format::default(),
-            log_level: Level::default(),
-        }
-    }
+    /// A file with settings, in TOML; its keys are the names of these options, which come before it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
 }
 
 impl ServeArgs {
-    /// The server's configuration.
-    #[must_use]
-    pub fn config(&self) -> ServerConfig {
-        ServerConfig {
-            data: self.data.clone(),
-            listen: self.listen.clone(),
-            advertise: self.advertise.clone(),
-            id: NodeId(self.id.unwrap_or(1)),
-            peers: self.peer.clone(),
-            cluster: self.cluster.clone(),
-            access: if self.insecure_no_auth { AccessMode::InsecureNoAuth } else { AccessMode::Enforced },
-            ..ServerConfig::default()
+    /// All settings, those of the file included.
+    fn settle(&self) -> Result<Settings, String> {
+        match &self.config {
+            Some(file) => Ok(self.settings.clone().or(Settings::read(file)?)),
+            None => Ok(self.settings.clone()),
         }
     }
 }
@@ -97,12 +53,19 @@ impl ServeArgs {
 /// Runs it, with a last change to its configuration; gives the exit code.
 #[must_use]
 pub fn main(args: &ServeArgs, change: fn(&mut ServerConfig)) -> u8 {
-    logging::start(args.log_format, args.log_level);
-    let mut config = args.config();
+    let settled = args.settle().and_then(|settings| Ok((settings.config()?, settings)));
+    let (mut config, settings) = match settled {
+        Ok(settled) => settled,
+        Err(text) => {
+            complain(&text);
+            return EXIT_USAGE;
+        }
+    };
+    logging::start(settings.log_format.unwrap_or_default(), settings.log_level.unwrap_or_default());
     change(&mut config);
     match super::runtime() {
         Ok(runtime) => {
-            let code = runtime.block_on(serve(args, &config));
+            let code = runtime.block_on(serve(&config));
             // A name that is being resolved for a peer holds up nothing.
             runtime.shutdown_background();
             code
@@ -114,7 +77,7 @@ pub fn main(args: &ServeArgs, change: fn(&mut ServerConfig)) -> u8 {
     }
 }
 
-async fn serve(args: &ServeArgs, config: &ServerConfig) -> u8 {
+async fn serve(config: &ServerConfig) -> u8 {
     // Before anything else, so that no signal finds the process half started.
     let signals = match Signals::new() {
         Ok(signals) => signals,
@@ -137,7 +100,7 @@ async fn serve(args: &ServeArgs, config: &ServerConfig) -> u8 {
         members: config.peers.len() + 1,
         id: config.id,
         cluster: config.cluster.clone(),
-        open: args.insecure_no_auth,
+        open: config.access == AccessMode::InsecureNoAuth,
         fresh: server.is_fresh(),
     };
     let progress = server.progress();
@@ -296,7 +259,7 @@ mod tests {
             data: DEFAULT_DATA.into(),
             members: 1,
             id: NodeId(1),
-            cluster: DEFAULT_CLUSTER.into(),
+            cluster: "steadfast".into(),
             open: false,
             fresh: true,
         }
@@ -320,12 +283,16 @@ mod tests {
     }
 
     #[test]
-    fn peers_need_a_number_and_a_number_needs_peers() {
-        let accepted = |line: &str| cli::Args::try_parse_from(line.split(' ')).is_ok();
-        assert!(accepted("steadfast serve --id 1 --peer 2=h:1 --peer 3=h:2"));
-        assert!(!accepted("steadfast serve --peer 2=h:1"));
-        assert!(!accepted("steadfast serve --id 1"));
-        assert!(!accepted("steadfast serve --id 1 --peer 2"));
-        assert!(!accepted("steadfast serve --log-level loud"));
+    fn options_are_taken_whatever_a_file_says_and_nonsense_is_not() {
+        let settings = |line: &str| match cli::Args::try_parse_from(line.split(' ')).ok()?.command? {
+            cli::Command::Serve(args) => args.settle().ok(),
+            _ => None,
+        };
+        let open = settings("steadfast serve --insecure-no-auth --id 1 --peer 2=h:1 --peer 3=h:2")
+            .expect("accepted");
+        assert_eq!((open.insecure_no_auth, open.id, open.peer.len()), (Some(true), Some(1), 2));
+        assert_eq!(settings("steadfast serve --id 1 --peer 2"), None);
+        assert_eq!(settings("steadfast serve --log-level loud"), None);
+        assert_eq!(settings("steadfast serve --config /does/not/exist"), None);
     }
 }

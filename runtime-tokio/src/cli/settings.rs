@@ -1,0 +1,170 @@
+//! What `steadfast serve` is told, on the command line and in a file: one set of settings, in which the command line comes first.
+//! It checks what contradicts itself and starts nothing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::{Deserialize, Deserializer};
+use steadfast_core::config::{AccessMode, Member};
+use steadfast_core::types::NodeId;
+
+use crate::server::config::{DEFAULT_ADDRESS, DEFAULT_CLUSTER, DEFAULT_DATA, ServerConfig, parse_peer};
+use crate::server::logging::{Format, Level};
+
+/// Largest file that is read, in bytes: far more than all settings.
+const FILE_BYTES: u64 = 1 << 20;
+
+/// The settings of a node. Each may be left out; the names in a file are those of the options.
+#[derive(Clone, Debug, Default, PartialEq, Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Settings {
+    /// Where the data lies; created if it is missing [default: steadfast-data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Where to listen, for clients and peers alike; port 0 takes any free one [default: 127.0.0.1:7878]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+    /// How other nodes and clients reach this node, if not at the address it listens on
+    #[arg(long, value_name = "HOST:PORT")]
+    pub advertise: Option<String>,
+    /// This node's number in its cluster
+    #[arg(long, value_name = "N")]
+    pub id: Option<u16>,
+    /// Another node of the cluster; once for each
+    #[arg(long, value_name = "ID=HOST:PORT", value_parser = parse_peer)]
+    #[serde(deserialize_with = "peers")]
+    pub peer: Vec<Member>,
+    /// The cluster's name: nodes and clients of another one are refused [default: steadfast]
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// Let everybody do everything; for tests, on a loopback address
+    #[arg(long, num_args = 0, default_missing_value = "true")]
+    pub insecure_no_auth: Option<bool>,
+    /// How log lines look [default: text]
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub log_format: Option<Format>,
+    /// What is logged [default: info]
+    #[arg(long, value_name = "LEVEL", value_enum)]
+    pub log_level: Option<Level>,
+}
+
+/// In a file: a list of texts such as `2=10.0.0.2:7878`.
+fn peers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Member>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    texts.iter().map(|text| parse_peer(text).map_err(serde::de::Error::custom)).collect()
+}
+
+impl Settings {
+    /// Those of a file.
+    ///
+    /// # Errors
+    /// A sentence with the file's name, and the line and key that are wrong.
+    pub fn read(file: &Path) -> Result<Self, String> {
+        let place = |what: String| format!("{}: {what}", file.display());
+        let size = fs::metadata(file).map_err(|error| place(error.to_string()))?.len();
+        if size > FILE_BYTES {
+            return Err(place(format!("{size} bytes are no settings: at most {FILE_BYTES} are read")));
+        }
+        let text = fs::read_to_string(file).map_err(|error| place(error.to_string()))?;
+        toml::from_str(&text).map_err(|error| place(error.to_string().trim_end().to_owned()))
+    }
+
+    /// These, and others for what they leave out.
+    #[must_use]
+    pub fn or(self, others: Self) -> Self {
+        Self {
+            data: self.data.or(others.data),
+            listen: self.listen.or(others.listen),
+            advertise: self.advertise.or(others.advertise),
+            id: self.id.or(others.id),
+            peer: if self.peer.is_empty() { others.peer } else { self.peer },
+            cluster: self.cluster.or(others.cluster),
+            insecure_no_auth: self.insecure_no_auth.or(others.insecure_no_auth),
+            log_format: self.log_format.or(others.log_format),
+            log_level: self.log_level.or(others.log_level),
+        }
+    }
+
+    /// The server's configuration.
+    ///
+    /// # Errors
+    /// If a number is given and no other node, or the other way round.
+    pub fn config(&self) -> Result<ServerConfig, String> {
+        if self.id.is_some() == self.peer.is_empty() {
+            let (has, lacks) = if self.id.is_some() { ("id", "peer") } else { ("peer", "id") };
+            return Err(format!(
+                "{has} is set, and {lacks} is not: a node of a cluster needs both, and one alone neither"
+            ));
+        }
+        let open = self.insecure_no_auth.unwrap_or(false);
+        Ok(ServerConfig {
+            data: self.data.clone().unwrap_or_else(|| DEFAULT_DATA.into()),
+            listen: self.listen.clone().unwrap_or_else(|| DEFAULT_ADDRESS.into()),
+            advertise: self.advertise.clone(),
+            id: NodeId(self.id.unwrap_or(1)),
+            peers: self.peer.clone(),
+            cluster: self.cluster.clone().unwrap_or_else(|| DEFAULT_CLUSTER.into()),
+            access: if open { AccessMode::InsecureNoAuth } else { AccessMode::Enforced },
+            ..ServerConfig::default()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Settings, String> {
+        toml::from_str(text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_command_line_comes_before_the_file_and_the_file_before_the_defaults() {
+        let file = read("listen = \"10.0.0.1:1\"\ncluster = \"west\"\nid = 3\npeer = [\"2=h:1\"]\n")
+            .expect("well formed");
+        let line = Settings { listen: Some("10.0.0.2:2".into()), ..Settings::default() };
+        let config = line.or(file).config().expect("it fits together");
+        assert_eq!((config.listen.as_str(), config.cluster.as_str()), ("10.0.0.2:2", "west"));
+        assert_eq!((config.id, config.peers.len(), config.data), (NodeId(3), 1, DEFAULT_DATA.into()));
+    }
+
+    #[test]
+    fn what_is_unknown_or_wrong_is_refused_with_its_line() {
+        for (text, named) in [
+            ("lisen = \"h:1\"", "lisen"),
+            ("listen = 7", "line 1"),
+            ("id = 70000", "line 1"),
+            ("peer = [\"h:1\"]", "line 1"),
+            ("log-level = \"loud\"", "loud"),
+            ("data = \"a\"\ndata = \"b\"", "line 2"),
+        ] {
+            let error = read(text).expect_err(text);
+            assert!(error.contains(named), "{error} names {named}");
+        }
+    }
+
+    #[test]
+    fn peers_need_a_number_and_a_number_needs_peers() {
+        let config = |text: &str| read(text).expect("well formed").config().map(|config| config.id);
+        assert_eq!(config("id = 1\npeer = [\"2=h:1\", \"3=h:2\"]"), Ok(NodeId(1)));
+        assert!(config("peer = [\"2=h:1\"]").is_err());
+        assert!(config("id = 1").is_err());
+        assert_eq!(config(""), Ok(NodeId(1)));
+    }
+
+    /// Every key is in the documented file, and what stands there is the default, or an example that is commented out.
+    #[test]
+    fn the_documented_file_names_every_setting_and_changes_nothing() {
+        let file = include_str!("../../../docs/steadfast.toml");
+        let settings = read(file).expect("well formed");
+        let (documented, default) =
+            (settings.config().expect("it fits"), Settings::default().config().expect("it fits"));
+        assert_eq!(format!("{documented:?}"), format!("{default:?}"));
+        let bare: String =
+            file.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line).to_owned() + "\n").collect();
+        let all = read(&bare).expect("the examples are well formed, too");
+        let text = format!("{all:?}");
+        assert!(!text.contains("None") && !all.peer.is_empty(), "a setting is missing: {text}");
+    }
+}
