@@ -4,11 +4,21 @@
 use serde::{Deserialize, Serialize};
 
 use crate::inspect::RoleName;
+use crate::node::reading::Part;
 use crate::types::{BootNumber, ClusterId, Index, NodeId, Term};
 
 /// Something that happened inside a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
+    /// A start has read so much of a part of the data directory.
+    Reading {
+        /// Which.
+        part: Part,
+        /// Bytes read.
+        bytes: u64,
+        /// Bytes in all.
+        of: u64,
+    },
     /// The data directory was read.
     Recovered {
         /// The boot that begins.

@@ -19,6 +19,7 @@ mod leader;
 mod login;
 mod parked;
 mod peers;
+pub mod reading;
 mod repair;
 mod replica;
 mod requests;

@@ -9,6 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
 
 use super::peers::{Boot, Check, Kind, PeerBook, Quarantine};
+use super::reading::{Part, Reading};
 use super::replica::{Replica, Stepped, notice};
 use super::snapshots::{Found, Snapshots};
 use super::streams::Streams;
@@ -30,6 +31,7 @@ pub(super) struct Startup {
     config: NodeConfig,
     streams: Streams,
     stage: Stage,
+    reading: Reading,
 }
 
 #[derive(Clone, Debug)]
@@ -68,7 +70,8 @@ impl Startup {
     pub fn new(config: NodeConfig, streams: Streams, out: &mut Outbox) -> Self {
         let mut recovery = HardRecovery::new(config.id, &config.cluster_name);
         recovery.start(out);
-        Self { config, streams, stage: Stage::Hard(Box::new(recovery)) }
+        let (stage, reading) = (Stage::Hard(Box::new(recovery)), Reading::new(Part::Snapshot));
+        Self { config, streams, stage, reading }
     }
 
     /// Whether the cluster's founding is what the node waits for.
@@ -103,11 +106,13 @@ impl Startup {
                 hard.pump(out);
             }
             (Stage::Snapshot { recovery, .. }, Owner::Snapshot) => {
+                self.reading.note(&result, out);
                 if let Some(recovered) = recovery.disk_done(token, result, out)? {
                     self.read_log(recovered, out);
                 }
             }
             (Stage::Log { recovery, snapshot, .. }, Owner::Recovery) => {
+                self.reading.note(&result, out);
                 let step = recovery.disk_done(token, result, out);
                 let step = step.map_err(|reason| with_damage(reason, &snapshot.damage))?;
                 if let RecoveryStep::Done(recovered) = step {
@@ -304,6 +309,7 @@ impl Startup {
             idle_mark: self.config.timing.idle_mark,
         };
         let covered = snapshot.meta.map_or_else(EntryId::default, |meta| meta.seal.at);
+        self.reading = Reading::new(Part::Log);
         let mut recovery = Recovery::new(setup, state.log_segment, covered, self.config.members.len() > 1);
         recovery.start(out);
         let (snapshot, recovery) = (Box::new(snapshot), Box::new(recovery));

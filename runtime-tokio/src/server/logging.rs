@@ -55,6 +55,10 @@ pub fn start(format: Format, level: Level) {
 /// One line for one event of the core.
 pub fn event(event: &Event) {
     match event {
+        Event::Reading { part, bytes, of } => {
+            let (read, all) = (bytes >> 20, of >> 20);
+            info!("reading {part}: {read} of {all} MiB, {} %", bytes * 100 / of.max(&1));
+        }
         Event::Recovered { boot, last, cut } => {
             info!(%boot, %last, torn_bytes_cut = cut, "data directory read");
         }

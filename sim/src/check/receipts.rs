@@ -16,7 +16,7 @@ use steadfast_core::types::{Blob, Index, SessionId};
 
 use super::asked::{Asked, Unread};
 use super::log::{Log, LogEntry};
-use super::seen::SOME_LEASE;
+use super::seen::{SOME_LEASE, SOME_PREFIX};
 use super::walk::Walk;
 use super::{Stop, Verdict, fail};
 use crate::history::{End, History, Operation};
@@ -86,7 +86,7 @@ impl<'a> Case<'a> {
             self.once.entry(once).or_default().push(at);
         }
         if op.is_unknown() && asked.is_write() && self.may_go_without_step(at) {
-            let some_lease = Blob::from(SOME_LEASE);
+            let (some_lease, some_prefix) = (Blob::from(SOME_LEASE), Blob::from(SOME_PREFIX));
             let mut names: Vec<&Blob> = asked.keys();
             match asked {
                 Asked::UserAdd(name)
@@ -98,6 +98,7 @@ impl<'a> Case<'a> {
                 Asked::Limit(limit) => names.push(limit.name()),
                 Asked::Claim(asked) => names.extend([asked.name(), &some_lease]),
                 Asked::Lease(_) => names.push(&some_lease),
+                Asked::Drop(..) => names.push(&some_prefix),
                 _ => {}
             }
             names.sort_unstable();

@@ -53,6 +53,9 @@ pub(super) struct Seen {
 /// The name by which writes that change leases are looked for: leases have none.
 pub(super) const SOME_LEASE: &str = "\0lease";
 
+/// That of writes that drop prefixes: their keys are known to the model alone.
+pub(super) const SOME_PREFIX: &str = "\0prefix";
+
 fn ended_lease(effect: &Effect) -> Option<u64> {
     match effect {
         Effect::Leased { id, lease: None } => Some(id.0),
@@ -298,6 +301,11 @@ impl Seen {
             || !self.leases.is_empty()
             || !self.hangs.is_empty()
             || !self.claims.is_empty()
+    }
+
+    /// Whether keys go, and none comes.
+    pub(super) fn only_deletes(&self) -> bool {
+        self.rows.values().all(Option::is_none)
     }
 
     /// A key or user that the entry changes.
