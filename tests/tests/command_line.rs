@@ -1,8 +1,12 @@
 //! `steadfast cli`, `steadfast watch` and `steadfast status` end to end.
 
 use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use steadfast_tests::binary;
 use steadfast_tests::cluster::Cluster;
@@ -169,6 +173,46 @@ fn a_watch_prints_a_line_for_each_change_and_says_why_it_ends() {
     assert_eq!(denied.status.code(), Some(1));
     assert!(text(&denied.stderr).contains("DENIED"), "{}", text(&denied.stderr));
     assert_eq!(watch(&[]).status.code(), Some(2), "nothing to watch");
+}
+
+/// Types lines at a terminal, one after the other, and gives what appears there.
+fn typed(scratch: &Scratch, command: &str, lines: &[&str]) -> Option<String> {
+    let mut shell = Command::new("script");
+    shell.args(["-qec", command, "/dev/null"]).current_dir(scratch.path());
+    shell.env("TERM", "xterm").env("STEADFAST_HISTORY", scratch.join("history"));
+    shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let Ok(mut child) = shell.spawn() else {
+        assert!(std::env::var_os("CI").is_none(), "script is missing: install bsdutils");
+        eprintln!("SKIPPED: there is no `script` here to type at a terminal with");
+        return None;
+    };
+    let mut terminal = child.stdin.take().expect("it was asked for");
+    for line in lines {
+        // Whoever types waits for the prompt.
+        thread::sleep(Duration::from_millis(700));
+        write!(terminal, "{line}\r").expect("it listens");
+    }
+    let output = child.wait_with_output().expect("it ends");
+    drop(terminal);
+    Some(text(&output.stdout))
+}
+
+#[test]
+fn what_is_typed_is_executed_completed_and_remembered_but_for_passwords() {
+    let scratch = Scratch::new("cli");
+    let server = Process::single(&scratch.join("data"));
+    let program = binary::command().get_program().to_string_lossy().into_owned();
+    let command = format!("{program} cli --addr {} --data data", server.address);
+    let lines = ["SET a hello", "user add ann a-long-password", "getr\ta 1 2", "fly", "quit"];
+    let Some(seen) = typed(&scratch, &command, &lines) else { return };
+    assert!(seen.contains("OK") && seen.contains("\"el\"") && seen.contains("UNKNOWN_COMMAND"), "{seen}");
+    assert!(seen.contains("key value [EX"), "a hint shows what is still to be typed: {seen}");
+    assert_eq!(server.answer(&["USER", "LIST"]), "1) \"ann\"\n2) \"root\"");
+    let history = fs::read_to_string(scratch.join("history")).expect("it was written");
+    assert!(history.contains("SET a hello") && history.contains("GETRANGE a 1 2"), "{history}");
+    assert!(!history.contains("password"), "{history}");
+    let mode = fs::metadata(scratch.join("history")).expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
 }
 
 #[test]

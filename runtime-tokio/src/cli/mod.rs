@@ -5,6 +5,7 @@
 //! | `serve.rs` | `steadfast serve`, and `steadfast` alone |
 //! | `settings.rs` | its settings, from options and a file |
 //! | `shell.rs` | `steadfast cli` |
+//! | `typing.rs` | lines that somebody types at its prompt |
 //! | `status.rs` | `steadfast status` |
 //! | `watch.rs` | `steadfast watch` |
 //! | `verify.rs` | `steadfast verify` |
@@ -24,6 +25,7 @@ pub mod serve;
 pub mod settings;
 pub mod shell;
 pub mod status;
+mod typing;
 pub mod verify;
 pub mod watch;
 pub mod words;

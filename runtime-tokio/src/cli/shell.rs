@@ -11,6 +11,7 @@ use clap::Args;
 use tokio::sync::oneshot;
 
 use super::connect::ConnectArgs;
+use super::typing::Terminal;
 use super::{EXIT_FAILED, EXIT_INDETERMINATE, EXIT_OK, EXIT_USAGE, complain, render, say, words};
 use crate::client::{Answer, Client, Error};
 
@@ -77,10 +78,10 @@ impl Shell<'_> {
             let command = self.args.command.iter().cloned().map(OsStringExt::into_vec).collect();
             return self.execute(command).await;
         }
-        let prompt =
-            io::stdin().is_terminal().then(|| format!("{}> ", self.args.connect.addresses().join(",")));
-        let interactive = prompt.is_some();
-        let lines = Lines::start(prompt)?;
+        let prompt = || format!("{}> ", self.args.connect.addresses().join(","));
+        let interactive = io::stdin().is_terminal();
+        let terminal = if interactive { Some(Terminal::new(prompt())?) } else { None };
+        let lines = Lines::start(terminal)?;
         let mut number = 0_u64;
         while let Some(line) = lines.next().await? {
             number += 1;
@@ -163,16 +164,15 @@ struct Lines {
 }
 
 impl Lines {
-    fn start(prompt: Option<String>) -> io::Result<Self> {
+    fn start(mut terminal: Option<Terminal>) -> io::Result<Self> {
         let (ask, asked) = mpsc::channel::<oneshot::Sender<_>>();
         thread::Builder::new().name("input".into()).spawn(move || {
-            let mut input = io::stdin().lock();
             while let Ok(answer) = asked.recv() {
-                if let Some(prompt) = &prompt {
-                    let mut out = io::stdout().lock();
-                    let _ = out.write_all(prompt.as_bytes()).and_then(|()| out.flush());
-                }
-                let _ = answer.send(read_line(&mut input));
+                let line = match &mut terminal {
+                    Some(terminal) => terminal.line(),
+                    None => read_line(&mut io::stdin().lock()),
+                };
+                let _ = answer.send(line);
             }
         })?;
         Ok(Self { ask })
