@@ -91,6 +91,8 @@ pub struct Limits {
     pub once_ms: u64,
     /// Most keys that one entry of expiry deletes.
     pub expiry_batch: usize,
+    /// Most requests that wait for changes at a node.
+    pub watches: usize,
     /// For so many of the newest positions a node remembers what they changed.
     pub history_positions: u64,
     /// In so many bytes, about: what lies further back is forgotten earlier.
@@ -139,6 +141,7 @@ impl Default for Limits {
             waits: 4_096,
             once_ms: 24 * 3_600_000,
             expiry_batch: 256,
+            watches: 10_000,
             history_positions: 100_000,
             history_bytes: 16 << 20,
         }

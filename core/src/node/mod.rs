@@ -201,7 +201,7 @@ impl Node {
             if self.connections.stopping {
                 // In a session it can be asked for at another node; else it ends with its time.
                 replica.lose_track(|_| false);
-                replica.watches.end_all();
+                replica.give_up_watches();
             }
             replica.connections = self.connections.table.len();
             replica.finish(out)?;

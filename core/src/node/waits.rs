@@ -196,7 +196,7 @@ impl Replica {
         let patience = Micros(self.config.timing.election.0.saturating_mul(4));
         if self.now.mono >= since.after(patience) {
             self.lose_track(|_| false);
-            self.watches.end_all();
+            self.give_up_watches();
         }
     }
 
@@ -206,6 +206,7 @@ impl Replica {
         // What was parked for a claim that is still to come is not touched.
         self.lose_track(|id| id > state || waits.contains(&id));
         self.history.reset(state);
+        self.watches.reconsider_all();
         self.settle_unsure(state);
     }
 

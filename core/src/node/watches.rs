@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::forward::{Task, Ticket};
 use super::replica::{Replica, probe};
-use crate::access::rights::Rights;
+use crate::access::rights::{Holder, Rights};
 use crate::access::user::Principal;
 use crate::command::Command;
 use crate::command::evaluate::reply_room;
@@ -17,12 +17,12 @@ use crate::command::needs;
 use crate::error::{ErrorCode, Failure};
 use crate::io::Outbox;
 use crate::reply::{Receipt, Reply, Value};
-use crate::state::changed::Changes;
+use crate::state::changed::{Changed, Changes};
 use crate::time::Micros;
 use crate::trace::Probe;
 use crate::types::{Blob, Index};
-use crate::watch::Selector;
-use crate::watch::history::{Told, rights_now};
+use crate::watch::history::{NEEDED, Told, rights_now};
+use crate::watch::{Selector, Watch};
 
 /// The requests for changes of this node's clients.
 #[derive(Clone, Debug, Default)]
@@ -34,8 +34,6 @@ pub struct Watches {
     keys: BTreeMap<Blob, BTreeSet<Ticket>>,
     /// And of what begins so.
     prefixes: BTreeMap<Blob, BTreeSet<Ticket>>,
-    /// How many prefixes there are of each length.
-    lengths: BTreeMap<usize, usize>,
     /// When the time of each is up.
     due: BTreeSet<(Micros, Ticket)>,
     /// Those that must not be answered before this node is there.
@@ -59,12 +57,29 @@ struct Waiting {
     not_before: Index,
     /// Up to here there was nothing for it.
     looked: Index,
-    /// It has waited for something to happen.
+    /// What its user may do, once everything was looked through; then it waits for what is to come.
+    awaits: Option<Option<Rights>>,
+    /// And something came.
+    heard: bool,
+    /// It has waited so.
     waited: bool,
     deadline: Micros,
     /// It is answered now, whatever there is to tell.
     ends: bool,
 }
+
+impl Waiting {
+    /// Whether a change is one that it is told of.
+    fn hears(&self, changed: &Changed) -> bool {
+        let rights = self.awaits.as_ref().and_then(Option::as_ref);
+        let may = |rights: &Rights| NEEDED.iter().all(|needed| rights.allows(*needed, &changed.key));
+        watch(&self.asked.command).wants(changed) && rights.is_none_or(may)
+    }
+}
+
+/// So many requests are looked after in one step, and about so many bytes of answers made: nothing else stands still for longer.
+const AT_ONCE: usize = 64;
+const BYTES_AT_ONCE: usize = 16 << 20;
 
 impl Watches {
     /// How many wait.
@@ -81,28 +96,47 @@ impl Watches {
         }
     }
 
-    /// When the time of the next is up.
+    /// When the time of the next is up; at once, if some could not be looked after yet.
     #[must_use]
     pub fn wake_at(&self) -> Option<Micros> {
-        self.due.first().map(|(deadline, _)| *deadline)
+        let at_once = (!self.ready.is_empty()).then_some(Micros(0));
+        at_once.or_else(|| self.due.first().map(|(deadline, _)| *deadline))
     }
 
-    /// These keys have changed, or, with `all`, what people may do.
-    fn touch(&mut self, changes: &Changes) {
-        if self.waiting.is_empty() {
+    /// The entry at this position has changed these keys: whoever hears of one is told. Nobody is woken by what may not be seen,
+    /// so that the time of an answer tells nothing about it.
+    fn touch(&mut self, index: Index, keys: &[Changed]) {
+        if self.waiting.len() == self.ready.len() {
             return;
         }
-        if !changes.users.is_empty() || !changes.rules.is_empty() {
-            self.ready.extend(self.waiting.keys());
-            return;
-        }
-        for changed in &changes.keys {
-            self.ready.extend(self.keys.get(&changed.key).into_iter().flatten());
-            let lengths = self.lengths.range(..=changed.key.len()).map(|(length, _)| *length);
-            for prefix in lengths.map(|length| &changed.key[..length]) {
-                self.ready.extend(self.prefixes.get(prefix).into_iter().flatten());
+        for changed in keys {
+            let named = self.keys.get(&changed.key).into_iter().flatten();
+            let begun = begun_by(&self.prefixes, &changed.key).flatten();
+            for ticket in named.chain(begun) {
+                let Some(waiting) = self.waiting.get_mut(ticket) else { continue };
+                if waiting.awaits.is_some() && !self.ready.contains(ticket) && waiting.hears(changed) {
+                    // Nothing before was for it.
+                    (waiting.looked, waiting.heard) = (waiting.looked.max(Index(index.0 - 1)), true);
+                    self.ready.insert(*ticket);
+                }
             }
         }
+    }
+
+    /// What these users may do has changed, and with it what they are told of all that happened since they asked.
+    fn reconsider(&mut self, concerned: impl Fn(&Principal) -> bool) {
+        for (ticket, waiting) in &mut self.waiting {
+            if concerned(&waiting.asked.principal) {
+                waiting.looked = watch(&waiting.asked.command).from;
+                (waiting.awaits, waiting.heard) = (None, false);
+                self.ready.insert(*ticket);
+            }
+        }
+    }
+
+    /// The state is another, and what led to it is not known.
+    pub fn reconsider_all(&mut self) {
+        self.reconsider(|_| true);
     }
 
     fn wait(&mut self, ticket: Ticket, waiting: Waiting) {
@@ -110,11 +144,7 @@ impl Watches {
             match selector {
                 Selector::Key(key) => drop(self.keys.entry(key.clone()).or_default().insert(ticket)),
                 Selector::Prefix(prefix) => {
-                    let tickets = self.prefixes.entry(prefix.clone()).or_default();
-                    if tickets.is_empty() {
-                        *self.lengths.entry(prefix.len()).or_default() += 1;
-                    }
-                    tickets.insert(ticket);
+                    self.prefixes.entry(prefix.clone()).or_default().insert(ticket);
                 }
             }
         }
@@ -128,17 +158,8 @@ impl Watches {
         let waiting = self.waiting.remove(&ticket)?;
         for selector in selectors(&waiting.asked.command) {
             match selector {
-                Selector::Key(key) => drop(leave(&mut self.keys, key, ticket)),
-                Selector::Prefix(prefix) => {
-                    if leave(&mut self.prefixes, prefix, ticket) {
-                        let count =
-                            self.lengths.get_mut(&prefix.len()).expect("a prefix's length is counted");
-                        *count -= 1;
-                        if *count == 0 {
-                            self.lengths.remove(&prefix.len());
-                        }
-                    }
-                }
+                Selector::Key(key) => leave(&mut self.keys, key, ticket),
+                Selector::Prefix(prefix) => leave(&mut self.prefixes, prefix, ticket),
             }
         }
         self.due.remove(&(waiting.deadline, ticket));
@@ -162,21 +183,42 @@ impl Watches {
     }
 }
 
-/// Takes a ticket from those of a name. Whether it was the last of them.
-fn leave(names: &mut BTreeMap<Blob, BTreeSet<Ticket>>, name: &Blob, ticket: Ticket) -> bool {
+/// Takes a ticket from those of a name.
+fn leave(names: &mut BTreeMap<Blob, BTreeSet<Ticket>>, name: &Blob, ticket: Ticket) {
     // Named twice in one request, it was taken at the first.
-    let Some(tickets) = names.get_mut(name) else { return false };
+    let Some(tickets) = names.get_mut(name) else { return };
     tickets.remove(&ticket);
-    let last = tickets.is_empty();
-    if last {
+    if tickets.is_empty() {
         names.remove(name);
     }
-    last
+}
+
+/// What is kept under the prefixes of a key, longest first. It looks at one name for each length at most, and passes over all
+/// lengths of which there is none.
+fn begun_by<'a, T>(names: &'a BTreeMap<Blob, T>, key: &'a Blob) -> impl Iterator<Item = &'a T> {
+    let mut bound = Some(key.len());
+    std::iter::from_fn(move || {
+        loop {
+            let below = Blob::from(&key[..bound?]);
+            let (name, found) = names.range(..=below).next_back()?;
+            let common = name.iter().zip(key.iter()).take_while(|(a, b)| a == b).count();
+            if common == name.len() {
+                bound = common.checked_sub(1);
+                return Some(found);
+            }
+            // Between the two there is no prefix of the key longer than what they have in common.
+            bound = Some(common);
+        }
+    })
 }
 
 fn selectors(command: &Command) -> &[Selector] {
+    &watch(command).selectors
+}
+
+fn watch(command: &Command) -> &Watch {
     match command {
-        Command::Changes(command) => &command.watch.selectors,
+        Command::Changes(command) => &command.watch,
         _ => unreachable!("only requests for changes wait for them"),
     }
 }
@@ -184,14 +226,34 @@ fn selectors(command: &Command) -> &[Selector] {
 impl Replica {
     /// An entry was committed.
     pub fn remember(&mut self, index: Index, changes: Changes) {
-        self.watches.touch(&changes);
+        if !changes.users.is_empty() || !changes.rules.is_empty() {
+            self.reconsider(&changes);
+        }
+        self.watches.touch(index, &changes.keys);
         self.history.push(index, self.state.time_of(index), changes);
+    }
+
+    /// What users and roles may do has changed.
+    fn reconsider(&mut self, changes: &Changes) {
+        let Self { watches, state, .. } = self;
+        let users = changes.users.iter().map(|(name, _)| name);
+        let of = |wanted: Holder| {
+            changes.rules.iter().filter(move |((holder, _), _)| *holder == wanted).map(|((_, name), _)| name)
+        };
+        let users: BTreeSet<&Blob> = users.chain(of(Holder::User)).collect();
+        let roles: BTreeSet<&Blob> = of(Holder::Role).collect();
+        watches.reconsider(|principal| {
+            let Principal::User { name, .. } = principal else { return false };
+            // Who had a role that is gone is changed by the same entry.
+            let own = state.committed_rules(Holder::User, name);
+            users.contains(name) || own.is_some_and(|own| own.roles.iter().any(|role| roles.contains(role)))
+        });
     }
 
     /// The answers that are ready for this node's connections, requests for changes among them.
     pub fn take_answers(&mut self, out: &mut Outbox) -> Vec<(Ticket, Reply)> {
         let mut answers = std::mem::take(&mut self.answers);
-        answers.retain(|(ticket, reply)| !self.begin_watch(*ticket, reply));
+        answers.retain_mut(|(ticket, reply)| !self.begin_watch(*ticket, reply));
         let now = self.now.mono;
         while let Some((_, ticket)) =
             self.watches.due.first().copied().filter(|(deadline, _)| *deadline <= now)
@@ -205,8 +267,14 @@ impl Replica {
             self.watches.early.pop_first();
             self.watches.ready.insert(ticket);
         }
-        for ticket in std::mem::take(&mut self.watches.ready) {
+        let mut bytes = 0;
+        for _ in 0..AT_ONCE {
+            if bytes > BYTES_AT_ONCE {
+                break;
+            }
+            let Some(ticket) = self.watches.ready.pop_first() else { break };
             if let Some(reply) = self.tell(ticket, out) {
+                bytes += reply.outcome.as_ref().map_or(0, Value::size);
                 self.watches.take(ticket);
                 answers.push((ticket, reply));
             }
@@ -215,15 +283,31 @@ impl Replica {
     }
 
     /// Whether this was the leader's word on a request for changes, which now waits for them.
-    fn begin_watch(&mut self, ticket: Ticket, reply: &Reply) -> bool {
+    fn begin_watch(&mut self, ticket: Ticket, reply: &mut Reply) -> bool {
         let Some(asked) = self.watches.asked.remove(&ticket) else { return false };
         let (Ok(_), Some(receipt)) = (&reply.outcome, reply.receipt) else { return false };
         let Command::Changes(command) = &asked.command else { return false };
+        if self.watches.waiting.len() >= self.config.limits.watches {
+            let text = "too many wait for changes at this node: ask another, or again later";
+            *reply = Reply::refused(Failure::new(ErrorCode::Overloaded, text));
+            return false;
+        }
         let looked = command.watch.from;
         let deadline = self.now.mono.after(Micros::from_millis(command.wait_ms));
         let not_before = receipt.position.max(looked);
-        self.watches
-            .wait(ticket, Waiting { asked, not_before, looked, waited: false, deadline, ends: false });
+        self.watches.wait(
+            ticket,
+            Waiting {
+                asked,
+                not_before,
+                looked,
+                awaits: None,
+                heard: false,
+                waited: false,
+                deadline,
+                ends: false,
+            },
+        );
         true
     }
 
@@ -241,55 +325,155 @@ impl Replica {
             unreachable!("only requests for changes wait for them")
         };
         let receipt = Some(Receipt { position: committed, time: self.state.time_of(committed) });
-        if let Err(failure) = self.may_watch(principal, command) {
-            if waiting.waited {
-                probe(out, Probe::WatchCutByRevoke);
-            }
-            return Some(Reply { outcome: Err(failure), receipt });
-        }
-        let room = reply_room(&self.config.limits).saturating_sub(64);
-        let outcome = match self.history.tell(&self.state, principal, &changes.watch, waiting.looked, room) {
-            Told::Events { events, through } => {
-                if !events.is_empty() && waiting.waited {
-                    probe(out, Probe::WatchWoken);
+        let waited = waiting.waited;
+        let rights = match self.may_watch(principal, command) {
+            Ok(rights) => rights,
+            Err(failure) => {
+                if waited {
+                    probe(out, Probe::WatchCutByRevoke);
                 }
-                if events.is_empty() && through == committed && !waiting.ends {
-                    let waiting = self.watches.waiting.get_mut(&ticket).expect("it waits");
-                    (waiting.looked, waiting.waited) = (through, true);
-                    return None;
+                return Some(Reply { outcome: Err(failure), receipt });
+            }
+        };
+        let room = reply_room(&self.config.limits).saturating_sub(64);
+        // What waited and heard nothing need not be looked for, however far the history reaches by now.
+        let quiet = waiting.awaits.is_some() && !waiting.heard;
+        let looked = if quiet { committed } else { waiting.looked };
+        let outcome = match self.history.tell(&self.state, principal, &changes.watch, looked, room) {
+            Told::Events { events, through }
+                if events.is_empty() && (through < committed || !waiting.ends) =>
+            {
+                let waiting = self.watches.waiting.get_mut(&ticket).expect("it waits");
+                (waiting.looked, waiting.heard) = (through, false);
+                if through < committed {
+                    // It is looked through further in the next step.
+                    self.watches.ready.insert(ticket);
+                } else {
+                    (waiting.awaits, waiting.waited) = (Some(rights), true);
+                }
+                return None;
+            }
+            Told::Events { events, through } => {
+                if !events.is_empty() && waited {
+                    probe(out, Probe::WatchWoken);
                 }
                 let position = Value::Int(i64::try_from(through.0).unwrap_or(i64::MAX));
                 Ok(Value::Map(vec![("events".into(), Value::List(events)), ("position".into(), position)]))
             }
             Told::Gone(start) => {
                 probe(out, Probe::HistoryGone);
-                let from = changes.watch.from;
                 let text = format!(
-                    "changes after {from} are not known here any more, but from {start} on: read the keys anew, and go on \
-                     from the answer's position"
+                    "changes after {} are not known here any more, but from {start} on: read the keys anew, and go on \
+                     from the answer's position",
+                    changes.watch.from
                 );
                 Err(Failure::new(ErrorCode::HistoryGone, text))
             }
             Told::TooLarge(index) => {
                 let text = format!(
-                    "the changes at position {index} are too many for an answer: ask for fewer keys, or go on from {index}"
+                    "the changes at position {index} are too many for an answer: read the keys anew, and go on from the \
+                     answer's position"
                 );
-                Err(Failure::new(ErrorCode::TooLarge, text))
+                Err(Failure::new(ErrorCode::HistoryGone, text))
             }
         };
         Some(Reply { outcome, receipt })
     }
 
+    /// Whoever was not answered by a leader in time had better ask another node.
+    pub fn give_up_watches(&mut self) {
+        self.watches.end_all();
+        for ticket in std::mem::take(&mut self.watches.asked).into_keys() {
+            // A leader that this node does not hear may have it, and could not answer.
+            if self.forwarder.give_up(ticket).is_some() {
+                let text = "no leader was heard of in time, and nothing was told: ask again, or another node";
+                self.answers.push((ticket, Reply::refused(Failure::new(ErrorCode::NoLeader, text))));
+            }
+        }
+    }
+
     /// Whether somebody may watch these keys as of the committed state, and is still who logged in.
-    fn may_watch(&self, principal: &Principal, command: &Command) -> Result<(), Failure> {
-        let Principal::User { name, generation } = principal else { return Ok(()) };
-        let rights: Option<Rights> = rights_now(&self.state, name);
-        match rights.filter(|rights| rights.user().generation == *generation) {
-            Some(rights) => needs::check(name, &rights, command),
+    fn may_watch(&self, principal: &Principal, command: &Command) -> Result<Option<Rights>, Failure> {
+        let Principal::User { name, generation } = principal else { return Ok(None) };
+        match rights_now(&self.state, name).filter(|rights| rights.user().generation == *generation) {
+            Some(rights) => needs::check(name, &rights, command).map(|()| Some(rights)),
             None => {
                 let text = "the login has ended, for the user was changed: AUTH again";
                 Err(Failure::new(ErrorCode::Unauthenticated, text))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::access::user::{Grant, Pattern, User};
+    use crate::command::parse::{Parsed, parse};
+    use crate::limits::Limits;
+    use crate::state::State;
+    use crate::state::effect::{Cause, Effect, Entry};
+    use crate::time::Millis;
+    use crate::types::ConnId;
+
+    /// Bob, who may see these keys, waits for all that begins with `user:`.
+    fn waits(watches: &mut Watches, number: u64, line: &str, keys: &[&str]) -> Ticket {
+        let words: Vec<Blob> = line.split(' ').map(Blob::from).collect();
+        let Ok(Parsed::Command(command)) = parse(&words, &Limits::default()) else { panic!("{line}") };
+        let pattern = |key: &&str| Pattern::Exact((*key).into());
+        let grants =
+            keys.iter().flat_map(|key| NEEDED.map(|permission| Grant { pattern: pattern(key), permission }));
+        let user = User { generation: Index(1), password: String::new(), grants: grants.collect() };
+        let principal = Principal::User { name: "bob".into(), generation: Index(1) };
+        let waiting = Waiting {
+            asked: Asked { principal, command },
+            not_before: Index(0),
+            looked: Index(0),
+            awaits: Some(Some(Rights::new(Arc::new(user), None, Vec::new()))),
+            heard: false,
+            waited: true,
+            deadline: Micros(9),
+            ends: false,
+        };
+        let ticket = Ticket { conn: ConnId(1), number };
+        watches.wait(ticket, waiting);
+        ticket
+    }
+
+    fn changed(key: &str) -> Vec<Changed> {
+        let mut state = State::default();
+        let effects = vec![Effect::Put { key: key.into(), value: "1".into(), deadline: None }];
+        state.commit(Index(1), &Entry { time: Millis(1), cause: Cause::Command, effects }).keys
+    }
+
+    #[test]
+    fn nobody_is_woken_by_what_may_not_be_seen_or_is_not_asked_for() {
+        let mut watches = Watches::default();
+        let bob = waits(&mut watches, 1, "CHANGES 0 PREFIX user: WAIT 1000", &["user:7", "user:9"]);
+        let deleted = waits(&mut watches, 2, "CHANGES 0 PREFIX u ONLY deleted WAIT 1000", &["user:7"]);
+        watches.touch(Index(20_000), &changed("user:8"));
+        watches.touch(Index(20_001), &changed("other"));
+        assert!(watches.ready.is_empty(), "he may not see that one");
+        watches.touch(Index(20_002), &changed("user:7"));
+        assert_eq!(watches.ready, BTreeSet::from([bob]), "and {deleted:?} was for deletions alone");
+        assert_eq!(watches.waiting[&bob].looked, Index(20_001), "nothing before was for him");
+        watches.touch(Index(20_003), &changed("user:9"));
+        assert_eq!(watches.waiting[&bob].looked, Index(20_001), "the first is told, too");
+    }
+
+    #[test]
+    fn prefixes_of_a_key_are_found_whatever_lies_between() {
+        let names = ["", "a", "ab", "abc", "abd", "b", "ax", "aa"];
+        let names: BTreeMap<Blob, &str> = names.into_iter().map(|name| (name.into(), name)).collect();
+        let found = |key: &str| begun_by(&names, &key.into()).copied().collect::<Vec<_>>().join("|");
+        assert_eq!(found("abcd"), "abc|ab|a|");
+        assert_eq!(found("aaz"), "aa|a|");
+        assert_eq!(found("az"), "a|");
+        assert_eq!(found("zz"), "");
+        assert_eq!(begun_by(&names, &"zz".into()).count(), 1, "of all keys");
+        let none: BTreeMap<Blob, &str> = BTreeMap::from([("b".into(), "b"), ("ab".into(), "ab")]);
+        assert_eq!(begun_by(&none, &"aa".into()).count(), 0);
     }
 }

@@ -43,6 +43,8 @@ pub struct Changed {
 pub enum How {
     /// As a whole.
     Whole,
+    /// What it holds is what it or another key held: only its deadline or its name is another.
+    Kept,
     /// Only these members of its collection, in the order of their names.
     Members(Vec<Blob>),
     /// Its time had passed, or its lease has ended.
@@ -64,6 +66,7 @@ impl Collector {
             Effect::Members { changes, .. } => {
                 How::Members(changes.iter().map(|(name, _)| name.clone()).collect())
             }
+            Effect::Redate { .. } | Effect::Moved { .. } => How::Kept,
             _ => How::Whole,
         });
         match effect {
@@ -90,6 +93,7 @@ impl Collector {
                 How::Members(names)
             }
             How::Expired => How::Expired,
+            How::Kept => How::Kept,
             How::Members(_) | How::Whole => How::Whole,
         };
         // One effect writes at most two keys, and both in the same way.
@@ -166,7 +170,7 @@ mod tests {
         let nothing = commit(&mut state, vec![put("c", "1"), delete("c", DeleteCause::Deleted)]);
         assert_eq!(nothing, [], "it was never there for anybody");
         let moved = commit(&mut state, vec![Effect::Moved { from: "a".into(), to: "b".into() }]);
-        assert_eq!(moved, [("a".into(), true, false, How::Whole), ("b".into(), true, true, How::Whole)]);
+        assert_eq!(moved, [("a".into(), true, false, How::Kept), ("b".into(), true, true, How::Kept)]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::Type;
 use crate::reply::Value;
 use crate::state::KeyRecord;
 use crate::state::changed::{Changed, How};
-use crate::state::data::{Data, Kind};
+use crate::state::data::{Data, Kind, Members};
 use crate::time::Millis;
 use crate::types::{Blob, Index};
 
@@ -79,7 +79,7 @@ fn show(add: &mut impl FnMut(&str, Value), (string, fields): (&str, &str), recor
             };
             add(fields, Value::Pairs(names.iter().map(field).collect()));
         }
-        (Data::Hash(members), How::Whole | How::Expired) => {
+        (Data::Hash(members), How::Whole | How::Kept | How::Expired) => {
             let field =
                 |(name, value): (&[u8], &[u8])| (Value::Bytes(name.into()), Value::Bytes(value.into()));
             add(fields, Value::Pairs(members.iter().map(field).collect()));
@@ -91,20 +91,43 @@ fn is_partial(record: &KeyRecord, how: &How) -> bool {
     record.data.kind() == Kind::Hash && matches!(how, How::Members(_))
 }
 
-/// About the bytes that a change holds in memory and takes in an answer. A large collection shares what did not change.
+/// About the bytes that a change holds in memory. A large collection shares what did not change with the state.
 #[must_use]
 pub fn weight(changed: &Changed) -> usize {
-    /// The change itself, and a path of a large collection.
-    const OVERHEAD: usize = 256;
     let Changed { key, before, after, how } = changed;
     let records = [before, after].into_iter().flatten().map(|record| match (&record.data, how) {
-        (Data::Hash(members), How::Members(names)) => names
-            .iter()
-            .map(|name| name.len() + members.get(name).map_or(0, |value| value.len()) + OVERHEAD)
-            .sum(),
+        (Data::Hash(members), How::Members(names)) => {
+            // Of a large one a change of a member holds a path of its tree.
+            let path = if members.bytes() > SMALL { PATH } else { 0 };
+            names.iter().map(|name| named(members, name) + path + OVERHEAD).sum()
+        }
+        (Data::Hash(members), How::Kept) if members.bytes() > SMALL => OVERHEAD,
         (data, _) => data.bytes(),
     });
     OVERHEAD + key.len() + records.sum::<usize>()
+}
+
+/// About the bytes that a change takes in an answer, told without making it.
+#[must_use]
+pub fn size_of(changed: &Changed, previous: bool) -> usize {
+    let Changed { key, before, after, how } = changed;
+    let records =
+        after.iter().chain(before.iter().filter(|_| previous)).map(|record| match (&record.data, how) {
+            (Data::Hash(members), How::Members(names)) => names.iter().map(|name| named(members, name)).sum(),
+            (data, _) => data.bytes(),
+        });
+    key.len() + records.sum::<usize>()
+}
+
+/// Of every change, beside what is in it.
+const OVERHEAD: usize = 256;
+/// Collections of so many bytes are copied when they change, and larger ones share.
+const SMALL: usize = 1_024;
+/// A path of a large collection's tree.
+const PATH: usize = 4_096;
+
+fn named(members: &Members, name: &Blob) -> usize {
+    name.len() + members.get(name).map_or(0, |value| value.len())
 }
 
 fn number(value: u64) -> Value {

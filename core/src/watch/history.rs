@@ -2,26 +2,33 @@
 //!
 //! Every node has a history of its own, made as entries are applied: after a start that is what lies in the log behind the
 //! snapshot. It is bounded in positions and in bytes; whoever asks for changes before its beginning is told so. How far back it
-//! reaches tells nothing about keys but for the bytes, which are the node's memory.
+//! reaches tells nothing about keys but for the bytes, which are the node's memory. The newest position is always known.
 //!
 //! Rights are those at the position of the change, not those of today: what changed since is kept as it was.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::Watch;
-use super::event::{Detail, event, weight};
+use super::event::{Detail, event, size_of, weight};
 use crate::access::rights::{Holder, Rights, Rules};
-use crate::access::user::{Permission, Principal, User};
+use crate::access::user::{Grant, Permission, Principal, User};
 use crate::protocol::value::MAX_VALUES;
 use crate::reply::Value;
 use crate::state::State;
-use crate::state::changed::{Changed, Changes};
+use crate::state::changed::{Changed, Changes, RuleName};
 use crate::time::Millis;
 use crate::types::{Blob, Index};
 
 /// One request looks at so many positions. The next goes on from there: nobody else waits for longer.
 const WALKED: u64 = 10_000;
+
+/// About the bytes of a row of users or rules beside what is in it, and of a grant.
+const ROW: usize = 128;
+
+fn grants_bytes(grants: &[Grant]) -> usize {
+    grants.iter().map(|grant| grant.pattern.text().len() + ROW).sum()
+}
 
 /// Whoever sees a change may do both with its key.
 pub const NEEDED: [Permission; 2] = [Permission::Read, Permission::Watch];
@@ -40,8 +47,8 @@ pub struct History {
     users: BTreeMap<(Blob, Index), Option<Arc<User>>>,
     /// Rules likewise.
     rules: BTreeMap<(Holder, Blob, Index), Option<Arc<Rules>>>,
-    /// The positions of these.
-    access: BTreeSet<Index>,
+    /// The positions of these, and what is forgotten with each.
+    access: BTreeMap<Index, Replaced>,
     most_positions: u64,
     most_bytes: usize,
 }
@@ -52,6 +59,14 @@ struct Revision {
     index: Index,
     time: Millis,
     keys: Vec<Changed>,
+    bytes: usize,
+}
+
+/// The users and rules that were changed at a position.
+#[derive(Clone, Debug, Default)]
+struct Replaced {
+    users: Vec<Blob>,
+    rules: Vec<RuleName>,
     bytes: usize,
 }
 
@@ -82,7 +97,7 @@ impl History {
             bytes: 0,
             users: BTreeMap::new(),
             rules: BTreeMap::new(),
-            access: BTreeSet::new(),
+            access: BTreeMap::new(),
             most_positions,
             most_bytes,
         }
@@ -108,13 +123,7 @@ impl History {
         self.end = index;
         let Changes { keys, users, rules } = changes;
         if !users.is_empty() || !rules.is_empty() {
-            self.access.insert(index);
-        }
-        for (name, before) in users {
-            self.users.entry((name, index)).or_insert(before);
-        }
-        for ((holder, name), before) in rules {
-            self.rules.entry((holder, name, index)).or_insert(before);
+            self.replace(index, users, rules);
         }
         if !keys.is_empty() {
             let bytes = keys.iter().map(weight).sum();
@@ -124,23 +133,54 @@ impl History {
         self.forget();
     }
 
+    /// Users and rules were changed at a position: they are kept as they were before.
+    fn replace(
+        &mut self,
+        index: Index,
+        users: Vec<(Blob, Option<Arc<User>>)>,
+        rules: Vec<(RuleName, Option<Arc<Rules>>)>,
+    ) {
+        let mut replaced = Replaced::default();
+        for (name, before) in users {
+            replaced.bytes += name.len() + before.as_ref().map_or(0, |user| grants_bytes(&user.grants)) + ROW;
+            replaced.users.push(name.clone());
+            self.users.entry((name, index)).or_insert(before);
+        }
+        for ((holder, name), before) in rules {
+            let bytes =
+                |it: &Arc<Rules>| grants_bytes(&it.grants) + grants_bytes(&it.denials) + it.roles.len() * ROW;
+            replaced.bytes += name.len() + before.as_ref().map_or(0, bytes) + ROW;
+            replaced.rules.push((holder, name.clone()));
+            self.rules.entry((holder, name, index)).or_insert(before);
+        }
+        self.bytes += replaced.bytes;
+        self.access.insert(index, replaced);
+    }
+
+    /// The oldest position of which anything is kept.
+    fn oldest(&self) -> Option<Index> {
+        let revision = self.revisions.front().map(|revision| revision.index);
+        let access = self.access.first_key_value().map(|(index, _)| *index);
+        revision.into_iter().chain(access).min()
+    }
+
     /// Keeps the bounds.
     fn forget(&mut self) {
-        let before = self.start;
         self.start = self.start.max(Index(self.end.0.saturating_sub(self.most_positions)));
-        while let Some(oldest) = self.revisions.front()
-            && (oldest.index <= self.start || self.bytes > self.most_bytes)
+        while let Some(oldest) = self.oldest()
+            && (oldest <= self.start || (self.bytes > self.most_bytes && oldest < self.end))
         {
-            self.start = self.start.max(oldest.index);
-            self.bytes -= oldest.bytes;
-            self.revisions.pop_front();
-        }
-        // Few entries change access, and most calls find none to forget.
-        if self.start > before && self.access.first().is_some_and(|first| *first <= self.start) {
-            let start = self.start;
-            self.access.retain(|index| *index > start);
-            self.users.retain(|(_, index), _| *index > start);
-            self.rules.retain(|(_, _, index), _| *index > start);
+            self.start = self.start.max(oldest);
+            if let Some(revision) = self.revisions.pop_front_if(|revision| revision.index == oldest) {
+                self.bytes -= revision.bytes;
+            }
+            if let Some(replaced) = self.access.remove(&oldest) {
+                self.bytes -= replaced.bytes;
+                replaced.users.into_iter().for_each(|name| drop(self.users.remove(&(name, oldest))));
+                for (holder, name) in replaced.rules {
+                    self.rules.remove(&(holder, name, oldest));
+                }
+            }
         }
     }
 
@@ -168,9 +208,12 @@ impl History {
                 continue;
             }
             let fits = |size: usize, values: usize| size <= room && values < MAX_VALUES;
+            // Nothing large is made that is then thrown away.
+            let large = shown.iter().map(|changed| size_of(changed, watch.previous)).sum::<usize>() > room;
             let before = revision.index.0 - 1;
             let asked = if watch.previous { Detail::Previous } else { Detail::Present };
-            let (told, its_size, its_values) = told(revision, &shown, asked);
+            let (told, its_size, its_values) =
+                if large { (Vec::new(), usize::MAX >> 1, 0) } else { told(revision, &shown, asked) };
             if fits(size + its_size, values + its_values) {
                 events.extend(told);
             } else if events.is_empty() {
@@ -190,19 +233,22 @@ impl History {
         Told::Events { events, through: end.max(after) }
     }
 
-    /// What somebody could do at a position. Nothing, for whoever was not there all the time since: a user who was removed and
-    /// created again is another one.
+    /// Since when there is this user, as far as is known. One who was removed and created again is another one.
+    fn created(&self, state: &State, name: &Blob) -> Index {
+        if state.committed_user(name).is_none() {
+            return Index(u64::MAX);
+        }
+        let changes = self.users.range((name.clone(), Index(0))..=(name.clone(), Index(u64::MAX)));
+        changes.rev().find(|(_, before)| before.is_none()).map_or(Index(0), |((_, index), _)| *index)
+    }
+
+    /// What a user of this name could do at a position.
     fn rights_at(&self, state: &State, name: &Blob, index: Index) -> Option<Rights> {
         let since = (name.clone(), index.next())..=(name.clone(), Index(u64::MAX));
-        let mut since = self.users.range(since).map(|(_, user)| user);
-        let now = state.committed_user(name);
-        let user = match since.next() {
-            Some(user) => user.as_ref(),
-            None => now,
+        let user = match self.users.range(since).next() {
+            Some((_, user)) => user.as_ref(),
+            None => state.committed_user(name),
         };
-        if now.is_none() || since.any(Option::is_none) {
-            return None;
-        }
         let own = self.rules_at(state, Holder::User, name, index);
         let names = own.as_ref().map(|own| own.roles.clone()).unwrap_or_default();
         let role = |name: Blob| Some((name.clone(), self.rules_at(state, Holder::Role, &name, index)?));
@@ -238,6 +284,8 @@ struct Seer<'a> {
     state: &'a State,
     name: Option<&'a Blob>,
     now: Option<Rights>,
+    /// Before this position it was somebody else of the same name, or nobody.
+    created: Index,
     /// The rights at positions up to the first: until something about access changes.
     then: Option<(Index, Option<Rights>)>,
 }
@@ -249,18 +297,22 @@ impl<'a> Seer<'a> {
             Principal::Anybody => None,
         };
         let now = name.and_then(|name| history.rights_at(state, name, state.committed()));
-        Self { history, state, name, now, then: None }
+        let created = name.map_or(Index(0), |name| history.created(state, name));
+        Self { history, state, name, now, created, then: None }
     }
 
     fn sees(&mut self, index: Index, key: &[u8]) -> bool {
         let Some(name) = self.name else { return true };
+        if index < self.created {
+            return false;
+        }
         if self.then.as_ref().is_none_or(|(until, _)| index > *until) {
             let until = self
                 .history
                 .access
                 .range(index.next()..)
                 .next()
-                .map_or(Index(u64::MAX), |at| Index(at.0 - 1));
+                .map_or(Index(u64::MAX), |(at, _)| Index(at.0 - 1));
             self.then = Some((until, self.history.rights_at(self.state, name, index)));
         }
         let then = self.then.as_ref().and_then(|(_, rights)| rights.as_ref());

@@ -204,7 +204,7 @@ impl Client {
         }
     }
 
-    /// Asks for changes, which somebody may have to wait for: nobody who closes the client waits for that.
+    /// Asks for changes, which somebody may have to wait for: a client that is closed or dropped does not wait for that.
     async fn changes(&self, args: Vec<Blob>) -> Result<Answer, Error> {
         let slot = self.slot().await?;
         outcome(self.order(args, slot, true)?.await)
@@ -248,7 +248,7 @@ impl Client {
         Ok(answered)
     }
 
-    /// Takes no further command from any clone, waits for those under way, and ends watches, the session and the
+    /// Takes no further command from any clone, waits for those under way, and ends the session and the
     /// connection.
     pub async fn close(self) {
         if let Some(waiting) = self.shared.waiting.get().cloned() {

@@ -1,6 +1,6 @@
 //! Watches as a stream: what to watch, its updates, and the task that asks for them batch by batch. It goes on through lost
 //! connections, nodes and leaders, from the position up to which it was told of everything; it decides nothing about what a
-//! change is.
+//! change is. Each watcher has a connection of its own, so that watchers and locks never wait for each other.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -148,13 +148,14 @@ impl Drop for Watcher {
 
 impl Client {
     /// Watches from a position on: the one in the receipt of whatever was read or written last, or that of an
-    /// [`Update::Progress`]. Must be called within a tokio runtime.
+    /// [`Update::Progress`]. Must be called within a tokio runtime. A watcher logs in on a connection of its own, and goes on
+    /// when this client is closed.
     ///
     /// # Errors
     /// If the system has no randomness for the connection on which watches wait.
     pub fn watch(&self, watch: Watch, from: Index) -> Result<Watcher, Error> {
         let (sender, updates) = mpsc::channel(64);
-        let asker = Asker { client: self.waiting()?, watch, from, sender };
+        let asker = Asker { client: Self::start(self.shared.config.clone())?, watch, from, sender };
         Ok(Watcher { updates, task: tokio::spawn(asker.run()).abort_handle() })
     }
 }

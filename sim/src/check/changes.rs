@@ -304,6 +304,10 @@ fn same(event: &Event, told: &Value, previous: bool) -> Result<(), String> {
         return Err("something is said twice".into());
     }
     let partial = told.remove("partial").is_some();
+    let fields = |row: &Option<Row>| row.as_ref().is_some_and(|row| row.held.text().is_none());
+    if partial && !(fields(&event.before) && fields(&event.after)) {
+        return Err("only some fields of what was no hash".into());
+    }
     let shown = event.after.as_ref().filter(|_| !left_out);
     whole_or_part(event, shown, &mut told, ("value", "fields"), partial)?;
     let shown = event.before.as_ref().filter(|_| previous && !left_out);

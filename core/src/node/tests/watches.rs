@@ -171,6 +171,40 @@ fn a_wait_ends_with_its_own_time_and_not_with_the_requests() {
 }
 
 #[test]
+fn whoever_waits_through_more_than_the_history_has_missed_nothing() {
+    let (mut cluster, writer) = cluster();
+    let start = position(&mut cluster, writer, "SET a:1 1");
+    let follower = cluster.follower();
+    let state = cluster.replica(follower).state.committed();
+    cluster.replica(follower).history = History::new(state, 4, 1 << 20);
+    let watcher = cluster.connect(follower, None);
+    let prefix = cluster.ask(watcher, &format!("CHANGES {start} PREFIX a: WAIT 30000"));
+    let quiet = cluster.ask(watcher, &format!("CHANGES {start} KEY b WAIT 2000"));
+    cluster.run(100);
+    for value in 0..10 {
+        cluster.value(writer, &format!("SET other {value}"));
+    }
+    assert_eq!(cluster.answer(watcher, prefix), None, "nothing has happened to it");
+    cluster.value(writer, "SET a:1 2");
+    let (events, _) = told(cluster.answer(watcher, prefix).expect("it has changed").outcome);
+    assert_eq!(events, "modified a:1=2");
+    cluster.run(2000);
+    let end = cluster.answer(watcher, quiet).expect("its time is up");
+    let receipt = end.receipt.expect("it was told how far");
+    assert_eq!(told(end.outcome), (String::new(), receipt.position.0), "up to here there was nothing");
+    assert_eq!(cluster.code(watcher, &format!("CHANGES {start} KEY a")), ErrorCode::HistoryGone);
+    // Another state, and nobody knows what led to it.
+    let waits = cluster.ask(watcher, &format!("CHANGES {} KEY a WAIT 30000", receipt.position.0));
+    cluster.run(50);
+    let state = cluster.replica(follower).state.committed();
+    cluster.replica(follower).history.reset(state.next());
+    cluster.replica(follower).history = History::new(state, 4, 1 << 20);
+    cluster.replica(follower).watches.reconsider_all();
+    cluster.run(50);
+    assert!(cluster.answer(watcher, waits).is_none_or(|reply| reply.outcome.is_err()));
+}
+
+#[test]
 fn a_node_that_stops_tells_those_who_wait_how_far_they_got() {
     let (mut cluster, writer) = cluster();
     let start = position(&mut cluster, writer, "SET a 1");
@@ -277,7 +311,8 @@ fn a_history_is_bounded_in_positions_and_in_bytes_and_says_where_it_begins() {
     world.put("c", &"x".repeat(4_000));
     assert_eq!(world.tell(1, 1 << 20), Told::Gone(Index(2)));
     world.put("d", &"x".repeat(20_000));
-    assert_eq!(world.tell(4, 1 << 20), Told::Gone(Index(5)), "what alone is too large is not kept");
+    assert_eq!(world.tell(3, 1 << 20), Told::Gone(Index(4)));
+    assert!(matches!(world.tell(4, 1 << 20), Told::Events { .. }), "the newest is always known");
 }
 
 #[test]
