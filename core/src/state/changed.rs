@@ -98,6 +98,10 @@ impl Collector {
         };
         // One effect writes at most two keys, and both in the same way.
         self.how = Some(how.clone());
+        if self.changes.keys.is_empty() {
+            // Most entries change one key, and a vector that grows by itself has room for four at once.
+            self.changes.keys.reserve_exact(1);
+        }
         self.changes.keys.push(Changed { key: key.clone(), before, after, how });
     }
 
@@ -110,6 +114,8 @@ impl Collector {
             keys.dedup_by(|later, first| first.takes(later));
         }
         keys.retain(|changed| changed.before.is_some() || changed.after.is_some());
+        // They are kept for long.
+        keys.shrink_to_fit();
         Changes { keys, users, rules }
     }
 }

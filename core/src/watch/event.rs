@@ -119,8 +119,8 @@ pub fn size_of(changed: &Changed, previous: bool) -> usize {
     key.len() + records.sum::<usize>()
 }
 
-/// Of every change, beside what is in it.
-const OVERHEAD: usize = 256;
+/// Of every change, beside what is in it: itself, its position, and what the allocator adds to each of its parts.
+const OVERHEAD: usize = std::mem::size_of::<Changed>() + 160;
 /// Collections of so many bytes are copied when they change, and larger ones share.
 const SMALL: usize = 1_024;
 /// A path of a large collection's tree.

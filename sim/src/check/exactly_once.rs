@@ -12,6 +12,7 @@ use steadfast_core::types::Blob;
 
 use super::asked::{Asked, Only, whole};
 use super::log::{LogEntry, final_values};
+use super::others::Others;
 use super::{Stop, Verdict, fail};
 use crate::history::{End, History, Operation};
 
@@ -32,7 +33,9 @@ fn run(history: &History, log: &[LogEntry]) -> Result<(), Stop> {
     let writes = writes_by_key(&ops);
     let values = final_values(log);
     let puts = puts_by_key(log);
-    for (key, writes) in &writes {
+    let dropped = dropped(&ops);
+    // What was dropped with its prefix was written by a command that does not name it.
+    for (key, writes) in writes.iter().filter(|(key, _)| !dropped.has(key)) {
         if let Some(adds) = additions(writes) {
             counter(key, &adds, values.get(key))?;
         }
@@ -77,6 +80,17 @@ fn writes_by_key(ops: &[Operation]) -> BTreeMap<Blob, Vec<(&Operation, Asked)>> 
         }
     }
     writes
+}
+
+/// The prefixes that may have been dropped.
+fn dropped(ops: &[Operation]) -> Others {
+    let mut dropped = Others::default();
+    for op in ops.iter().filter(|op| !matches!(op.end, End::Failed(_))) {
+        if let Ok(asked @ Asked::Drop(..)) = Asked::read(&op.args) {
+            dropped.add(&asked);
+        }
+    }
+    dropped
 }
 
 fn puts_by_key(log: &[LogEntry]) -> BTreeMap<&Blob, usize> {
