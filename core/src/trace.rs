@@ -1,11 +1,30 @@
 //! What a node says about itself while it works: one event per thing that an operator or a tester may want
 //! to read. Events have no effect.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::inspect::RoleName;
-use crate::node::reading::Part;
 use crate::types::{BootNumber, ClusterId, Index, NodeId, Term};
+
+/// What a start reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Part {
+    /// The newest snapshot.
+    Snapshot,
+    /// The log behind it.
+    Log,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Snapshot => "the newest snapshot",
+            Self::Log => "the log behind it",
+        })
+    }
+}
 
 /// Something that happened inside a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

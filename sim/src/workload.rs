@@ -241,15 +241,14 @@ fn words(stream: &mut Stream, plan: &Plan, family: Family, client: u64, count: u
         Family::Scan => {
             let prefix = *stream.pick(&["c", "r", "u", "m", "t", "r0", "s", "h"]);
             match choice {
-                82..89 => return format!("DROP PREPARE {}", doomed(stream, plan)),
-                89.. => {
+                0..50 => format!("SCAN {prefix} AFTER $after COUNT {}", stream.between(1, 8)),
+                50..82 => format!("SCAN {prefix} COUNT {}", stream.between(1, 8)),
+                82..89 => format!("DROP PREPARE {}", doomed(stream, plan)),
+                _ => {
                     let prefix = if stream.chance(800_000) { "$doomed".into() } else { doomed(stream, plan) };
-                    return format!("DROP CONFIRM {prefix} $drop COUNT {}", stream.between(1, 5));
+                    format!("DROP CONFIRM {prefix} $drop COUNT {}", stream.between(1, 5))
                 }
-                _ => {}
             }
-            let after = if choice < 50 { "AFTER $after " } else { "" };
-            format!("SCAN {prefix} {after}COUNT {}", stream.between(1, 8))
         }
         Family::Text => text(stream, plan, choice, value),
         Family::Hash => hash(stream, plan, choice, value),

@@ -1,12 +1,10 @@
 //! `steadfast cli`, `steadfast watch` and `steadfast status` end to end.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
-use std::thread;
-use std::time::Duration;
+use std::process::{ChildStdout, Command, Output, Stdio};
 
 use steadfast_tests::binary;
 use steadfast_tests::cluster::Cluster;
@@ -175,8 +173,8 @@ fn a_watch_prints_a_line_for_each_change_and_says_why_it_ends() {
     assert_eq!(watch(&[]).status.code(), Some(2), "nothing to watch");
 }
 
-/// Types lines at a terminal, one after the other, and gives what appears there.
-fn typed(scratch: &Scratch, command: &str, lines: &[&str]) -> Option<String> {
+/// Types lines at a terminal, each once the prompt is there, waits for what is to appear after it, and gives all that did.
+fn typed(scratch: &Scratch, command: &str, prompt: &str, lines: &[(&str, &str)]) -> Option<String> {
     let mut shell = Command::new("script");
     shell.args(["-qec", command, "/dev/null"]).current_dir(scratch.path());
     shell.env("TERM", "xterm").env("STEADFAST_HISTORY", scratch.join("history"));
@@ -188,14 +186,41 @@ fn typed(scratch: &Scratch, command: &str, lines: &[&str]) -> Option<String> {
         return None;
     };
     let mut terminal = child.stdin.take().expect("it was asked for");
-    for line in lines {
-        // Whoever types waits for the prompt.
-        thread::sleep(Duration::from_millis(700));
+    let mut screen =
+        Screen { output: child.stdout.take().expect("it was asked for"), seen: Vec::new(), read: 0 };
+    for (line, answer) in lines {
+        screen.until(prompt);
         write!(terminal, "{line}\r").expect("it listens");
+        screen.until(answer);
     }
-    let output = child.wait_with_output().expect("it ends");
+    assert!(child.wait().expect("it ends").success());
     drop(terminal);
-    Some(text(&output.stdout))
+    Some(text(&screen.seen))
+}
+
+/// What appears at a terminal.
+struct Screen {
+    output: ChildStdout,
+    seen: Vec<u8>,
+    /// How much of it was looked at.
+    read: usize,
+}
+
+impl Screen {
+    /// Reads on until this appears. If it never does, the terminal's end or the test's own time limit tells.
+    fn until(&mut self, wanted: &str) {
+        loop {
+            let fresh = &self.seen[self.read..];
+            if let Some(at) = fresh.windows(wanted.len()).position(|window| window == wanted.as_bytes()) {
+                self.read += at + wanted.len();
+                return;
+            }
+            let mut chunk = [0; 4096];
+            let length = self.output.read(&mut chunk).expect("it can be read");
+            assert!(length > 0, "{wanted:?} did not appear: {}", text(&self.seen));
+            self.seen.extend_from_slice(&chunk[..length]);
+        }
+    }
 }
 
 #[test]
@@ -204,9 +229,15 @@ fn what_is_typed_is_executed_completed_and_remembered_but_for_passwords() {
     let server = Process::single(&scratch.join("data"));
     let program = binary::command().get_program().to_string_lossy().into_owned();
     let command = format!("{program} cli --addr {} --data data", server.address);
-    let lines = ["SET a hello", "user add ann a-long-password", "getr\ta 1 2", "fly", "quit"];
-    let Some(seen) = typed(&scratch, &command, &lines) else { return };
-    assert!(seen.contains("OK") && seen.contains("\"el\"") && seen.contains("UNKNOWN_COMMAND"), "{seen}");
+    let lines = [
+        ("SET a hello", "OK"),
+        ("user add ann a-long-password", "OK"),
+        ("getr\ta 1 2", "\"el\""),
+        ("fly", "UNKNOWN_COMMAND"),
+        ("quit", "\n"),
+    ];
+    let prompt = format!("{}> ", server.address);
+    let Some(seen) = typed(&scratch, &command, &prompt, &lines) else { return };
     assert!(seen.contains("key value [EX"), "a hint shows what is still to be typed: {seen}");
     assert_eq!(server.answer(&["USER", "LIST"]), "1) \"ann\"\n2) \"root\"");
     let history = fs::read_to_string(scratch.join("history")).expect("it was written");

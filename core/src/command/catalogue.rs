@@ -123,7 +123,7 @@ impl Needed {
             Self::Limit => &[Permission::Limit],
             Self::LimitWrite => &[Permission::Limit, Permission::Write],
             Self::Lock => &[Permission::Lock],
-            Self::Watch => &[Permission::Read, Permission::Watch],
+            Self::Watch => &crate::watch::history::NEEDED,
             Self::Admin | Self::AdminOrSelf => &[Permission::Admin],
         }
     }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Command;
 use super::catalogue::shown;
+use super::claims::WAIT_MS_MAX;
 use super::evaluate::Evaluation;
 use super::needs::Needs;
 use super::parse::Words;
@@ -16,9 +17,6 @@ use crate::watch::{Selector, Type, Types, Watch};
 
 /// Most keys and prefixes of one request: each change is held against all of them.
 const SELECTORS_MAX: usize = 64;
-
-/// Longest wait, in milliseconds: ten minutes, as for locks.
-const WAIT_MS_MAX: u64 = 600_000;
 
 /// Asks for changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

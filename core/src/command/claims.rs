@@ -34,7 +34,7 @@ use crate::types::{Blob, Index, LeaseId, SessionId};
 const CAPACITY_MAX: u64 = 1_000;
 
 /// Longest wait, in milliseconds: ten minutes. Within it no session expires under the one that waits in it.
-const WAIT_MS_MAX: u64 = 600_000;
+pub(super) const WAIT_MS_MAX: u64 = 600_000;
 
 /// A command on claims.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

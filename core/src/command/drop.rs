@@ -119,8 +119,8 @@ impl Evaluation<'_> {
     fn token(&self, prefix: &Blob, at: Millis) -> Blob {
         let mut hash = crc32fast::Hasher::new();
         hash.update(prefix);
-        // No name holds a zero byte's worth of another's: the length stands between.
         let user = self.actor().map(Blob::as_slice).unwrap_or_default();
+        // Where the prefix ends and the name begins counts, too.
         hash.update(&(prefix.len() as u64).to_le_bytes());
         hash.update(user);
         format!("{}-{:08x}", at.0, hash.finalize()).into()

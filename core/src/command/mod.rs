@@ -334,6 +334,7 @@ impl Command {
             | Self::Revoke { .. }
             | Self::Expire { .. }
             | Self::ForgetWait { .. }
+            | Self::Drop(_)
             | Self::SessionEnd { .. } => false,
             Self::Strings(command) => command.grows(),
             Self::Keyspace(command) => command.grows(),

@@ -1,37 +1,15 @@
 //! How far a start is with reading the data directory, for whoever waits for it. It looks at the answers of the disk, and decides
 //! nothing.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
-
 use crate::io::{DiskError, DiskReply, FileName, Outbox, Output};
-use crate::trace::Event;
+use crate::trace::{Event, Part};
 
 /// So many bytes are read between two words about it.
 const STEP: u64 = 64 << 20;
 
-/// What is being read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Part {
-    /// The newest snapshot.
-    Snapshot,
-    /// The log behind it.
-    Log,
-}
-
-impl fmt::Display for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Snapshot => "the newest snapshot",
-            Self::Log => "the log behind it",
-        })
-    }
-}
-
 /// The bytes of a part, read and in all.
 #[derive(Clone, Debug)]
-pub(super) struct Reading {
+pub struct Reading {
     part: Part,
     bytes: u64,
     told: u64,
@@ -40,12 +18,12 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    pub(super) const fn new(part: Part) -> Self {
+    pub const fn new(part: Part) -> Self {
         Self { part, bytes: 0, told: 0, of: 0 }
     }
 
     /// The disk has answered.
-    pub(super) fn note(&mut self, result: &Result<DiskReply, DiskError>, out: &mut Outbox) {
+    pub fn note(&mut self, result: &Result<DiskReply, DiskError>, out: &mut Outbox) {
         match result {
             Ok(DiskReply::Listing(files)) => self.of = size(self.part, files),
             Ok(DiskReply::Data(data)) => self.bytes += data.len() as u64,

@@ -10,20 +10,18 @@ use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 
 use super::durable::Held;
-use super::forward::{ForwardMessage, Forwarder, Task, Ticket};
-use super::inbound::{Arrival, Inbound};
-use super::leader::Relay;
+use super::forward::{Forwarder, Ticket};
+use super::inbound::Inbound;
 use super::parked::Parked;
 use super::peers::{Kind, PeerBook};
 use super::repair::Repair;
 use super::root::RootSetup;
 use super::scrub::Scrub;
 use super::snapshots::Snapshots;
-use super::waiting::{Asker, Waiting};
+use super::waiting::Waiting;
 use super::waits::Unsure;
 use super::watches::Watches;
 use crate::clock::ClusterClock;
-use crate::command::Command;
 use crate::command::info::NodeInfo;
 use crate::config::NodeConfig;
 use crate::error::{ErrorCode, Failure};
@@ -31,7 +29,7 @@ use crate::hard::{self, HardStore};
 use crate::inspect::Inspection;
 use crate::io::{DiskError, DiskReply, HaltReason, Outbox, Output, Owner, Token};
 use crate::limits::Limits;
-use crate::protocol::peer::{self, PeerHeader};
+use crate::protocol::peer::PeerHeader;
 use crate::raft::{Message, Raft, RaftEvent};
 use crate::reply::Reply;
 use crate::snapshot::transfer::SnapshotMessage;
@@ -279,74 +277,6 @@ impl Replica {
         }
     }
 
-    /// A command of this node's own connection.
-    pub fn submit(&mut self, ticket: Ticket, task: Task, out: &mut Outbox) -> Stepped {
-        self.watches.asked(ticket, &task);
-        if self.raft.is_leader() {
-            let in_session = task.once.is_some();
-            let asker = if in_session { Asker::HereInSession(ticket) } else { Asker::Here(ticket) };
-            return self.execute(asker, &task, None, out);
-        }
-        if matches!(task.command, Command::Info) {
-            // What a node says about itself needs no leader.
-            let reply = self.evaluate_here(&task);
-            self.answers.push((ticket, reply));
-        } else if self.forwarder.len() >= self.config.limits.waiting_requests
-            || self.forwarder.bytes() >= self.config.limits.waiting_bytes
-        {
-            let text = format!(
-                "{} commands of this node with {} bytes already wait for the leader: try again later",
-                self.forwarder.len(),
-                self.forwarder.bytes()
-            );
-            self.answers.push((ticket, Reply::refused(Failure::new(ErrorCode::Overloaded, text))));
-        } else {
-            self.forwarder.push(ticket, task, self.now.mono);
-        }
-        Ok(())
-    }
-
-    /// A forwarded command or its answer.
-    fn forwarded(&mut self, header: &PeerHeader, message: ForwardMessage, out: &mut Outbox) -> Stepped {
-        match message {
-            ForwardMessage::Reply { boot, seq, reply } => {
-                // An answer to an earlier boot may be on its way for long.
-                if boot == self.peers.boot().number && !self.forwarder.is_late(seq, &reply) {
-                    self.relayed(seq, reply);
-                }
-                Ok(())
-            }
-            ForwardMessage::Command { term, position, seq, floor, again, task } => {
-                if !self.raft.is_leader() || self.raft.term() != term {
-                    return Ok(());
-                }
-                let (origin, boot) = (header.incarnation, header.boot);
-                let asker = Asker::There { node: header.from, origin, boot, seq };
-                let first = seq == floor.saturating_add(1);
-                let Some(floor) = self.inbound.heard(origin, boot, seq, floor) else { return Ok(()) };
-                let overload = self.overload(task.command.is_write(), task.command.grows());
-                if self.inbound.is_refused(origin, seq) {
-                    let text = "the leader had too much to do when the command came: try again later";
-                    let reply = Reply::refused(Failure::new(ErrorCode::Overloaded, text));
-                    self.send_forward(header.from, &ForwardMessage::Reply { boot, seq, reply }, out);
-                    return Ok(());
-                }
-                if overload.is_some() && (again || !self.inbound.may_refuse(origin)) {
-                    // An earlier leader may have logged it, so that it can't be refused. As if it were lost: it comes
-                    // again, and all that follow it.
-                    return Ok(());
-                }
-                match self.inbound.arrive(origin, position, first) {
-                    Arrival::Early => return Ok(()),
-                    Arrival::Repeated if overload.is_some() || self.waiting.has(&asker) => return Ok(()),
-                    Arrival::Next if overload.is_some() => self.inbound.refuse(origin, seq),
-                    Arrival::Next | Arrival::Repeated => {}
-                }
-                self.execute(asker, &task, Some(Relay { floor, again }), out)
-            }
-        }
-    }
-
     /// Acts on what Raft and the disk have brought about: until nothing more follows from it.
     pub fn settle(&mut self, out: &mut Outbox) -> Stepped {
         self.repair_settle(out);
@@ -423,23 +353,6 @@ impl Replica {
         }
     }
 
-    /// Hands waiting commands to the leader, if one is known.
-    fn forward_commands(&mut self, out: &mut Outbox) {
-        let Some(leader) = self.raft.leader().filter(|_| !self.raft.is_leader()) else { return };
-        for message in self.forwarder.send(self.now.mono, leader, self.raft.term()) {
-            if matches!(message, ForwardMessage::Command { again: true, .. }) {
-                probe(out, Probe::ForwardedAgain);
-            }
-            self.send_forward(leader, &message, out);
-        }
-    }
-
-    pub fn send_forward(&mut self, to: NodeId, message: &ForwardMessage, out: &mut Outbox) {
-        let body = postcard::to_stdvec(message).expect("a task is plain data");
-        let frame = peer::encode(&self.peers.header(to, Kind::Forward), &body);
-        out.push(Output::SendPeer { to, frame });
-    }
-
     fn trace_role(&mut self, out: &mut Outbox) {
         let now = (self.raft.role(), self.raft.term(), self.raft.leader());
         if self.traced != Some(now) {
@@ -489,12 +402,6 @@ impl Replica {
             pending_bytes: self.tail_bytes,
             connections: 0,
         }
-    }
-
-    /// The number in this node's own session under which it evaluates a waiting command itself.
-    pub fn own_asker(&self, seq: u64) -> Asker {
-        let (node, origin) = (self.config.id, self.hard.get().incarnation);
-        Asker::There { node, origin, boot: self.peers.boot().number, seq }
     }
 }
 

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
 
 use super::peers::{Boot, Check, Kind, PeerBook, Quarantine};
-use super::reading::{Part, Reading};
+use super::reading::Reading;
 use super::replica::{Replica, Stepped, notice};
 use super::snapshots::{Found, Snapshots};
 use super::streams::Streams;
@@ -21,7 +21,7 @@ use crate::protocol::peer::{self, PeerHeader};
 use crate::raft::{Log, LogEntry, Raft, Start};
 use crate::snapshot::{Damaged, SnapshotRecovered, SnapshotRecovery};
 use crate::time::{Micros, Stamp};
-use crate::trace::{Event, Probe};
+use crate::trace::{Event, Part, Probe};
 use crate::types::{BootNumber, EntryId, Incarnation, NodeId, Term, listed};
 use crate::wal::{Identity, Recovered, Recovery, RecoveryStep, Setup};
 

@@ -185,6 +185,21 @@ impl Cluster {
         panic!("no {kind:?} frame comes to node {to}")
     }
 
+    /// Lets so many milliseconds pass in which no frame of this kind reaches a node, and gives them.
+    fn withhold(&mut self, to: NodeId, kind: Kind, millis: u64) -> Vec<Bytes> {
+        let mut held = Vec::new();
+        for _ in 0..millis {
+            while let Some((id, input)) = self.queue.pop_front() {
+                match input {
+                    Input::Peer { frame } if id == to && is_kind(&frame, kind) => held.push(frame),
+                    input => self.step(id, input),
+                }
+            }
+            self.pass();
+        }
+        held
+    }
+
     fn deliver(&mut self, to: NodeId, frame: &Bytes) {
         self.queue.push_back((to, Input::Peer { frame: frame.clone() }));
     }

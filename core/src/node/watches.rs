@@ -21,7 +21,7 @@ use crate::state::changed::{Changed, Changes};
 use crate::time::Micros;
 use crate::trace::Probe;
 use crate::types::{Blob, Index};
-use crate::watch::history::{NEEDED, Told, rights_now};
+use crate::watch::history::{NEEDED, Seer, Told, rights_now};
 use crate::watch::{Selector, Watch};
 
 /// The requests for changes of this node's clients.
@@ -174,12 +174,19 @@ impl Watches {
         self.take(ticket).is_some() || asked
     }
 
-    /// Whoever waits had better ask another node.
-    pub fn end_all(&mut self) {
+    /// Whoever waits is told how far this node has looked; of those for whom it has not come far enough nothing is kept.
+    fn end_all(&mut self, committed: Index) -> Vec<Ticket> {
+        let mut lost = Vec::new();
         for (ticket, waiting) in &mut self.waiting {
+            if waiting.not_before > committed {
+                lost.push(*ticket);
+                continue;
+            }
             waiting.ends = true;
             self.ready.insert(*ticket);
         }
+        lost.iter().for_each(|ticket| drop(self.take(*ticket)));
+        lost
     }
 }
 
@@ -316,9 +323,8 @@ impl Replica {
         let waiting = self.watches.waiting.get(&ticket)?;
         let committed = self.state.committed();
         if committed < waiting.not_before {
-            // Its time is up before this node has come so far: nothing is known.
-            let text = "this node has not caught up in time, and told nothing: ask again, or another node";
-            return waiting.ends.then(|| Reply::refused(Failure::new(ErrorCode::NoLeader, text)));
+            // It is ready again when this node has come so far. The deadline of its request ends that, not its own.
+            return None;
         }
         let Asked { principal, command } = &waiting.asked;
         let Command::Changes(changes) = command else {
@@ -339,14 +345,15 @@ impl Replica {
         // What waited and heard nothing need not be looked for, however far the history reaches by now.
         let quiet = waiting.awaits.is_some() && !waiting.heard;
         let looked = if quiet { committed } else { waiting.looked };
-        let outcome = match self.history.tell(&self.state, principal, &changes.watch, looked, room) {
+        let seer = Seer::new(&self.history, &self.state, principal, rights.as_ref());
+        let outcome = match self.history.tell(seer, &changes.watch, looked, room) {
             Told::Events { events, through }
                 if events.is_empty() && (through < committed || !waiting.ends) =>
             {
                 let waiting = self.watches.waiting.get_mut(&ticket).expect("it waits");
                 (waiting.looked, waiting.heard) = (through, false);
                 if through < committed {
-                    // It is looked through further in the next step.
+                    // It is looked through further when others had their turn.
                     self.watches.ready.insert(ticket);
                 } else {
                     (waiting.awaits, waiting.waited) = (Some(rights), true);
@@ -380,9 +387,12 @@ impl Replica {
         Some(Reply { outcome, receipt })
     }
 
-    /// Whoever was not answered by a leader in time had better ask another node.
+    /// Whoever waits here had better ask another node.
     pub fn give_up_watches(&mut self) {
-        self.watches.end_all();
+        for ticket in self.watches.end_all(self.state.committed()) {
+            let text = "this node has not caught up in time, and told nothing: ask again, or another node";
+            self.answers.push((ticket, Reply::refused(Failure::new(ErrorCode::NoLeader, text))));
+        }
         for ticket in std::mem::take(&mut self.watches.asked).into_keys() {
             // A leader that this node does not hear may have it, and could not answer.
             if self.forwarder.give_up(ticket).is_some() {

@@ -184,18 +184,18 @@ impl History {
         }
     }
 
-    /// What a watch is told now, from after a position on: at least all of the first position at which there is anything, and
-    /// then whole positions up to its count and about so many bytes.
+    /// What a watch of somebody is told now, from after a position on: at least all of the first position at which there is
+    /// anything, and then whole positions up to its count and about so many bytes.
     ///
-    /// The state must be that of the last position which this was told of.
+    /// # Panics
+    /// Unless the seer's state is that of the last position which this was told of.
     #[must_use]
-    pub fn tell(&self, state: &State, who: &Principal, watch: &Watch, after: Index, room: usize) -> Told {
-        assert_eq!(self.end, state.committed(), "a history is as new as the state beside it");
+    pub fn tell(&self, mut seer: Seer<'_>, watch: &Watch, after: Index, room: usize) -> Told {
+        assert_eq!(self.end, seer.state.committed(), "a history is as new as the state beside it");
         if after < self.start {
             return Told::Gone(self.start);
         }
         let end = self.end.min(Index(after.0.saturating_add(WALKED)));
-        let mut seer = Seer::new(self, state, who);
         let (mut events, mut size, mut values) = (Vec::new(), 0, 0);
         let first = self.revisions.partition_point(|revision| revision.index <= after);
         for revision in self.revisions.range(first..).take_while(|revision| revision.index <= end) {
@@ -212,20 +212,21 @@ impl History {
             let large = shown.iter().map(|changed| size_of(changed, watch.previous)).sum::<usize>() > room;
             let before = revision.index.0 - 1;
             let asked = if watch.previous { Detail::Previous } else { Detail::Present };
-            let (told, its_size, its_values) =
-                if large { (Vec::new(), usize::MAX >> 1, 0) } else { told(revision, &shown, asked) };
-            if fits(size + its_size, values + its_values) {
-                events.extend(told);
-            } else if events.is_empty() {
-                let (told, its_size, its_values) = self::told(revision, &shown, Detail::Bare);
-                if !fits(its_size, its_values) {
-                    return Told::TooLarge(revision.index);
+            let whole = (!large).then(|| events_of(revision, &shown, asked));
+            match whole.filter(|(_, its_size, its_values)| fits(size + its_size, values + its_values)) {
+                Some((its_events, its_size, its_values)) => {
+                    events.extend(its_events);
+                    (size, values) = (size + its_size, values + its_values);
                 }
-                return Told::Events { events: told, through: revision.index };
-            } else {
-                return Told::Events { events, through: Index(before) };
+                None if events.is_empty() => {
+                    let (events, its_size, its_values) = events_of(revision, &shown, Detail::Bare);
+                    if !fits(its_size, its_values) {
+                        return Told::TooLarge(revision.index);
+                    }
+                    return Told::Events { events, through: revision.index };
+                }
+                None => return Told::Events { events, through: Index(before) },
             }
-            (size, values) = (size + its_size, values + its_values);
             if events.len() >= watch.count {
                 return Told::Events { events, through: revision.index };
             }
@@ -249,10 +250,7 @@ impl History {
             Some((_, user)) => user.as_ref(),
             None => state.committed_user(name),
         };
-        let own = self.rules_at(state, Holder::User, name, index);
-        let names = own.as_ref().map(|own| own.roles.clone()).unwrap_or_default();
-        let role = |name: Blob| Some((name.clone(), self.rules_at(state, Holder::Role, &name, index)?));
-        Some(Rights::new(Arc::clone(user?), own, names.into_iter().filter_map(role).collect()))
+        rights_of(name, user?, |holder, name| self.rules_at(state, holder, name, index))
     }
 
     fn rules_at(&self, state: &State, holder: Holder, name: &Blob, index: Index) -> Option<Arc<Rules>> {
@@ -267,11 +265,23 @@ impl History {
 /// What somebody may do now.
 #[must_use]
 pub fn rights_now(state: &State, name: &Blob) -> Option<Rights> {
-    History::new(state.committed(), 0, 0).rights_at(state, name, state.committed())
+    rights_of(name, state.committed_user(name)?, |holder, name| state.committed_rules(holder, name).cloned())
+}
+
+/// The rights of a user, from its own rules and those of its roles.
+fn rights_of(
+    name: &Blob,
+    user: &Arc<User>,
+    rules: impl Fn(Holder, &Blob) -> Option<Arc<Rules>>,
+) -> Option<Rights> {
+    let own = rules(Holder::User, name);
+    let names = own.as_ref().map(|own| own.roles.clone()).unwrap_or_default();
+    let role = |name: Blob| Some((name.clone(), rules(Holder::Role, &name)?));
+    Some(Rights::new(Arc::clone(user), own, names.into_iter().filter_map(role).collect()))
 }
 
 /// The events of a position, with their size and the number of values in them.
-fn told(revision: &Revision, shown: &[&Changed], detail: Detail) -> (Vec<Value>, usize, usize) {
+fn events_of(revision: &Revision, shown: &[&Changed], detail: Detail) -> (Vec<Value>, usize, usize) {
     let events: Vec<Value> =
         shown.iter().map(|changed| event(revision.index, revision.time, changed, detail)).collect();
     let (size, values) = (events.iter().map(Value::size).sum(), events.iter().map(Value::count).sum());
@@ -279,11 +289,12 @@ fn told(revision: &Revision, shown: &[&Changed], detail: Detail) -> (Vec<Value>,
 }
 
 /// Which keys somebody may see: with the rights at the position of the change, and with those of now.
-struct Seer<'a> {
+#[derive(Debug)]
+pub struct Seer<'a> {
     history: &'a History,
     state: &'a State,
     name: Option<&'a Blob>,
-    now: Option<Rights>,
+    now: Option<&'a Rights>,
     /// Before this position it was somebody else of the same name, or nobody.
     created: Index,
     /// The rights at positions up to the first: until something about access changes.
@@ -291,12 +302,13 @@ struct Seer<'a> {
 }
 
 impl<'a> Seer<'a> {
-    fn new(history: &'a History, state: &'a State, who: &'a Principal) -> Self {
+    /// Somebody with the rights of now, of which [`rights_now`] tells.
+    #[must_use]
+    pub fn new(history: &'a History, state: &'a State, who: &'a Principal, now: Option<&'a Rights>) -> Self {
         let name = match who {
             Principal::User { name, .. } => Some(name),
             Principal::Anybody => None,
         };
-        let now = name.and_then(|name| history.rights_at(state, name, state.committed()));
         let created = name.map_or(Index(0), |name| history.created(state, name));
         Self { history, state, name, now, created, then: None }
     }
@@ -316,7 +328,7 @@ impl<'a> Seer<'a> {
             self.then = Some((until, self.history.rights_at(self.state, name, index)));
         }
         let then = self.then.as_ref().and_then(|(_, rights)| rights.as_ref());
-        [then, self.now.as_ref()].into_iter().all(|rights| {
+        [then, self.now].into_iter().all(|rights| {
             rights.is_some_and(|rights| NEEDED.iter().all(|needed| rights.allows(*needed, key)))
         })
     }

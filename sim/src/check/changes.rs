@@ -14,7 +14,8 @@ use steadfast_core::types::{Blob, Index};
 use super::asked::{Right, Unread, bad, unsigned, word};
 use super::grants::{Need, People};
 use super::log::LogEntry;
-use super::model::{Held, Model, Row};
+use super::model::Model;
+use super::rows::{Held, Row};
 
 /// How many events a request gets about, if it does not say, under the default limits.
 const COUNT: u64 = 1000;

@@ -38,6 +38,7 @@ pub mod reach;
 pub mod receipts;
 pub mod replay;
 pub mod roles;
+pub mod rows;
 mod seen;
 pub mod transactions;
 pub mod values;

@@ -31,3 +31,26 @@ impl Others {
         self.keys.contains(key) || self.prefixes.iter().any(|prefix| key.starts_with(prefix))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_confirmed_drop_is_followed_by_the_first_judge_alone_and_only_its_prefix() {
+        let mut others = Others::default();
+        let asked = |line: &str| {
+            let words: Vec<Blob> = line.split(' ').map(Blob::from).collect();
+            Asked::read(&words).expect("it is known")
+        };
+        others.add(&asked("DROP PREPARE b"));
+        others.add(&asked("DROP CONFIRM a: 7-0"));
+        assert!(others.has(&"a:".into()) && others.has(&"a:1".into()));
+        assert!(
+            ["a", "b", "b1", "ba:"].iter().all(|key| !others.has(&(*key).into())),
+            "nothing was dropped there"
+        );
+        others.add(&asked("GET b"));
+        assert!(!others.has(&"b".into()));
+    }
+}

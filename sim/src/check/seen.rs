@@ -17,9 +17,10 @@ use super::grants::{Person, set_from_log};
 use super::leases::Lease;
 use super::limits::Memory;
 use super::log::LogEntry;
-use super::model::{Ends, Held, Model, Plan, Session};
+use super::model::{Model, Plan, Session};
 use super::once::Deed;
 use super::roles::Role;
+use super::rows::{Ends, Held};
 
 /// What a key holds, and its end, after an entry; `None`: gone.
 type After = Option<(Held, Option<Ends>)>;

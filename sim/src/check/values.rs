@@ -7,7 +7,8 @@ use steadfast_core::types::{Blob, Index};
 
 use super::asked::{Only, Unread, bad, number, one, two, unsigned, word};
 use super::grants::Need;
-use super::model::{Ends, Past, Row};
+use super::model::Past;
+use super::rows::{Ends, Row};
 
 /// When a key ends that is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@ mod conns;
 mod damage;
 mod faults;
 mod halts;
+mod learned;
 mod phases;
 mod scrubbing;
 mod step;

@@ -8,10 +8,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use steadfast_core::client::{Client, ClientConfig, ClientInput, ClientOutput, Credentials, OpId, OpOutcome};
 use steadfast_core::error::ErrorCode;
-use steadfast_core::reply::{Receipt, Reply, Value};
+use steadfast_core::reply::{Receipt, Reply};
 use steadfast_core::time::Micros;
-use steadfast_core::types::{Blob, ConnId, Index, NodeId, SessionId};
+use steadfast_core::types::{Blob, ConnId, NodeId, SessionId};
 
+use super::learned::Learned;
 use super::{Event, Place, World};
 use crate::glue;
 use crate::probes::WorldProbe;
@@ -36,15 +37,7 @@ pub(super) struct Worker {
     next: usize,
     /// Whether operations are repeated until they get an answer that stays.
     stubborn: bool,
-    /// The last key of the scan before.
-    cursor: String,
-    /// Up to where it was told of changes, and the newest position that it has heard of.
-    told: Index,
-    newest: Index,
-    /// What confirms that it may drop the keys with a prefix, and the prefix.
-    token: (String, String),
-    /// Its newest session.
-    session: SessionId,
+    pub(super) learned: Learned,
     wake_queued: Option<u64>,
     wake: Option<u64>,
     next_op: u64,
@@ -100,11 +93,7 @@ impl Worker {
             lanes,
             next: 0,
             stubborn: false,
-            cursor: String::new(),
-            told: Index(0),
-            newest: Index(0),
-            token: Default::default(),
-            session: SessionId(0),
+            learned: Learned::default(),
             wake_queued: None,
             wake: None,
             next_op: 1,
@@ -209,31 +198,6 @@ impl World<'_> {
         self.tell_worker(worker, ClientInput::Submit { op: id, args, deadline_ms, again });
     }
 
-    /// An operation's words, with what only the moment knows filled in.
-    fn words(&self, worker: usize, op: &Op) -> Vec<Blob> {
-        let fill = |word: &String| match word.as_str() {
-            "$rev" | "$token" => {
-                let named = match op.args[0].as_str() {
-                    "ONCE" | "LOCK" | "SEMAPHORE" | "ELECTION" => 2,
-                    "TXN" => 3,
-                    "SET" if word == "$token" => 4,
-                    _ => 1,
-                };
-                let revision = op.args.get(named).and_then(|key| self.revisions.get(key));
-                Blob::from(revision.map_or("0".to_string(), ToString::to_string))
-            }
-            "$lease" => Blob::from(self.leases[op.think_us as usize % self.leases.len()].to_string()),
-            "$after" => Blob::from(self.workers[worker].cursor.as_str()),
-            "$told" => Blob::from(self.workers[worker].told.to_string()),
-            "$drop" => Blob::from(self.workers[worker].token.0.as_str()),
-            "$doomed" => Blob::from(self.workers[worker].token.1.as_str()),
-            "$session" => Blob::from(self.workers[worker].session.0.to_string()),
-            "$newest" => Blob::from(self.workers[worker].newest.to_string()),
-            word => Blob::from(word),
-        };
-        op.args.iter().map(fill).collect()
-    }
-
     /// Gives an input to a client's library and executes what comes out.
     pub(super) fn tell_worker(&mut self, worker: usize, input: ClientInput) {
         let now = Micros(self.now);
@@ -317,7 +281,8 @@ impl World<'_> {
                 .fail("client", format!("client {worker} is told twice that operation {} is done", id.0));
         };
         let (_, record) = state.lanes[lane].flying.take().expect("it was just found");
-        state.session = once.map_or(state.session, |(session, _)| session.max(state.session));
+        let learned = &mut state.learned;
+        learned.session = once.map_or(learned.session, |(session, _)| session.max(learned.session));
         let process = worker as u64 + 1_000 * state.incarnation;
         let time_ns = self.now * 1_000;
         self.ops_done += 1;
@@ -344,7 +309,9 @@ impl World<'_> {
         if receipt.is_some() || unknown {
             self.repeat_later(worker, lane, once);
         }
-        self.learn(worker, lane, outcome, receipt);
+        if let (Some(receipt), Some(op)) = (receipt, self.workers[worker].lanes[lane].op.clone()) {
+            self.learn(worker, &op, outcome, receipt);
+        }
         self.after_op(worker, lane, outcome);
     }
 
@@ -361,61 +328,6 @@ impl World<'_> {
             let op = Op { think_us, ..op.clone() };
             state.again.push_back((op, once));
         }
-    }
-
-    /// Remembers revisions and the place of a scan.
-    fn learn(&mut self, worker: usize, lane: usize, outcome: &OpOutcome, receipt: Option<Receipt>) {
-        let Some(receipt) = receipt else { return };
-        let state = &mut self.workers[worker];
-        state.newest = state.newest.max(receipt.position);
-        if matches!(outcome, OpOutcome::Failed(failure) if failure.code == ErrorCode::HistoryGone) {
-            // What is behind it is lost to a watch; it goes on from here.
-            state.told = receipt.position;
-        }
-        let OpOutcome::Ok(value) = outcome else { return };
-        let Some(op) = &state.lanes[lane].op else { return };
-        let revision = match (op.args[0].as_str(), value) {
-            ("SET", Value::Status(_)) | ("INCRBY", Value::Int(_)) => receipt.position,
-            ("GETV", Value::List(items)) => match items[..] {
-                [_, Value::Int(revision)] => Index(u64::try_from(revision).unwrap_or(0)),
-                _ => return,
-            },
-            ("LEASE", Value::Int(lease)) if op.args[1] == "GRANT" => {
-                self.leases.rotate_right(1);
-                self.leases[0] = *lease;
-                return;
-            }
-            ("DROP", Value::Map(pairs)) => {
-                if let Some((_, Value::Bytes(token))) = pairs.iter().find(|(name, _)| name == "token") {
-                    state.token = (token.to_string(), op.args[2].clone());
-                }
-                return;
-            }
-            ("CHANGES", Value::Map(pairs)) => {
-                let position = pairs.iter().find(|(name, _)| name == "position");
-                if let Some((_, Value::Int(position))) = position {
-                    state.told = Index(u64::try_from(*position).unwrap_or(0));
-                }
-                return;
-            }
-            ("ONCE" | "LOCK" | "SEMAPHORE" | "ELECTION", Value::Map(pairs)) => {
-                let token = pairs.iter().find(|(name, _)| name == "token");
-                if let Some((_, Value::Int(token))) = token {
-                    self.revisions.insert(op.args[2].clone(), Index(u64::try_from(*token).unwrap_or(0)));
-                }
-                return;
-            }
-            ("SCAN", Value::List(items)) => {
-                state.cursor = match items.first() {
-                    Some(Value::Bytes(cursor)) => cursor.to_string(),
-                    _ => String::new(),
-                };
-                return;
-            }
-            _ => return,
-        };
-        let newest = self.revisions.entry(op.args[1].clone()).or_default();
-        *newest = (*newest).max(revision);
     }
 
     fn after_op(&mut self, worker: usize, lane: usize, outcome: &OpOutcome) {

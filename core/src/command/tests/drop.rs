@@ -72,3 +72,17 @@ fn nobody_drops_who_was_not_granted_it_or_may_not_see_or_delete_all_of_the_prefi
     assert_eq!(world.root(&format!("DROP CONFIRM a {good}")), "NOT_CONFIRMED", "it is bob's");
     assert_eq!(world.by("bob", &format!("DROP CONFIRM a {good}")), "{dropped: 2, more: 0}");
 }
+
+#[test]
+fn what_makes_room_is_let_through_on_a_full_disk() {
+    let grows = |line: &str| command(line, &Limits::default()).grows();
+    for line in ["DROP PREPARE a", "DROP CONFIRM a 1-0", "DEL a", "GETDEL a", "HDEL a f", "TXN THEN 2 DEL a"]
+    {
+        assert!(!grows(line), "{line}");
+    }
+    for line in
+        ["SET a x", "APPEND a x", "HSET a f x", "TXN THEN 2 DEL a 3 SET b x", "USER ADD ann a-password"]
+    {
+        assert!(grows(line), "{line}");
+    }
+}

@@ -10,7 +10,7 @@ use crate::state::State;
 use crate::state::effect::{Cause, DeleteCause, Effect, Entry};
 use crate::time::Millis;
 use crate::types::{Blob, ConnId, Index, NodeId};
-use crate::watch::history::{History, Told};
+use crate::watch::history::{History, Seer, Told, rights_now};
 use crate::watch::{Selector, Types, Watch};
 
 fn cluster() -> (Cluster, ConnId) {
@@ -122,18 +122,38 @@ fn a_node_that_lags_tells_nothing_before_it_is_where_the_leader_was() {
     let start = position(&mut cluster, writer, "SET a 1");
     let follower = cluster.follower();
     let watcher = cluster.connect(follower, None);
-    // What the leader sends of its log is late.
-    let id = cluster.ask(watcher, &format!("CHANGES {start} KEY a"));
-    cluster.ask(writer, "SET a 2");
-    let late = cluster.intercept(follower, Kind::Raft);
-    cluster.run(20);
-    let at = cluster.replica(follower).state.committed();
-    if let Some(reply) = cluster.answer(watcher, id) {
-        assert!(reply.receipt.expect("it was evaluated").position <= at);
-    }
-    cluster.deliver(follower, &late);
+    // The leader's log does not come here, its answers do.
+    let set = cluster.ask(writer, "SET a 2");
+    let mut late = cluster.withhold(follower, Kind::Raft, 30);
+    let now = cluster.ask(watcher, &format!("CHANGES {start} KEY a"));
+    let soon = cluster.ask(watcher, &format!("CHANGES {start} KEY a WAIT 20"));
+    late.extend(cluster.withhold(follower, Kind::Raft, 100));
+    let position =
+        cluster.answer(writer, set).and_then(|reply| reply.receipt).expect("it is written").position;
+    assert_eq!(cluster.replica(follower).watches.len(), 2, "the leader has spoken");
+    assert!(cluster.replica(follower).state.committed() < position, "and the log has not come");
+    assert_eq!([now, soon].map(|id| cluster.answer(watcher, id)), [None, None]);
+    late.iter().for_each(|frame| cluster.deliver(follower, frame));
     cluster.run(300);
-    assert!(cluster.answer(watcher, id).is_some());
+    for id in [now, soon] {
+        let reply = cluster.answer(watcher, id).expect("the log has come");
+        assert_eq!(told(reply.outcome).0, "modified a=2");
+    }
+}
+
+#[test]
+fn a_node_that_stops_amid_its_lag_sends_those_who_wait_elsewhere() {
+    let (mut cluster, writer) = cluster();
+    let start = position(&mut cluster, writer, "SET a 1");
+    let follower = cluster.follower();
+    let watcher = cluster.connect(follower, None);
+    cluster.ask(writer, "SET a 2");
+    cluster.withhold(follower, Kind::Raft, 30);
+    let id = cluster.ask(watcher, &format!("CHANGES {start} KEY a WAIT 30000"));
+    cluster.withhold(follower, Kind::Raft, 100);
+    cluster.step(follower, Input::Shutdown);
+    let refused = cluster.answer(watcher, id).expect("it is refused").outcome.expect_err("nothing is known");
+    assert_eq!(refused.code, ErrorCode::NoLeader);
 }
 
 #[test]
@@ -195,13 +215,14 @@ fn whoever_waits_through_more_than_the_history_has_missed_nothing() {
     assert_eq!(cluster.code(watcher, &format!("CHANGES {start} KEY a")), ErrorCode::HistoryGone);
     // Another state, and nobody knows what led to it.
     let waits = cluster.ask(watcher, &format!("CHANGES {} KEY a WAIT 30000", receipt.position.0));
-    cluster.run(50);
+    cluster.value(writer, "SET other again");
+    assert_eq!(cluster.answer(watcher, waits), None);
     let state = cluster.replica(follower).state.committed();
-    cluster.replica(follower).history.reset(state.next());
-    cluster.replica(follower).history = History::new(state, 4, 1 << 20);
+    cluster.replica(follower).history.reset(state);
     cluster.replica(follower).watches.reconsider_all();
     cluster.run(50);
-    assert!(cluster.answer(watcher, waits).is_none_or(|reply| reply.outcome.is_err()));
+    let gone = cluster.answer(watcher, waits).expect("it cannot be told whether it has missed anything");
+    assert_eq!(gone.outcome.expect_err("it is told so").code, ErrorCode::HistoryGone);
 }
 
 #[test]
@@ -254,7 +275,9 @@ impl World {
         let ann = Principal::User { name: "ann".into(), generation: Index(1) };
         let selectors = vec![Selector::Prefix(Blob::default())];
         let watch = Watch { from: Index(from), selectors, types: Types::ALL, previous: true, count: 100 };
-        self.history.tell(&self.state, &ann, &watch, Index(from), room)
+        let rights = rights_now(&self.state, &"ann".into());
+        let seer = Seer::new(&self.history, &self.state, &ann, rights.as_ref());
+        self.history.tell(seer, &watch, Index(from), room)
     }
 
     fn words(&self, from: u64) -> String {

@@ -23,7 +23,8 @@ use steadfast_core::types::{Blob, Index, SessionId, Term};
 use super::asked::{Asked, Right};
 use super::grants::Person;
 use super::log::LogEntry;
-use super::model::{Ends, Model, Plan};
+use super::model::{Model, Plan};
+use super::rows::Ends;
 use super::seen::Seen;
 use crate::history::{History, Recorder};
 

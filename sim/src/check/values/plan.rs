@@ -8,7 +8,8 @@ use steadfast_core::types::Blob;
 
 use super::{Compared, OnValue, Timing, Until};
 use crate::check::asked::whole;
-use crate::check::model::{At, Ends, Held, Past, Plan, value};
+use crate::check::model::{At, Past, Plan, value};
+use crate::check::rows::{Ends, Held};
 
 /// A decimal number as digits: its sign, those before the point and those behind it.
 fn decimal(text: &[u8]) -> Option<(i128, u32)> {
