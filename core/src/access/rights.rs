@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::pattern::Pattern;
-use super::user::{Grant, Permission, User};
+use super::user::{Area, Grant, Permission, User};
 use crate::types::Blob;
 
 /// What is known about a user beside the user's own grants; and all that is known about a role.
@@ -121,10 +121,10 @@ impl Rights {
         }
     }
 
-    /// Whether the user administers users and grants, which is about no key.
+    /// Whether the user administers this.
     #[must_use]
-    pub fn administers(&self) -> bool {
-        self.allows(Permission::Admin, b"")
+    pub fn administers(&self, area: Area) -> bool {
+        self.allows(Permission::Admin, area.name().as_bytes())
     }
 
     /// Whether this is allowed on every key.
@@ -277,7 +277,7 @@ mod tests {
         assert!(rights(&[], &[], &[]).spans(Permission::Read, b"").is_empty());
         let all = rights(&["a*"], &[], &[]);
         assert!(all.allows(Permission::Read, b"ab") && !all.allows(Permission::Write, b"ab"));
-        assert!(!all.administers(), "READ includes no ADMIN");
+        assert!(!rights(&["*"], &[], &[]).administers(Area::Users), "READ includes no ADMIN");
     }
 
     #[test]

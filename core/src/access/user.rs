@@ -33,23 +33,49 @@ impl fmt::Debug for User {
 /// A permission on a pattern of keys.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Grant {
-    /// Which keys. Irrelevant for `Admin`, which is granted on `*`.
+    /// Which keys; for [`Permission::Admin`] which [`Area`]s.
     pub pattern: Pattern,
     /// What may be done with them.
     pub permission: Permission,
 }
 
 impl Grant {
-    /// Whether it is about this permission on this key. ADMIN is about no key.
+    /// Whether it is about this permission on this key, or on the area of this name.
     #[must_use]
     pub fn meets(&self, permission: Permission, key: &[u8]) -> bool {
-        self.permission == permission && (permission == Permission::Admin || self.pattern.matches(key))
+        self.permission == permission && self.pattern.matches(key)
     }
 }
 
 impl fmt::Display for Grant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ON {}", self.permission, self.pattern)
+    }
+}
+
+/// What there is to administer, one by one with `ADMIN ON` its name, all of it with `ADMIN ON *`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Area {
+    /// Users, roles, and what they may do. Whoever administers these can grant everything, to anybody.
+    Users,
+    /// The state of the cluster, and everybody's leases.
+    Cluster,
+    /// What is configured for all, such as which keys are asynchronous.
+    Configuration,
+}
+
+impl Area {
+    /// All of them.
+    pub const ALL: [Area; 3] = [Self::Users, Self::Cluster, Self::Configuration];
+
+    /// The word in a grant.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Users => "users",
+            Self::Cluster => "cluster",
+            Self::Configuration => "configuration",
+        }
     }
 }
 
@@ -60,7 +86,7 @@ pub enum Permission {
     Read,
     /// Create, change and delete.
     Write,
-    /// Manage users and grants, and see the state of the cluster. Includes no key.
+    /// Administer an [`Area`]. Includes no key.
     Admin,
     /// Ask rate limiters. Their names are matched as keys are.
     Limit,
@@ -163,7 +189,7 @@ mod tests {
         let root = root_user("hash".into(), Index(1));
         assert!(root.grants.is_sorted(), "grants are kept sorted");
         let root = Rights::new(root.into(), None, Vec::new());
-        assert!(root.administers());
+        assert!(Area::ALL.into_iter().all(|area| root.administers(area)));
         assert!(root.allows(Permission::Read, b"any") && root.allows(Permission::Write, b""));
     }
 

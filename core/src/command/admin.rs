@@ -8,7 +8,7 @@ use super::evaluate::Evaluation;
 use super::info::number;
 use super::roles::listed;
 use crate::access::rights::Holder;
-use crate::access::user::{Grant, Permission, User};
+use crate::access::user::{Area, Grant, Permission, User};
 use crate::config::AccessMode;
 use crate::error::{ErrorCode, Failure};
 use crate::reply::{Outcome, Value};
@@ -169,7 +169,7 @@ impl Evaluation<'_> {
     /// Whether anybody administers users.
     pub(super) fn has_an_administrator(&mut self) -> bool {
         let users = self.view.users();
-        users.into_iter().any(|(name, user)| self.view.rights(&name, user).administers())
+        users.into_iter().any(|(name, user)| self.view.rights(&name, user).administers(Area::Users))
     }
 
     /// Refuses what has left nobody who administers users, if somebody did before.

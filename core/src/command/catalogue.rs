@@ -103,9 +103,11 @@ pub enum Needed {
     Lock,
     /// READ and WATCH on the keys, and on some of those with the prefixes; shows no others.
     Watch,
-    /// ADMIN.
+    /// ADMIN on users.
     Admin,
-    /// ADMIN, but for one's own password.
+    /// ADMIN on the configuration.
+    Configuration,
+    /// ADMIN on users, but for one's own password.
     AdminOrSelf,
 }
 
@@ -124,7 +126,7 @@ impl Needed {
             Self::LimitWrite => &[Permission::Limit, Permission::Write],
             Self::Lock => &[Permission::Lock],
             Self::Watch => &crate::watch::history::NEEDED,
-            Self::Admin | Self::AdminOrSelf => &[Permission::Admin],
+            Self::Admin | Self::AdminOrSelf | Self::Configuration => &[Permission::Admin],
         }
     }
 
@@ -154,8 +156,9 @@ impl Needed {
             Self::Watch => {
                 "READ and WATCH on the keys, and on some key with each prefix; no other key is shown"
             }
-            Self::Admin => "ADMIN",
-            Self::AdminOrSelf => "ADMIN, or a login as that user",
+            Self::Admin => "ADMIN ON users",
+            Self::Configuration => "ADMIN ON configuration",
+            Self::AdminOrSelf => "ADMIN ON users, or a login as that user",
         }
     }
 }

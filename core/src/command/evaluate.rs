@@ -15,7 +15,7 @@ use super::info::NodeInfo;
 use super::once::{Keeping, OnceCommand};
 use super::{Command, needs};
 use crate::access::rights::Rights;
-use crate::access::user::{Grant, Principal};
+use crate::access::user::{Area, Grant, Principal};
 use crate::config::AccessMode;
 use crate::error::{ErrorCode, Failure};
 use crate::limits::Limits;
@@ -375,7 +375,7 @@ impl<'a> Evaluation<'a> {
     }
 
     fn info(&mut self) -> Value {
-        let admin = self.rights().is_none_or(Rights::administers);
+        let admin = self.administers(Area::Cluster);
         let level = self.view.level();
         self.request.info.answer(self.state, level, admin)
     }
@@ -431,6 +431,11 @@ impl<'a> Evaluation<'a> {
     /// What the user who asks may do; `None` for everybody where access is not enforced, who may do all.
     pub(super) fn rights(&self) -> Option<&Rights> {
         self.actor.as_ref().map(|(_, rights)| rights)
+    }
+
+    /// Whether the user who asks administers this.
+    pub(super) fn administers(&self, area: Area) -> bool {
+        self.rights().is_none_or(|rights| rights.administers(area))
     }
 
     /// Bytes that the effects of one entry may carry.

@@ -17,8 +17,7 @@ use super::parse::Words;
 use super::turns::end_lease;
 use super::words::{Word, number};
 use super::{Command, TTL_MS_MAX};
-use crate::access::rights::Rights;
-use crate::access::user::Permission;
+use crate::access::user::{Area, Permission};
 use crate::coordination::lease::Lease;
 use crate::error::{ErrorCode, Failure};
 use crate::reply::{Outcome, Value};
@@ -201,7 +200,7 @@ impl Evaluation<'_> {
 
     /// Ends a lease of the user's; an administrator can end any. What the user may not write stays, and hangs on nothing.
     fn revoke_lease(&mut self, id: LeaseId) -> bool {
-        let admin = self.rights().is_none_or(Rights::administers);
+        let admin = self.administers(Area::Cluster);
         let there = if admin { self.view.lease(id).is_some() } else { self.own_lease(id).is_ok() };
         if !there {
             return false;
@@ -254,7 +253,7 @@ impl Evaluation<'_> {
     }
 
     fn show_lease(&mut self, id: LeaseId) -> Outcome {
-        let admin = self.rights().is_none_or(Rights::administers);
+        let admin = self.administers(Area::Cluster);
         let user = self.scope();
         let lease = self.view.lease(id).filter(|lease| lease.user == user || admin);
         let Some(lease) = lease else { return Ok(Value::Nil) };
@@ -274,7 +273,7 @@ impl Evaluation<'_> {
     }
 
     fn list_leases(&mut self) -> Value {
-        let admin = self.rights().is_none_or(Rights::administers);
+        let admin = self.administers(Area::Cluster);
         let leases: Vec<LeaseId> = if admin {
             self.view.leases().into_iter().map(|(id, _)| id).collect()
         } else {

@@ -404,6 +404,8 @@ impl Command {
             Self::Roles(command) if command.is_write() => 2,
             Self::Grant { pattern: Pattern::Glob(_), .. } => 2,
             Self::Grant { permission, .. } if !permission.is_first() => 2,
+            // Before, ADMIN was one.
+            Self::Grant { permission: Permission::Admin, pattern: Pattern::Exact(_), .. } => 2,
             Self::Hashes(_) | Self::Keyspace(KeyCommand::Rename { .. }) if self.is_write() => 2,
             _ if self.is_write() => 1,
             _ => 0,

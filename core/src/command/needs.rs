@@ -10,7 +10,7 @@ use std::slice::from_ref;
 use super::catalogue::shown;
 use super::{Command, SetCondition, SetExpiry};
 use crate::access::rights::Rights;
-use crate::access::user::Permission;
+use crate::access::user::{Area, Permission};
 use crate::error::{ErrorCode, Failure};
 use crate::types::Blob;
 use crate::watch::Selector;
@@ -38,9 +38,9 @@ pub(super) enum Needs<'a> {
     Dropped(&'a Blob),
     /// READ on every key.
     Everything,
-    /// ADMIN.
-    Admin,
-    /// ADMIN, or to be this user.
+    /// ADMIN on this.
+    Admin(Area),
+    /// ADMIN on users, or to be this user.
     AdminOrSelf(&'a Blob),
 }
 
@@ -48,6 +48,7 @@ pub(super) const READ: &[Permission] = &[Permission::Read];
 pub(super) const LOCK: &[Permission] = &[Permission::Lock];
 pub(super) const READ_DELETE: &[Permission] = &[Permission::Read, Permission::Delete];
 pub(super) const DROP: &[Permission] = &[Permission::Drop, Permission::Read, Permission::Delete];
+const ADMIN: &[Permission] = &[Permission::Admin];
 const WRITE: &[Permission] = &[Permission::Write];
 pub(super) const READ_WRITE: &[Permission] = &[Permission::Read, Permission::Write];
 
@@ -96,7 +97,7 @@ pub(super) fn needs(command: &Command) -> Needs<'_> {
         | Command::UserList
         | Command::UserShow { .. }
         | Command::Grant { .. }
-        | Command::Revoke { .. } => Needs::Admin,
+        | Command::Revoke { .. } => Needs::Admin(Area::Users),
     }
 }
 
@@ -134,8 +135,8 @@ pub(crate) fn check(user: &[u8], held: &Rights, command: &Command) -> Result<(),
         Needs::Everything if held.allows_all(Permission::Read) => Ok(()),
         Needs::Everything => Err(denied(user, Permission::Read, "*")),
         Needs::AdminOrSelf(name) if **name == *user => Ok(()),
-        Needs::AdminOrSelf(_) | Needs::Admin if held.administers() => Ok(()),
-        Needs::AdminOrSelf(_) | Needs::Admin => Err(denied(user, Permission::Admin, "*")),
+        Needs::AdminOrSelf(_) => check_key(user, held, ADMIN, Area::Users.name().as_bytes()),
+        Needs::Admin(area) => check_key(user, held, ADMIN, area.name().as_bytes()),
     }
 }
 

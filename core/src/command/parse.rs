@@ -8,7 +8,7 @@ use super::catalogue::{self, Spec, shown};
 use super::help::Question;
 use super::values::keyspace::KeyCommand;
 use super::{Command, SetCondition, SetExpiry, SetTies, TTL_MS_MAX};
-use crate::access::user::{Grant, Pattern, Permission};
+use crate::access::user::{Area, Grant, Pattern, Permission};
 use crate::error::{ErrorCode, Failure};
 use crate::limits::Limits;
 use crate::types::{Blob, Index, SessionId};
@@ -394,8 +394,14 @@ impl<'a> Words<'a> {
         let word = self.next()?;
         check_size("bytes in a pattern", &word, self.limits.name_bytes)?;
         let pattern = Pattern::parse(&word).map_err(|error| argument(error.to_string()))?;
-        if permission == Permission::Admin && pattern != Pattern::everything() {
-            return Err(argument("ADMIN is about no key: write ADMIN ON *".into()));
+        let is_area = |name: &Blob| Area::ALL.iter().any(|area| area.name().as_bytes() == name.as_slice());
+        let names_area = match &pattern {
+            Pattern::Exact(name) => is_area(name),
+            other => *other == Pattern::everything(),
+        };
+        if permission == Permission::Admin && !names_area {
+            let areas = Area::ALL.map(Area::name).join(", ");
+            return Err(argument(format!("ADMIN is about no key, but about one of {areas}, or * for all")));
         }
         Ok(Grant { pattern, permission })
     }

@@ -15,7 +15,7 @@ use super::needs::Needs;
 use super::parse::Words;
 use super::words::{Word, option};
 use crate::access::rights::{Holder, Rules};
-use crate::access::user::{Grant, Permission};
+use crate::access::user::{Area, Grant, Permission};
 use crate::error::{ErrorCode, Failure};
 use crate::reply::{Outcome, Value};
 use crate::state::effect::Effect;
@@ -104,7 +104,7 @@ impl RoleCommand {
     pub(super) fn needs(&self) -> Needs<'_> {
         match self {
             Self::Check { user, .. } => Needs::AdminOrSelf(user),
-            _ => Needs::Admin,
+            _ => Needs::Admin(Area::Users),
         }
     }
 

@@ -118,7 +118,7 @@ const BASIC: &[Spec] = &[
         arity: -6,
         summary: "Allows a user, or all who have a role, something on a key, on all keys with a prefix (`session:*`), or on those \
                   that match a glob (`user:*:cart`, `log-[0-9]`), none of which SCAN shows; a star, question mark or bracket that \
-                  is part of a key has a backslash before it, and ADMIN is granted on `*`",
+                  is part of a key has a backslash before it, and ADMIN is granted on `users`, `cluster` or `configuration`, or on `*` for all three",
         syntax: "GRANT READ|WRITE|DELETE|WATCH|LIMIT|LOCK|ADMIN|DROP ON pattern TO [ROLE] name",
         answer: "1, or 0 if the user or role has this grant already",
         dangerous: true,
@@ -142,7 +142,7 @@ const BASIC: &[Spec] = &[
     },
     Spec {
         name: "INFO",
-        summary: "Says where the node and the cluster stand; with ADMIN, also how much there is of what",
+        summary: "Says where the node and the cluster stand; with ADMIN ON cluster, also how much there is of what",
         syntax: "INFO",
         answer: "a map",
         ..PLAIN

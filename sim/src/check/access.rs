@@ -154,6 +154,8 @@ impl<'a> Ledgers<'a> {
             let rights = self.rights.get(user).into_iter().flatten();
             rights.filter(|((right, reach), _)| fits(*right, reach)).any(|(_, ledger)| ledger.may_hold(act))
         };
+        let administers =
+            |area: &str| held(&|right, reach| right == Right::Admin && reach.covers(area.as_bytes()));
         match need {
             // Who may write may delete.
             Need::Key(Right::Delete, key) => {
@@ -173,11 +175,11 @@ impl<'a> Ledgers<'a> {
                     right == *needed && (beginning.starts_with(prefix) || prefix.starts_with(beginning))
                 })
             }),
-            Need::Admin => held(&|right, _| right == Right::Admin),
+            Need::Admin(area) => administers(area),
             Need::Everything => {
                 held(&|right, reach| right == Right::Read && reach.open && reach.literal.is_empty())
             }
-            Need::AdminOr(name) => name == user || held(&|right, _| right == Right::Admin),
+            Need::AdminOr(name) => name == user || administers("users"),
         }
     }
 }

@@ -404,7 +404,10 @@ pub(super) fn read_grant(rest: &[Blob], preposition: &str) -> Result<(Right, Rea
     }
     let right = read_right(right)?;
     let reach = Reach::read(pattern)?;
-    if right == Right::Admin && !(reach.open && reach.literal.is_empty()) {
+    let areas = [&b"users"[..], b"cluster", b"configuration"];
+    let all = reach.open && reach.literal.is_empty();
+    let one = !reach.open && !reach.glob && areas.contains(&reach.literal.as_slice());
+    if right == Right::Admin && !all && !one {
         return Err(bad("ADMIN on something"));
     }
     Ok((right, reach, user.clone()))

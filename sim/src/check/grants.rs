@@ -82,8 +82,8 @@ impl People {
                 [Right::Read, Right::Watch].iter().all(|right| person.reaches(self, *right, prefix))
             }
             Need::All(right, prefix) => person.covers(self, *right, prefix),
-            Need::Admin => person.is_admin(self),
-            Need::AdminOr(name) => person.is_admin(self) || *name == *user_name,
+            Need::Admin(area) => person.is_admin(self, area),
+            Need::AdminOr(name) => person.is_admin(self, "users") || *name == *user_name,
             Need::Everything => person.sees_everything(self),
         })
     }
@@ -91,7 +91,7 @@ impl People {
     /// Whether anybody administers users.
     #[must_use]
     pub fn has_admin(&self) -> bool {
-        self.users.values().any(|person| person.is_admin(self))
+        self.users.values().any(|person| person.is_admin(self, "users"))
     }
 }
 
@@ -106,9 +106,9 @@ pub enum Need {
     Watch(Blob),
     /// A right on all keys with this prefix.
     All(Right, Blob),
-    /// The administrator's right.
-    Admin,
-    /// The administrator's right, or to be this user.
+    /// The administrator's right over `users`, `cluster` or `configuration`.
+    Admin(&'static str),
+    /// The administrator's right over users, or to be this user.
     AdminOr(Blob),
     /// READ on every key.
     Everything,
@@ -167,7 +167,7 @@ pub fn needs(asked: &Asked) -> Vec<Need> {
         | Asked::UserList
         | Asked::UserShow(_)
         | Asked::Grant(..)
-        | Asked::Revoke(..) => vec![Need::Admin],
+        | Asked::Revoke(..) => vec![Need::Admin("users")],
         Asked::Ping(_) | Asked::Info | Asked::WhoAmI | Asked::SessionOpen | Asked::SessionEnd(_) => {
             Vec::new()
         }

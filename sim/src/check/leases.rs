@@ -394,7 +394,9 @@ impl At<'_> {
 
     fn is_admin(&self, user: Option<&Blob>) -> bool {
         let people = &self.model.people;
-        user.is_none_or(|name| people.users.get(name).is_some_and(|person| person.is_admin(people)))
+        user.is_none_or(|name| {
+            people.users.get(name).is_some_and(|person| person.is_admin(people, "cluster"))
+        })
     }
 
     pub(super) fn own_lease(&self, own: &Blob, id: u64) -> Result<&Lease, ErrorCode> {

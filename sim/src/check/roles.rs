@@ -102,7 +102,7 @@ impl OnRole {
     pub(super) fn needs(&self) -> Vec<Need> {
         match self {
             Self::Check(user, ..) => vec![Need::AdminOr(user.clone())],
-            _ => vec![Need::Admin],
+            _ => vec![Need::Admin("users")],
         }
     }
 
@@ -140,9 +140,8 @@ impl Person {
         right: Right,
         key: &[u8],
     ) -> (bool, Option<(Option<&'a Blob>, bool)>) {
-        let meets = |(_, (held, reach)): &(Option<&Blob>, &(Right, Reach))| {
-            *held == right && (right == Right::Admin || reach.covers(key))
-        };
+        let meets =
+            |(_, (held, reach)): &(Option<&Blob>, &(Right, Reach))| *held == right && reach.covers(key);
         if let Some((role, _)) = self.rules(people, true).find(meets) {
             return (false, Some((role, true)));
         }
@@ -159,10 +158,10 @@ impl Person {
         self.decides(people, right, key).0
     }
 
-    /// Whether the user administers users.
+    /// Whether the user administers this: `users`, `cluster` or `configuration`.
     #[must_use]
-    pub fn is_admin(&self, people: &People) -> bool {
-        self.may(people, Right::Admin, b"")
+    pub fn is_admin(&self, people: &People, area: &str) -> bool {
+        self.may(people, Right::Admin, area.as_bytes())
     }
 
     /// Whether every key may be read.

@@ -103,9 +103,11 @@ fn roles(stream: &mut Stream, user: &str, permission: &str, pattern: &str) -> St
     let glob = *stream.pick(&["r?", "*1", "[ck]*0", "k?", "r0", "h0", pattern]);
     let permission = if stream.chance(250_000) { *stream.pick(&["LOCK", "WATCH"]) } else { permission };
     match stream.below(20) {
-        14 | 17..20 => format!("DENY ADMIN ON * TO {}", *stream.pick(&["root", "root", "ROLE ops", user])),
-        15 => format!("UNDENY ADMIN ON * FROM {}", *stream.pick(&["root", "ROLE ops", user])),
-        16 => format!("GRANT ADMIN ON * TO {}", *stream.pick(&["ROLE ops", user])),
+        14 | 17..20 => {
+            format!("DENY ADMIN ON {} TO {}", area(stream), *stream.pick(&["root", "root", "ROLE ops", user]))
+        }
+        15 => format!("UNDENY ADMIN ON {} FROM {}", area(stream), *stream.pick(&["root", "ROLE ops", user])),
+        16 => format!("GRANT ADMIN ON {} TO {}", area(stream), *stream.pick(&["ROLE ops", user])),
         0 | 1 => format!("ROLE ADD {role}"),
         2 | 3 => format!("ROLE GIVE {role} TO {user}"),
         4 => format!("ROLE TAKE {role} FROM {user}"),
@@ -118,4 +120,9 @@ fn roles(stream: &mut Stream, user: &str, permission: &str, pattern: &str) -> St
         12 => format!("ROLE REMOVE {role}"),
         _ => format!("CHECK {user} {permission} r0"),
     }
+}
+
+/// What there is to administer.
+fn area(stream: &mut Stream) -> &'static str {
+    *stream.pick(&["*", "*", "users", "users", "cluster", "configuration"])
 }

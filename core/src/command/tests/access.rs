@@ -137,7 +137,7 @@ fn the_catalogue_says_what_each_command_needs_and_whether_it_writes() {
             Needs::Watched(_) => &[Permission::Read, Permission::Watch],
             Needs::Guarded(permissions, ..) => permissions,
             Needs::Range(_) | Needs::Matching(_) | Needs::Everything => &[Permission::Read],
-            Needs::Admin | Needs::AdminOrSelf(_) => &[Permission::Admin],
+            Needs::Admin(_) | Needs::AdminOrSelf(_) => &[Permission::Admin],
             Needs::Login | Needs::Internal => &[],
         };
         assert_eq!(spec.needs.permissions(), derived, "{name}");

@@ -60,6 +60,8 @@ fn words_that_mean_nothing_are_errors() {
         "ROLE GIVE ops FROM bob",
         "CHECK bob FLY a",
         "GRANT ADMIN ON a* TO bob",
+        "GRANT ADMIN ON keys TO bob",
+        "GRANT ADMIN ON user? TO bob",
         "REVOKE READ ON a TO bob",
         "USER ADD '' secret",
         "USER ADD b\tb secret",

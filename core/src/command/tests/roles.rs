@@ -166,3 +166,23 @@ fn roles_and_their_rules_are_bounded() {
     assert_eq!(world.root("GRANT READ ON x TO ROLE none"), "USER_UNKNOWN");
     assert_eq!(world.root("ROLE GIVE none TO bob"), "USER_UNKNOWN");
 }
+
+#[test]
+fn what_is_administered_is_granted_and_denied_one_by_one() {
+    let mut world = World::with_user("bob", &["ADMIN ON cluster"]);
+    let lease = world.root("LEASE GRANT 60000");
+    assert_eq!(world.by("bob", "USER LIST"), "DENIED");
+    assert_eq!(world.by("bob", "LEASE LIST"), format!("[{lease}]"), "everybody's");
+    assert!(world.by("bob", "INFO").contains("keys: 0"));
+    world.root("GRANT ADMIN ON users TO bob");
+    world.root("REVOKE ADMIN ON cluster FROM bob");
+    assert_eq!(world.by("bob", "LEASE LIST"), "[]", "his own");
+    assert!(!world.by("bob", "INFO").contains("keys: 0"));
+    assert_ne!(world.by("bob", "USER LIST"), "DENIED");
+    assert_eq!(world.by("bob", "DENY ADMIN ON users TO root"), "1", "bob is left");
+    assert_eq!(world.root("USER LIST"), "DENIED");
+    assert!(world.root("INFO").contains("keys: 0"), "the others are still root's");
+    assert_eq!(world.by("bob", "DENY ADMIN ON * TO bob"), "LAST_ADMINISTRATOR");
+    let why = world.by("bob", "CHECK root ADMIN users");
+    assert_eq!(why, r#"{allowed: 0, rule: "DENY ADMIN ON users", role: nil}"#);
+}
