@@ -143,6 +143,8 @@ codes! {
     PositionAhead = 42, "POSITION_AHEAD", Definite;
     /// The command wants a confirmation, and this is none.
     NotConfirmed = 43, "NOT_CONFIRMED", Definite;
+    /// So much was answered ahead of its durability that no more may be; try again later.
+    DurabilityLag = 44, "DURABILITY_LAG", Definite;
 }
 
 /// An error for a client: the code, and a sentence with the offending value and the way out.

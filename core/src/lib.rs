@@ -18,6 +18,7 @@ pub mod command;
 pub mod config;
 pub mod coordination;
 mod disk;
+pub mod durability;
 pub mod error;
 pub mod founding;
 pub mod glob;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::error::Failure;
 use crate::time::Millis;
-use crate::types::{Blob, Index};
+use crate::types::{Blob, Index, Term};
 
 /// How deep lists and maps may be nested in a value that is read from bytes.
 const DEPTH: usize = 16;
@@ -79,6 +79,18 @@ pub struct Receipt {
     pub position: Index,
     /// The logged time at that index.
     pub time: Millis,
+    /// The answer left ahead of its durability, and the entry at its position is of this term: it stands if the log holds
+    /// there an entry of that term, and is lost if it holds one of a later. Until it is durable, only what concerns the same
+    /// keys is answered at its position or after. Only writes that match `DURABILITY ASYNC` are answered so.
+    pub ahead: Option<Term>,
+}
+
+impl Receipt {
+    /// Of what is durable.
+    #[must_use]
+    pub const fn durable(position: Index, time: Millis) -> Self {
+        Self { position, time, ahead: None }
+    }
 }
 
 /// What a client gets. A refusal before evaluation (a malformed command, an overloaded node, an unknown

@@ -162,6 +162,10 @@ pub enum Probe {
     WatchCutByRevoke,
     /// Changes were asked for that a node did not know any more.
     HistoryGone,
+    /// A write was answered ahead of its durability.
+    AnsweredAhead,
+    /// One was refused, because so much was answered ahead already.
+    LagRefused,
 }
 
 impl Probe {
@@ -192,5 +196,7 @@ impl Probe {
         Self::WatchWoken,
         Self::WatchCutByRevoke,
         Self::HistoryGone,
+        Self::AnsweredAhead,
+        Self::LagRefused,
     ];
 }

@@ -10,21 +10,22 @@ use crate::history::{History, HistoryError, Record};
 use crate::run::Verdict;
 use crate::world::{Committed, Remains};
 
-/// Judges a run that came to its end.
+/// Judges a run that came to its end, and says how many writes it has answered ahead of their durability and lost.
 #[must_use]
-pub fn run(remains: &Remains) -> Verdict {
+pub fn run(remains: &Remains) -> (Verdict, usize) {
     let Some(committed) = &remains.committed else {
-        return failed("log", "the final log can't be read from any node".into());
+        return (failed("log", "the final log can't be read from any node".into()), 0);
     };
     let log = match decode(committed) {
         Ok(log) => log,
-        Err(what) => return failed("log", what),
+        Err(what) => return (failed("log", what), 0),
     };
     let history = match History::from_records(remains.recorder.records()) {
         Ok(history) => history,
-        Err(error) => return failed("history", error.to_string()),
+        Err(error) => return (failed("history", error.to_string()), 0),
     };
-    verdict(check::judge(&history, &log).and(check::replay::judge(&log, &remains.states)))
+    let judged = check::judge(&history, &log).and(check::replay::judge(&log, &remains.states));
+    (verdict(judged), check::ahead::lost(&history, &log))
 }
 
 /// Judges a history by the judges that need no log, and says how many operations it holds.
@@ -33,7 +34,7 @@ pub fn run(remains: &Remains) -> Verdict {
 /// The first record that makes it no history.
 pub fn history_alone(records: &[Record]) -> Result<(Verdict, usize), HistoryError> {
     let history = History::from_records(records)?;
-    Ok((verdict(alone(&history)), history.ops.len()))
+    Ok((verdict(alone(&check::ahead::open(&history))), history.ops.len()))
 }
 
 fn alone(history: &History) -> Judged {

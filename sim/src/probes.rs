@@ -60,6 +60,8 @@ pub enum WorldProbe {
     ClientDied,
     /// A client got an indeterminate answer.
     OutcomeUnknown,
+    /// A write was answered ahead of its durability, and lost.
+    AheadLost,
     /// A client's retry got the answer of an earlier attempt, or executed after one was lost.
     RequestRetried,
     /// A client asked for the same under the same number once more, after an answer or its own death.
@@ -68,7 +70,7 @@ pub enum WorldProbe {
 
 impl WorldProbe {
     /// All of them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::CrashBetweenSyncAndReply,
         Self::RestartDuringRecovery,
         Self::PowerLossOfAll,
@@ -96,6 +98,7 @@ impl WorldProbe {
         Self::HalfOpen,
         Self::ClientDied,
         Self::OutcomeUnknown,
+        Self::AheadLost,
         Self::RequestRetried,
         Self::AskedAgain,
     ];

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::history::Record;
-use crate::probes::Probes;
+use crate::probes::{Probes, WorldProbe};
 use crate::schedule::Schedule;
 use crate::trace::TraceHash;
 use crate::world::{Listener, Remains, Stopped, World};
@@ -96,13 +96,15 @@ pub fn twice(schedule: &Schedule) -> Outcome {
 pub fn listened(schedule: &Schedule, listener: Listener<'_>, until: u64) -> (Remains, Verdict) {
     glue::catch_panics();
     let remains = World::new(schedule, Some(listener)).run(until);
-    let verdict = verdict(&remains);
+    let (verdict, _) = verdict(&remains);
     (remains, verdict)
 }
 
-fn judged(remains: Remains) -> Outcome {
+fn judged(mut remains: Remains) -> Outcome {
+    let (verdict, lost) = verdict(&remains);
+    remains.probes.world(WorldProbe::AheadLost, lost as u64);
     Outcome {
-        verdict: verdict(&remains),
+        verdict,
         hash: remains.hash,
         events: remains.events,
         ops: remains.ops,
@@ -113,24 +115,28 @@ fn judged(remains: Remains) -> Outcome {
     }
 }
 
-/// The verdict on a run. Where it went beyond the fault budget, a failure proves nothing.
-fn verdict(remains: &Remains) -> Verdict {
-    match (judged_alone(remains), remains.budget.exceeded.as_slice()) {
+/// The verdict on a run, and what it has lost that was answered ahead. Where it went beyond the fault budget, a failure proves
+/// nothing.
+fn verdict(remains: &Remains) -> (Verdict, usize) {
+    let (verdict, lost) = judged_alone(remains);
+    let verdict = match (verdict, remains.budget.exceeded.as_slice()) {
         (Verdict::Failed { judge, what }, exceeded @ [_, ..]) => Verdict::Inconclusive(format!(
             "outside the fault budget ({}): {judge}: {what}",
             exceeded.join("; ")
         )),
         (verdict, _) => verdict,
-    }
+    };
+    (verdict, lost)
 }
 
-fn judged_alone(remains: &Remains) -> Verdict {
-    match &remains.stopped {
+fn judged_alone(remains: &Remains) -> (Verdict, usize) {
+    let verdict = match &remains.stopped {
         Some(Stopped::Failed { judge, what }) => {
             Verdict::Failed { judge: (*judge).into(), what: what.clone() }
         }
         Some(Stopped::Inconclusive(why)) => Verdict::Inconclusive(why.clone()),
         Some(Stopped::Asked) => Verdict::Inconclusive("stopped where it was asked to".into()),
-        None => judge::run(remains),
-    }
+        None => return judge::run(remains),
+    };
+    (verdict, 0)
 }

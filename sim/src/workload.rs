@@ -7,6 +7,7 @@
 
 mod access;
 mod coordination;
+mod durability;
 
 use access::{admin, setup};
 use coordination::{limit, lock, once, transaction, watch};
@@ -67,7 +68,8 @@ pub fn draw(stream: &mut Stream, cluster: &Cluster) -> (Vec<Op>, Vec<ClientSpec>
     let safety_us = stream.magnitude(1_500_000, 12_000_000);
     let sessions_ppm = *stream.pick(&[0, 500_000, 1_000_000]);
     let users = stream.between(1, USERS.len() as u64);
-    let setup = if cluster.access { setup(stream, users) } else { vec![] };
+    let mut setup = if cluster.access { setup(stream, users) } else { vec![] };
+    setup.extend(durability::setup(stream));
     let list = (0..clients).map(|number| {
         let user =
             if number == 0 || stream.chance(300_000) { "root" } else { USERS[stream.below(users) as usize] };
@@ -261,7 +263,8 @@ fn words(stream: &mut Stream, plan: &Plan, family: Family, client: u64, count: u
         Family::Admin if plan.access => admin(stream, choice),
         Family::Admin | Family::Misc => match choice {
             0..20 => "PING".into(),
-            20..40 => "INFO".into(),
+            20..30 => "INFO".into(),
+            30..40 => durability::change(stream),
             40..60 => "WHOAMI".into(),
             60..70 => "SESSION OPEN".into(),
             70..80 => "USER LIST".into(),

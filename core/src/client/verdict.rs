@@ -38,6 +38,7 @@ pub(super) fn judge(reply: &Reply) -> Verdict {
         ErrorCode::AfterIndeterminate | ErrorCode::Unauthenticated => Verdict::Leave,
         ErrorCode::NoLeader | ErrorCode::ShuttingDown | ErrorCode::DeadlineExceeded => Verdict::Elsewhere,
         ErrorCode::Overloaded
+        | ErrorCode::DurabilityLag
         | ErrorCode::TooManyRequests
         | ErrorCode::TooManyConnections
         | ErrorCode::SessionWindow
@@ -62,7 +63,7 @@ mod tests {
     fn exactly_the_indeterminate_errors_leave_a_doubt() {
         for &code in ErrorCode::ALL {
             let refused = Reply::refused(Failure::new(code, ""));
-            let receipt = Some(Receipt { position: Index(1), time: Millis(1) });
+            let receipt = Some(Receipt::durable(Index(1), Millis(1)));
             for reply in [Reply { receipt, ..refused.clone() }, refused] {
                 let doubtful = matches!(judge(&reply), Verdict::Doubt | Verdict::Unseen);
                 assert_eq!(doubtful, code.certainty() == Certainty::Indeterminate, "{}", code.name());
@@ -74,7 +75,7 @@ mod tests {
     fn an_error_with_a_receipt_is_an_answer_and_the_same_without_is_a_refusal() {
         let refused = Reply::refused(Failure::new(ErrorCode::Denied, ""));
         assert_eq!(judge(&refused), Verdict::Refused);
-        let receipt = Some(Receipt { position: Index(1), time: Millis(1) });
+        let receipt = Some(Receipt::durable(Index(1), Millis(1)));
         assert_eq!(judge(&Reply { receipt, ..refused }), Verdict::Answer);
     }
 }

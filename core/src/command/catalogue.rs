@@ -188,13 +188,15 @@ pub enum Group {
     Elections,
     /// What has changed.
     Watches,
+    /// What may be answered before it is durable.
+    Durability,
     /// The server itself.
     Server,
 }
 
 impl Group {
     /// All groups, in the order in which they are listed.
-    pub const ALL: [Group; 12] = [
+    pub const ALL: [Group; 13] = [
         Self::Keys,
         Self::Expiry,
         Self::Hashes,
@@ -206,6 +208,7 @@ impl Group {
         Self::Once,
         Self::Sessions,
         Self::Access,
+        Self::Durability,
         Self::Server,
     ];
 
@@ -224,6 +227,7 @@ impl Group {
             Self::Locks => "locks",
             Self::Elections => "elections",
             Self::Watches => "watches",
+            Self::Durability => "durability",
             Self::Server => "server",
         }
     }
@@ -342,9 +346,22 @@ const NAME_BYTES_MAX: usize = 32;
 
 /// Whether commands of two words begin with this one.
 fn is_family(word: &[u8]) -> bool {
-    ["COMMAND", "DROP", "ELECTION", "LEASE", "LIMIT", "LOCK", "ONCE", "ROLE", "SEMAPHORE", "SESSION", "USER"]
-        .iter()
-        .any(|family| word.eq_ignore_ascii_case(family.as_bytes()))
+    [
+        "COMMAND",
+        "DROP",
+        "DURABILITY",
+        "ELECTION",
+        "LEASE",
+        "LIMIT",
+        "LOCK",
+        "ONCE",
+        "ROLE",
+        "SEMAPHORE",
+        "SESSION",
+        "USER",
+    ]
+    .iter()
+    .any(|family| word.eq_ignore_ascii_case(family.as_bytes()))
 }
 
 #[cfg(test)]

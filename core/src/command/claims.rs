@@ -362,6 +362,7 @@ impl Evaluation<'_> {
 
     /// Whether the lock is held under this token, by whomever.
     pub(super) fn is_held(&mut self, name: &Blob, token: Index) -> bool {
+        self.guarded = true;
         let claim = self.view.claim(&(ClaimKind::Lock, name.clone(), token));
         claim.is_some_and(|claim| claim.is_held())
     }

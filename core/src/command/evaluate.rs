@@ -17,6 +17,7 @@ use super::{Command, needs};
 use crate::access::rights::Rights;
 use crate::access::user::{Area, Grant, Principal};
 use crate::config::AccessMode;
+use crate::durability::Loose;
 use crate::error::{ErrorCode, Failure};
 use crate::limits::Limits;
 use crate::protocol::value::MAX_VALUES;
@@ -87,6 +88,8 @@ pub struct Evaluated {
     pub stored_at: Option<(Index, Millis)>,
     /// That entry is not yet committed.
     pub met_pending_retry: bool,
+    /// The answer may leave ahead of its durability.
+    pub loose: Option<Loose>,
 }
 
 /// Evaluates a command against the state at the tail of the log, at the cluster time `now`.
@@ -103,7 +106,7 @@ pub fn evaluate(
     now: Millis,
 ) -> Evaluated {
     let view = state.view(now);
-    Evaluation { state, limits, mode, request, view, actor: None, keeping: None }.run()
+    Evaluation { state, limits, mode, request, view, actor: None, keeping: None, guarded: false }.run()
 }
 
 /// Bytes that the value of a reply may take.
@@ -136,6 +139,8 @@ pub(super) struct Evaluation<'a> {
     actor: Option<(Blob, Rights)>,
     /// A command under an idempotency id was executed: its answer is to be kept.
     pub(super) keeping: Option<Keeping>,
+    /// It rests on a lock or lease.
+    pub(super) guarded: bool,
 }
 
 /// Why a command is not executed.
@@ -340,6 +345,7 @@ impl<'a> Evaluation<'a> {
             Command::Roles(command) => self.roles(command)?,
             Command::Changes(command) => self.changes(command)?,
             Command::Drop(command) => self.drop_keys(command)?,
+            Command::Durability(command) => self.durability(command)?,
             Command::ForgetWait { id } => self.forget_wait(*id),
             Command::Get { key } => self.get(key)?,
             Command::GetV { key } => self.getv(key)?,
@@ -399,15 +405,20 @@ impl<'a> Evaluation<'a> {
         self.finish(answer.outcome.clone(), Some((index, answer.time)))
     }
 
-    fn finish(self, outcome: Outcome, stored_at: Option<(Index, Millis)>) -> Evaluated {
+    fn finish(mut self, outcome: Outcome, stored_at: Option<(Index, Millis)>) -> Evaluated {
         let committed = self.state.committed();
+        // A read may log what it found to be due, and shows what is durable all the same.
+        let writes = self.request.command.is_write() && !self.guarded;
+        let may_be_loose = writes && outcome.is_ok() && self.state.has_leeways();
+        let configured = if may_be_loose { self.view.leeways() } else { Vec::new() };
         let Finished { effects, dependency, time_consulted } = self.view.finish();
         let met_pending_retry = stored_at.is_some_and(|(index, _)| index > committed);
         assert!(
             stored_at.is_none_or(|(index, _)| index <= committed || index <= dependency.index()),
             "an answer from a pending entry depends on that entry"
         );
-        Evaluated { outcome, effects, dependency, time_consulted, stored_at, met_pending_retry }
+        let loose = Loose::of(&effects, &configured);
+        Evaluated { outcome, effects, dependency, time_consulted, stored_at, met_pending_retry, loose }
     }
 
     /// The numbers under which the command was asked for, and under which its answer is kept.

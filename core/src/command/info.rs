@@ -1,6 +1,7 @@
 //! What INFO says. The node fills in where it stands; what it counts is shown to administrators alone, for a
 //! count tells about keys and people.
 
+use crate::durability::lag::DurabilityLag;
 use crate::inspect::RoleName;
 use crate::reply::Value;
 use crate::state::State;
@@ -43,6 +44,8 @@ pub struct NodeInfo {
     pub history: Index,
     /// Bytes of entries appended and not committed.
     pub pending_bytes: usize,
+    /// What was answered ahead of its durability; of a leader.
+    pub lag: DurabilityLag,
 }
 
 impl Default for NodeInfo {
@@ -66,6 +69,7 @@ impl Default for NodeInfo {
             watches: 0,
             history: Index::default(),
             pending_bytes: 0,
+            lag: DurabilityLag::default(),
         }
     }
 }
@@ -99,6 +103,9 @@ impl NodeInfo {
                 ("watches", count(self.watches)),
                 ("history_from", number(self.history.0)),
                 ("pending_bytes", count(self.pending_bytes)),
+                ("durability_lag_ms", number(self.lag.ms)),
+                ("durability_lag_entries", count(self.lag.entries)),
+                ("durability_lag_bytes", number(self.lag.bytes)),
             ]);
         }
         Value::Map(pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())

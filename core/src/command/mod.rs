@@ -11,6 +11,7 @@ pub mod catalogue;
 pub mod changes;
 pub mod claims;
 pub mod drop;
+pub mod durability;
 pub mod evaluate;
 pub mod help;
 pub mod info;
@@ -40,6 +41,7 @@ use crate::types::{Blob, Index, LeaseId, SessionId};
 use changes::ChangesCommand;
 use claims::ClaimCommand;
 use drop::DropCommand;
+use durability::DurabilityCommand;
 use leases::LeaseCommand;
 use limits::LimitCommand;
 use once::OnceCommand;
@@ -226,6 +228,8 @@ pub enum Command {
     Changes(ChangesCommand),
     /// Deletes all keys with a prefix, or counts them.
     Drop(DropCommand),
+    /// On how far answers may run ahead of their durability.
+    Durability(DurabilityCommand),
 }
 
 /// What a SET has to do with leases and locks.
@@ -304,6 +308,7 @@ impl Command {
             Self::Roles(command) => command.name(),
             Self::Changes(_) => "CHANGES",
             Self::Drop(command) => command.name(),
+            Self::Durability(command) => command.name(),
             Self::ForgetWait { .. } => "FORGET WAIT",
         }
     }
@@ -344,6 +349,7 @@ impl Command {
             Self::Leases(command) => command.grows(),
             Self::Claims(command) => command.grows(),
             Self::Roles(command) => command.grows(),
+            Self::Durability(command) => command.grows(),
             other => other.is_write(),
         }
     }
@@ -390,6 +396,7 @@ impl Command {
             Self::Claims(command) => command.is_write(),
             Self::Roles(command) => command.is_write(),
             Self::Drop(command) => command.is_write(),
+            Self::Durability(command) => command.is_write(),
         }
     }
 
@@ -402,6 +409,7 @@ impl Command {
             }
             Self::Set { ties: SetTies { lease: Some(_), .. }, .. } => 2,
             Self::Roles(command) if command.is_write() => 2,
+            Self::Durability(command) if command.is_write() => 2,
             Self::Grant { pattern: Pattern::Glob(_), .. } => 2,
             Self::Grant { permission, .. } if !permission.is_first() => 2,
             // Before, ADMIN was one.

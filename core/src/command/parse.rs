@@ -125,6 +125,7 @@ impl<'a> Words<'a> {
             "SCAN" => self.scan()?,
             "CHANGES" => self.changes()?,
             "DROP PREPARE" | "DROP CONFIRM" => self.drop_command()?,
+            "DURABILITY ASYNC" | "DURABILITY SYNC" | "DURABILITY LIST" => self.durability()?,
             "INFO" => Command::Info,
             "WHOAMI" => Command::WhoAmI,
             "USER LIST" => Command::UserList,
@@ -391,9 +392,7 @@ impl<'a> Words<'a> {
         if !self.keyword("ON") {
             return Err(self.syntax("ON does not follow the permission"));
         }
-        let word = self.next()?;
-        check_size("bytes in a pattern", &word, self.limits.name_bytes)?;
-        let pattern = Pattern::parse(&word).map_err(|error| argument(error.to_string()))?;
+        let pattern = self.pattern()?;
         let is_area = |name: &Blob| Area::ALL.iter().any(|area| area.name().as_bytes() == name.as_slice());
         let names_area = match &pattern {
             Pattern::Exact(name) => is_area(name),
@@ -404,6 +403,12 @@ impl<'a> Words<'a> {
             return Err(argument(format!("ADMIN is about no key, but about one of {areas}, or * for all")));
         }
         Ok(Grant { pattern, permission })
+    }
+
+    pub(super) fn pattern(&mut self) -> Result<Pattern, Failure> {
+        let word = self.next()?;
+        check_size("bytes in a pattern", &word, self.limits.name_bytes)?;
+        Pattern::parse(&word).map_err(|error| argument(error.to_string()))
     }
 
     /// How many words are left.

@@ -53,6 +53,40 @@ pub(super) const COORDINATION: &[Spec] = &[
         ..PLAIN
     },
     Spec {
+        name: "DURABILITY ASYNC",
+        arity: -3,
+        group: Group::Durability,
+        needs: Needed::Configuration,
+        write: true,
+        dangerous: true,
+        summary: "Lets writes of the keys and limiters that match be answered before they are durable: those of the last milliseconds and bytes may be lost with a leader; never what has to do with locks, leases, sessions, users or ONCE",
+        syntax: "DURABILITY ASYNC pattern MS milliseconds BYTES bytes",
+        answer: "1, or 0 if this is configured already; milliseconds are at most 10,000, bytes 67,108,864",
+        ..PLAIN
+    },
+    Spec {
+        name: "DURABILITY LIST",
+        arity: 2,
+        group: Group::Durability,
+        needs: Needed::Configuration,
+        summary: "Lists the patterns whose writes may be answered before they are durable",
+        syntax: "DURABILITY LIST",
+        answer: "a list of maps of pattern, ms and bytes",
+        ..PLAIN
+    },
+    Spec {
+        name: "DURABILITY SYNC",
+        arity: 3,
+        group: Group::Durability,
+        needs: Needed::Configuration,
+        write: true,
+        dangerous: true,
+        summary: "Takes a pattern from the asynchronous ones: from here on what only it matches is durable before it is answered",
+        syntax: "DURABILITY SYNC pattern",
+        answer: "1, or 0 if it was none of them",
+        ..PLAIN
+    },
+    Spec {
         name: "ELECTION CAMPAIGN",
         arity: -6,
         summary: "Asks to lead, saying something; waits for its turn if WAIT says how long; who leads already gets the token that it has",

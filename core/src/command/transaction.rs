@@ -388,7 +388,10 @@ impl Evaluation<'_> {
                 }
                 None => false,
             },
-            Condition::Lease { key, equal, lease } => (self.view.lease_of(key) == Some(*lease)) == *equal,
+            Condition::Lease { key, equal, lease } => {
+                self.guarded = true;
+                (self.view.lease_of(key) == Some(*lease)) == *equal
+            }
             Condition::Lock { key, equal, token } => self.is_held(key, *token) == *equal,
         })
     }

@@ -102,6 +102,7 @@ impl Command {
             Self::Roles(command) => command.words(each),
             Self::Changes(command) => command.words(each),
             Self::Drop(command) => command.words(each),
+            Self::Durability(command) => command.words(each),
             Self::ForgetWait { id } => each(Word::Plain(&number(id))),
         }
     }

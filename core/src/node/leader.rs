@@ -80,6 +80,7 @@ impl Replica {
         self.state.drop_pending();
         self.tail.clear();
         self.tail_bytes = 0;
+        self.lag.clear();
         for waiter in self.waiting.take_all() {
             if !waiter.own_entry {
                 self.observed = self.observed.max(waiter.depends);
@@ -119,7 +120,7 @@ impl Replica {
         };
         let clock = self.clock.as_mut().expect("a leader has a clock");
         let now = clock.read(self.now).max(self.state.time());
-        let evaluated = self.evaluate(task, forwarded, now);
+        let mut evaluated = self.evaluate(task, forwarded, now);
         if evaluated.met_pending_retry {
             probe(out, Probe::RetryMetPending);
         }
@@ -130,14 +131,16 @@ impl Replica {
         let relay_again = relay.is_some_and(|relay| relay.again);
         let late = || self.behind(task.within).filter(|_| !relay_again && self.may_refuse(asker));
         if logs && let Some(refusal) = self.overload(true, task.command.grows()).or_else(late) {
-            if let Asker::There { node, origin, seq, .. } = asker
-                && node != self.config.id
-                && write
-            {
-                // However often it comes: its client may be told that nothing happened.
-                self.inbound.refuse(origin, seq);
-            }
-            return self.refuse(asker, refusal, relay.filter(|_| write), out);
+            return self.refuse_logged(asker, refusal, relay, write, out);
+        }
+        let loose = evaluated.loose.take();
+        // Where nobody may say that nothing happened, the answer waits until it is durable.
+        let refusable = !relay_again && self.may_refuse(asker);
+        let lags = loose.as_ref().and_then(|loose| self.lag.refusal(loose, self.now.mono));
+        let loose = loose.filter(|_| lags.is_none());
+        if let Some(refusal) = lags.filter(|_| refusable) {
+            probe(out, Probe::LagRefused);
+            return self.refuse_logged(asker, refusal, relay, write, out);
         }
         let own_entry = logs || evaluated.stored_at.is_some();
         let start = self.raft.term_start().expect("only a leader executes");
@@ -155,8 +158,20 @@ impl Replica {
             (evaluated.stored_at.unwrap_or((reads, self.state.time_of(reads))), depends)
         };
         let round = if logs { None } else { Some(self.raft.join_round()) };
-        let receipt = Receipt { position: position.0, time: position.1 };
+        let mut receipt = Receipt::durable(position.0, position.1);
+        let mut depends = depends;
+        if let Some(loose) = loose {
+            // Not before all is durable that it rests on and that was not answered ahead itself.
+            depends = evaluated.dependency.firm();
+            receipt.ahead = Some(self.raft.term());
+            self.state.loosen(depends);
+            self.lag.push(position.0, loose, self.now.mono);
+            probe(out, Probe::AnsweredAhead);
+        }
         let reply = Reply { outcome: evaluated.outcome, receipt: Some(receipt) };
+        if receipt.ahead.is_some() && depends <= self.raft.commit() {
+            return self.answer(asker, reply, out);
+        }
         self.waiting.push(Waiter { asker, reply, depends, round, own_entry });
         Ok(())
     }
@@ -197,6 +212,25 @@ impl Replica {
             Asker::There { node, origin, .. } if node != self.config.id => self.inbound.may_refuse(origin),
             _ => true,
         }
+    }
+
+    /// Refuses a command that would have been logged.
+    fn refuse_logged(
+        &mut self,
+        asker: Asker,
+        failure: Failure,
+        relay: Option<Relay>,
+        write: bool,
+        out: &mut Outbox,
+    ) -> Stepped {
+        if let Asker::There { node, origin, seq, .. } = asker
+            && node != self.config.id
+            && write
+        {
+            // However often it comes: its client may be told that nothing happened.
+            self.inbound.refuse(origin, seq);
+        }
+        self.refuse(asker, failure, relay.filter(|_| write), out)
     }
 
     /// Refuses a command of which nothing was logged now.
@@ -327,6 +361,7 @@ impl Replica {
 
     /// Sends answers that are true by now.
     pub fn release_answers(&mut self, out: &mut Outbox) -> Stepped {
+        self.lag.settle(self.raft.commit());
         for waiter in self.waiting.release(self.raft.commit(), self.raft.confirmed_round()) {
             self.answer(waiter.asker, waiter.reply, out)?;
         }
@@ -386,6 +421,7 @@ impl Replica {
             watches: self.watches.len(),
             history: self.history.start(),
             pending_bytes: self.tail_bytes,
+            lag: self.lag.size(self.now.mono),
             ..NodeInfo::default()
         }
     }

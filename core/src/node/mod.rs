@@ -61,6 +61,9 @@ use streams::Streams;
 /// How long a node that was asked to stop waits for the mark of its newest entries.
 const LAST_MARK: Micros = Micros::from_millis(200);
 
+/// And for a majority to hold what it answered ahead of that.
+const LAST_LAG: Micros = Micros::from_millis(crate::durability::LAG_MS_MAX);
+
 /// One member of a cluster: everything it decides, and nothing that it does.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -215,18 +218,20 @@ impl Node {
                 break;
             }
         }
-        if self.connections.stopping && self.connections.is_idle() && self.has_its_mark(now.mono) {
+        if self.connections.stopping && self.connections.is_idle() && self.is_durable(now.mono) {
             return Err(HaltReason::Stopped);
         }
         Ok(())
     }
 
-    /// Whether the log's newest entries have their mark, so that rot in them will not look like a torn write. A member
-    /// that keeps hearing from a leader does not wait for that for ever.
-    fn has_its_mark(&mut self, now: Micros) -> bool {
+    /// Whether all that was answered is durable, and the log's newest entries have their mark, so that rot in them will not look
+    /// like a torn write. A member that keeps hearing from a leader does not wait for that for ever, and a leader whom no
+    /// majority hears not for what it answered ahead.
+    fn is_durable(&mut self, now: Micros) -> bool {
         let Phase::Running(replica) = &self.phase else { return true };
         let since = *self.stopping_since.get_or_insert(now);
-        replica.wal.is_marked() || now >= since.after(LAST_MARK)
+        let is_behind = replica.lag.size(now).entries > 0 && now < since.after(LAST_LAG);
+        !is_behind && (replica.wal.is_marked() || now >= since.after(LAST_MARK))
     }
 
     fn not_ready(&self) -> Failure {

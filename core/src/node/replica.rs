@@ -24,6 +24,7 @@ use super::watches::Watches;
 use crate::clock::ClusterClock;
 use crate::command::info::NodeInfo;
 use crate::config::NodeConfig;
+use crate::durability::lag::Lag;
 use crate::error::{ErrorCode, Failure};
 use crate::hard::{self, HardStore};
 use crate::inspect::Inspection;
@@ -72,6 +73,8 @@ pub(super) struct Replica {
     pub inbound: Inbound,
     pub parked: Parked,
     pub watches: Watches,
+    /// What was answered in this term and is not committed.
+    pub lag: Lag,
     pub history: History,
     /// Requests whose answer may be that they wait, and that nobody waits for any more.
     pub gone: BTreeSet<Ticket>,
@@ -144,6 +147,7 @@ impl Replica {
             inbound: Inbound::default(),
             parked: Parked::default(),
             watches: Watches::default(),
+            lag: Lag::default(),
             history,
             gone: BTreeSet::new(),
             forgets: BTreeMap::new(),

@@ -2,6 +2,7 @@
 //! simulator's business.
 
 mod connections;
+mod durability;
 mod forwarding;
 mod identity;
 mod refusals;

@@ -330,7 +330,7 @@ impl Replica {
         let Command::Changes(changes) = command else {
             unreachable!("only requests for changes wait for them")
         };
-        let receipt = Some(Receipt { position: committed, time: self.state.time_of(committed) });
+        let receipt = Some(Receipt::durable(committed, self.state.time_of(committed)));
         let waited = waiting.waited;
         let rights = match self.may_watch(principal, command) {
             Ok(rights) => rights,

@@ -58,7 +58,7 @@ fn response() -> Response {
         id: Uuid::from_u128(0x0011_2233_4455_4677_8899_aabb_ccdd_eeff),
         reply: Reply {
             outcome: Ok(every_value),
-            receipt: Some(Receipt { position: Index(41), time: Millis(1_700_000_000_123) }),
+            receipt: Some(Receipt::durable(Index(41), Millis(1_700_000_000_123))),
         },
         node: NodeId(3),
     }
@@ -287,7 +287,7 @@ proptest! {
 
     #[test]
     fn any_reply_comes_back_as_it_was_written(value in value(), position in any::<u64>()) {
-        let receipt = Some(Receipt { position: Index(position), time: Millis(position / 3) });
+        let receipt = Some(Receipt::durable(Index(position), Millis(position / 3)));
         let size = value.size();
         let reply = Reply { outcome: Ok(value), receipt };
         let frame = ServerFrame::Response(Response { reply, ..response() });

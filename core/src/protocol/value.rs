@@ -18,7 +18,7 @@ use super::wire::{BodyError, Reader, put_bytes, put_count};
 use crate::error::{ErrorCode, Failure};
 use crate::reply::{Receipt, Reply, Value};
 use crate::time::Millis;
-use crate::types::Index;
+use crate::types::{Index, Term};
 
 /// How deep lists and maps may nest.
 pub const MAX_DEPTH: usize = 8;
@@ -32,10 +32,13 @@ pub const MAX_VALUES: usize = 1 << 17;
 pub fn write_reply(out: &mut Vec<u8>, reply: &Reply) -> Result<(), EncodeError> {
     match reply.receipt {
         None => out.push(0),
-        Some(Receipt { position, time }) => {
-            out.push(1);
+        Some(Receipt { position, time, ahead }) => {
+            out.push(if ahead.is_some() { 2 } else { 1 });
             out.extend_from_slice(&position.0.to_le_bytes());
             out.extend_from_slice(&time.0.to_le_bytes());
+            if let Some(term) = ahead {
+                out.extend_from_slice(&term.0.to_le_bytes());
+            }
         }
     }
     match &reply.outcome {
@@ -56,9 +59,14 @@ pub fn write_reply(out: &mut Vec<u8>, reply: &Reply) -> Result<(), EncodeError> 
 /// # Errors
 /// [`BodyError`].
 pub fn read_reply(reader: &mut Reader<'_>) -> Result<Reply, BodyError> {
-    let receipt = match reader.flag("receipt")? {
-        false => None,
-        true => Some(Receipt { position: Index(reader.u64("position")?), time: Millis(reader.u64("time")?) }),
+    let receipt = match reader.u8("receipt")? {
+        0 => None,
+        kind @ (1 | 2) => {
+            let (position, time) = (Index(reader.u64("position")?), Millis(reader.u64("time")?));
+            let ahead = if kind == 2 { Some(Term(reader.u64("term")?)) } else { None };
+            Some(Receipt { position, time, ahead })
+        }
+        value => return Err(BodyError::Invalid { field: "receipt", value: u64::from(value) }),
     };
     let outcome = match reader.flag("outcome")? {
         false => Ok(read_value(reader, MAX_DEPTH, &mut MAX_VALUES.clone())?),

@@ -17,11 +17,12 @@ use super::row::Head;
 use super::table::{Row, Sections, Stored};
 use super::{ForwardHead, KeyRecord, SessionRecord};
 use crate::access::rights::{Holder, Rules};
-use crate::access::user::User;
+use crate::access::user::{Pattern, User};
 use crate::coordination::claim::{Claim, ClaimKey};
 use crate::coordination::lease::Lease;
 use crate::coordination::limiter::Limiter;
 use crate::coordination::once::{Kept, Work};
+use crate::durability::Leeway;
 use crate::time::Millis;
 use crate::types::{Blob, BootNumber, Incarnation, LeaseId, SessionId};
 
@@ -124,6 +125,18 @@ impl Size for (Blob, Blob) {
 impl Size for Arc<Rules> {
     fn size(&self) -> usize {
         (self.grants.len() + self.denials.len() + self.roles.len()) * KEPT
+    }
+}
+
+impl Size for Pattern {
+    fn size(&self) -> usize {
+        self.text().len()
+    }
+}
+
+impl Size for Leeway {
+    fn size(&self) -> usize {
+        0
     }
 }
 

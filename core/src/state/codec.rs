@@ -13,11 +13,12 @@ use serde::{Deserialize, Serialize};
 use super::data::Kind;
 use super::effect::{Cause, Deadline, DeleteCause, Effect, Entry, Founding, StoredReply};
 use crate::access::rights::{Holder, Rules};
-use crate::access::user::User;
+use crate::access::user::{Pattern, User};
 use crate::coordination::claim::{Claim, ClaimKey};
 use crate::coordination::lease::Lease;
 use crate::coordination::limiter::Limiter;
 use crate::coordination::once::Work;
+use crate::durability::Leeway;
 use crate::reply::Outcome;
 use crate::time::Millis;
 use crate::types::{Blob, BootNumber, Incarnation, Index, LeaseId, SessionId};
@@ -206,6 +207,7 @@ fn encode_effect(out: &mut Vec<u8>, effect: &Effect) {
             frame(out, 22, &(id, session, forward, outcome));
         }
         Effect::Ruled { holder, name, rules } => frame(out, 23, &(holder, name, rules)),
+        Effect::Loosened { pattern, leeway } => frame(out, 24, &(pattern, leeway)),
     }
 }
 
@@ -297,6 +299,10 @@ fn decode_effect(kind: u8, body: &[u8]) -> Result<Effect, EntryError> {
         23 => {
             let (holder, name, rules) = parse::<(Holder, Blob, Option<Rules>)>(kind, body)?;
             Effect::Ruled { holder, name, rules }
+        }
+        24 => {
+            let (pattern, leeway) = parse::<(Pattern, Option<Leeway>)>(kind, body)?;
+            Effect::Loosened { pattern, leeway }
         }
         _ => return Err(EntryError::UnknownEffect { kind }),
     })

@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use super::data::Kind;
 use crate::access::rights::{Holder, Rules};
-use crate::access::user::User;
+use crate::access::user::{Pattern, User};
 use crate::coordination::claim::{Claim, ClaimKey};
 use crate::coordination::lease::Lease;
 use crate::coordination::limiter::Limiter;
 use crate::coordination::once::Work;
+use crate::durability::Leeway;
 use crate::reply::Outcome;
 use crate::time::Millis;
 use crate::types::{Blob, BootNumber, ClusterId, Incarnation, Index, LeaseId, NodeId, SessionId};
@@ -304,6 +305,13 @@ pub enum Effect {
         /// What.
         rules: Option<Rules>,
     } = 23,
+    /// Writes of these keys may be answered so much ahead of their durability, or no longer. Level 2.
+    Loosened {
+        /// Which keys, and limiters of such names.
+        pattern: Pattern,
+        /// How much.
+        leeway: Option<Leeway>,
+    } = 24,
 }
 
 impl Effect {

@@ -72,7 +72,7 @@ use effect::{Deadline, Effect, Entry, Founding};
 use layered::{Append, Fold};
 use overlay::Overlay;
 use row::{Head, Row};
-use table::{Leases, RulesOf, Sessions, Spared, Table, Users};
+use table::{Leases, Leeways, RulesOf, Sessions, Spared, Table, Users};
 use tail::Tail;
 pub use view::{Dependency, Finished, Forwarded, View};
 
@@ -113,8 +113,8 @@ pub struct ForwardHead {
     last: u64,
 }
 
-/// For the times of so many entries pending keeps its room. A log that is replayed goes through it as a whole.
-const TIMES_ROOM: usize = 1024;
+/// For so many entries pending keeps its room. A log that is replayed goes through it as a whole.
+const ENTRIES_ROOM: usize = 1024;
 
 /// The replicated state.
 #[derive(Clone)]
@@ -128,8 +128,18 @@ pub struct State {
 #[derive(Clone, Default)]
 struct Pending {
     rows: Overlay,
-    /// The times of these entries, the first one's index being the committed one's successor.
-    times: VecDeque<Millis>,
+    /// Of these entries, the first one's index being the committed one's successor.
+    entries: VecDeque<Appended>,
+}
+
+/// What is known of an entry that is appended and not committed.
+#[derive(Clone, Copy)]
+struct Appended {
+    /// Its time.
+    time: Millis,
+    /// The newest entry, itself included, that has to be committed before an answer which rests on this one may leave ahead
+    /// of its durability. Itself, unless its own answer did.
+    firm: Index,
 }
 
 impl State {
@@ -153,7 +163,23 @@ impl State {
             apply(&mut rows, Place { index, time: entry.time }, effect);
         }
         tail.time = entry.time;
-        pending.times.push_back(entry.time);
+        pending.entries.push_back(Appended { time: entry.time, firm: index });
+    }
+
+    /// The answer to the newest entry leaves ahead of its durability, once this one is committed.
+    ///
+    /// # Panics
+    /// Unless there is an appended entry, and it comes behind that one.
+    pub fn loosen(&mut self, firm: Index) {
+        let tail = self.tail();
+        assert!(firm < tail, "an answer rests on what comes before its own entry");
+        self.pending.entries.back_mut().expect("an entry was appended").firm = firm;
+    }
+
+    /// What has to be committed before an answer that rests on a pending entry may leave ahead of its durability.
+    fn firm_of(&self, index: Index) -> Index {
+        let place = index.0 - self.base.committed.0 - 1;
+        self.pending.entries.get(place as usize).map_or(index, |entry| entry.firm)
     }
 
     /// Folds a committed entry into the base. If anything is pending, this entry is the first of it, and its
@@ -165,9 +191,9 @@ impl State {
         assert_eq!(index, self.base.committed.next(), "entries are committed in the order of the log");
         self.assert_time(self.base.time, entry);
         let State { base, pending, tail } = self;
-        let appended = pending.times.pop_front();
-        if let Some(time) = appended {
-            assert_eq!(time, entry.time, "the entry that is committed is the one that was appended");
+        let appended = pending.entries.pop_front();
+        if let Some(appended) = appended {
+            assert_eq!(appended.time, entry.time, "the entry that is committed is the one that was appended");
         } else {
             tail.time = entry.time;
         }
@@ -186,9 +212,9 @@ impl State {
         base.committed = index;
         base.time = entry.time;
         base.weight += entry.weight();
-        if pending.times.is_empty() {
+        if pending.entries.is_empty() {
             assert_eq!(pending.rows.len(), 0, "once every entry is committed, no row is pending");
-            pending.times.shrink_to(TIMES_ROOM);
+            pending.entries.shrink_to(ENTRIES_ROOM);
         }
         changes.finish()
     }
@@ -238,7 +264,7 @@ impl State {
     /// Forgets everything that is appended and not committed: the term is lost, and what becomes of these
     /// entries is for others to say.
     pub fn drop_pending(&mut self) {
-        let Pending { rows, times: _ } = std::mem::take(&mut self.pending);
+        let Pending { rows, entries: _ } = std::mem::take(&mut self.pending);
         for (key, row) in rows.keys.iter() {
             let dropped = row.value.as_ref().and_then(|record| record.deadline);
             let stays = self.base.keys.get(key).and_then(|row| row.deadline());
@@ -258,7 +284,7 @@ impl State {
     /// The last appended entry's index; the committed one if nothing is pending.
     #[must_use]
     pub fn tail(&self) -> Index {
-        Index(self.base.committed.0 + self.pending.times.len() as u64)
+        Index(self.base.committed.0 + self.pending.entries.len() as u64)
     }
 
     /// The last logged time, at the tail.
@@ -279,8 +305,14 @@ impl State {
             .expect("the time is asked of what is committed or later");
         match ahead.checked_sub(1) {
             None => self.base.time,
-            Some(ahead) => self.pending.times[ahead as usize],
+            Some(ahead) => self.pending.entries[ahead as usize].time,
         }
+    }
+
+    /// Whether any write may be answered ahead of its durability, now or once all is committed.
+    #[must_use]
+    pub fn has_leeways(&self) -> bool {
+        !self.base.rows::<Leeways>().is_empty() || self.pending.rows.rows::<Leeways>().len() > 0
     }
 
     /// The committed feature level.
@@ -404,7 +436,7 @@ impl State {
         if self.base.time == self.tail.time {
             return self.base.committed;
         }
-        let earlier = self.pending.times.partition_point(|time| *time < self.tail.time);
+        let earlier = self.pending.entries.partition_point(|entry| entry.time < self.tail.time);
         Index(self.base.committed.0 + earlier as u64 + 1)
     }
 

@@ -19,11 +19,12 @@ use super::overlay::Layer;
 use super::tail::Tail;
 use super::{ForwardHead, KeyRecord, SessionRecord};
 use crate::access::rights::{Holder, Rules};
-use crate::access::user::User;
+use crate::access::user::{Pattern, User};
 use crate::coordination::claim::{Claim, ClaimKey};
 use crate::coordination::lease::Lease;
 use crate::coordination::limiter::Limiter;
 use crate::coordination::once::{Kept, Work};
+use crate::durability::Leeway;
 use crate::time::Millis;
 use crate::types::{Blob, BootNumber, Incarnation, Index, LeaseId, SessionId};
 
@@ -253,6 +254,8 @@ tables! {
     spared: Spared(() => Millis) = 17, Spared;
     /// Rules of users and roles.
     rules: RulesOf((Holder, Blob) => Arc<Rules>) = 18, Rules;
+    /// How far answers to writes of some keys may run ahead of their durability.
+    leeways: Leeways(Pattern => Leeway) = 19, Leeway;
 }
 
 /// The kinds of keys' rows in a snapshot's bytes: a string, a collection, and more members of one.

@@ -25,16 +25,23 @@ pub(super) struct Tracked<'a> {
     state: &'a State,
     /// The newest pending entry behind anything seen; zero if there is none.
     newest: Index,
+    /// What of that has to be committed before an answer may leave ahead of its durability.
+    firm: Index,
 }
 
 impl<'a> Tracked<'a> {
     pub(super) fn new(state: &'a State) -> Self {
-        Self { state, newest: Index::default() }
+        Self { state, newest: Index::default(), firm: Index::default() }
     }
 
     /// The newest pending entry behind anything seen; zero if there is none.
     pub(super) fn newest(&self) -> Index {
         self.newest
+    }
+
+    /// What of that has to be committed before an answer may leave ahead of its durability.
+    pub(super) fn firm(&self) -> Index {
+        self.firm
     }
 
     /// The index that the command's own entry will have, for evaluation and append are one step.
@@ -44,8 +51,10 @@ impl<'a> Tracked<'a> {
 
     /// Notes that the time `now` was shown. If the log has not come there yet, the command will be logged.
     pub(super) fn time(&mut self, now: Millis) {
-        if now == self.state.time() {
-            self.note(self.state.time_logged_at());
+        let logged_at = self.state.time_logged_at();
+        if now == self.state.time() && logged_at > self.state.base.committed {
+            // What leaves ahead of its durability need not wait for it: that tells nothing about what else was logged there.
+            self.newest = self.newest.max(logged_at);
         }
     }
 
@@ -221,6 +230,7 @@ impl<'a> Tracked<'a> {
     fn note(&mut self, index: Index) {
         if index > self.state.base.committed {
             self.newest = self.newest.max(index);
+            self.firm = self.firm.max(self.state.firm_of(index));
         }
     }
 }

@@ -38,13 +38,23 @@ pub struct View<'a> {
 /// The newest pending entry that a reply rests on. Only a view makes one, from all that it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "the reply must wait until this entry is committed"]
-pub struct Dependency(Index);
+pub struct Dependency {
+    newest: Index,
+    firm: Index,
+}
 
 impl Dependency {
     /// The entry's index; zero if everything consulted was committed.
     #[must_use]
     pub fn index(self) -> Index {
-        self.0
+        self.newest
+    }
+
+    /// What has to be committed before the reply may leave ahead of its durability: the newest entry behind anything consulted
+    /// whose own answer waits for that. Zero if there is none.
+    #[must_use]
+    pub fn firm(self) -> Index {
+        self.firm
     }
 }
 
@@ -313,7 +323,7 @@ impl<'a> View<'a> {
     pub fn finish(self) -> Finished {
         Finished {
             effects: self.draft.into_effects(),
-            dependency: Dependency(self.below.newest()),
+            dependency: Dependency { newest: self.below.newest(), firm: self.below.firm() },
             time_consulted: self.time_consulted,
         }
     }

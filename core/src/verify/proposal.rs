@@ -253,6 +253,7 @@ impl GivenUp {
                 | Effect::Level(_)
                 | Effect::Leased { .. }
                 | Effect::LeasesSpared
+                | Effect::Loosened { .. }
                 | Effect::WaitEnded { .. }
                 | Effect::SessionOpened { .. }
                 | Effect::SessionEnded { .. } => {}

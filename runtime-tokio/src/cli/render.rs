@@ -171,11 +171,19 @@ pub fn error_json(error: &Error) -> String {
 struct JsonReceipt {
     position: u64,
     time_ms: u64,
+    /// Left out if it is: most are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    durable: Option<bool>,
+    /// The term of an answer that is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    term: Option<u64>,
 }
 
 impl From<Receipt> for JsonReceipt {
     fn from(receipt: Receipt) -> Self {
-        Self { position: receipt.position.0, time_ms: receipt.time.0 }
+        let term = receipt.ahead.map(|term| term.0);
+        let (position, time_ms) = (receipt.position.0, receipt.time.0);
+        Self { position, time_ms, durable: term.map(|_| false), term }
     }
 }
 
@@ -302,7 +310,7 @@ mod tests {
 
     #[test]
     fn json_answers_carry_receipt_and_node() {
-        let receipt = Some(Receipt { position: Index(12), time: Millis(34) });
+        let receipt = Some(Receipt::durable(Index(12), Millis(34)));
         let answer = Answer { value: Value::ok(), receipt, node: Some(NodeId(2)), attempts: 1 };
         let expected = r#"{"outcome":"ok","value":"OK","receipt":{"position":12,"time_ms":34},"node":2}"#;
         assert_eq!(answer_json(&answer), expected);

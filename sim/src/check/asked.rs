@@ -8,6 +8,7 @@ use steadfast_core::types::{Blob, Index, SessionId};
 use super::changes::OnChanges;
 use super::claims::OnClaim;
 use super::drops::read_drop;
+use super::durability::OnDurability;
 use super::leases::OnLease;
 use super::limits::OnLimit;
 use super::once::OnOnce;
@@ -103,6 +104,8 @@ pub enum Asked {
     Changes(OnChanges),
     /// `DROP PREPARE prefix`, or `DROP CONFIRM prefix token [COUNT n]`
     Drop(Blob, Option<(Blob, usize)>),
+    /// On how far answers may run ahead of their durability.
+    Durability(OnDurability),
 }
 
 /// When a SET happens.
@@ -183,6 +186,7 @@ impl Asked {
             "LIMIT" => OnLimit::read(rest).map(Self::Limit),
             "LEASE" => OnLease::read(rest).map(Self::Lease),
             "DROP" => read_drop(rest),
+            "DURABILITY" => OnDurability::read(rest).map(Self::Durability),
             "CHANGES" => OnChanges::read(rest).map(Self::Changes),
             "LOCK" | "SEMAPHORE" | "ELECTION" => OnClaim::read(&name, rest).map(Self::Claim),
             "ROLE" | "CHECK" | "GRANT" | "REVOKE" | "DENY" | "UNDENY" => match OnRole::read(&name, rest)? {
@@ -247,6 +251,7 @@ impl Asked {
             Self::Lease(asked) => asked.is_write(),
             Self::Claim(asked) => asked.is_write(),
             Self::Role(asked) => asked.is_write(),
+            Self::Durability(asked) => asked.is_write(),
         }
     }
 

@@ -5,10 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use steadfast_core::access::user::{Grant, Pattern, Permission, User};
+use steadfast_core::access::user::{Grant, Permission, User};
 use steadfast_core::types::{Blob, Index};
 
 use super::asked::{Asked, Only, Right};
+use super::durability::reach_from_log;
 use super::reach::Reach;
 use super::roles::Role;
 
@@ -58,12 +59,7 @@ pub fn set_from_log(grants: &[Grant]) -> BTreeSet<(Right, Reach)> {
             Permission::Delete => Right::Delete,
             Permission::Drop => Right::Drop,
         };
-        let (literal, open, glob) = match &grant.pattern {
-            Pattern::Exact(key) => (key, false, false),
-            Pattern::Prefix(prefix) => (prefix, true, false),
-            Pattern::Glob(text) => (text, false, true),
-        };
-        (right, Reach { literal: literal.clone(), open, glob })
+        (right, reach_from_log(&grant.pattern))
     };
     grants.iter().map(pair).collect()
 }
@@ -160,6 +156,7 @@ pub fn needs(asked: &Asked) -> Vec<Need> {
         Asked::Lease(asked) => asked.needs(),
         Asked::Claim(asked) => asked.needs(),
         Asked::Role(asked) => asked.needs(),
+        Asked::Durability(asked) => asked.needs(),
         Asked::Changes(asked) => asked.needs(),
         Asked::UserPassword(name) => vec![Need::AdminOr(name.clone())],
         Asked::UserAdd(_)

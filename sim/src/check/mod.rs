@@ -2,6 +2,7 @@
 //!
 //! | judge | promise |
 //! |---|---|
+//! | [`ahead`] | no more is lost of what was answered ahead of its durability than was allowed |
 //! | [`receipts`] | everything is strictly serialisable, in the order that the receipts claim |
 //! | [`linear`] | each key is linearizable, whatever the receipts say |
 //! | [`exactly_once`] | an acknowledged write happened once, an unknown one at most once, a failed one never |
@@ -15,10 +16,12 @@
 //! against itself.
 
 pub mod access;
+pub mod ahead;
 pub mod asked;
 pub mod changes;
 pub mod claims;
 mod drops;
+pub mod durability;
 pub mod exactly_once;
 pub mod expiry;
 pub mod grants;
@@ -110,12 +113,16 @@ impl fmt::Display for Verdict {
 /// Everything that can be said of a history and the log that the cluster ended with: the worst verdict.
 /// What needs to watch the nodes, [`raft`] and [`replay`], is not in it.
 pub fn judge(history: &History, log: &[LogEntry]) -> Verdict {
-    receipts::judge(history, log)
-        .and(linear::judge(history))
-        .and(exactly_once::judge(history, log))
-        .and(expiry::judge(history))
-        .and(expiry::pace(history))
-        .and(access::judge(history))
+    let history = match ahead::settle(history, log) {
+        Ok(history) => history,
+        Err(stop) => return Stop::verdict(Err(stop), ahead::JUDGE),
+    };
+    receipts::judge(&history, log)
+        .and(linear::judge(&history))
+        .and(exactly_once::judge(&history, log))
+        .and(expiry::judge(&history))
+        .and(expiry::pace(&history))
+        .and(access::judge(&history))
 }
 
 /// Why a judge stops. Judges work with `Result<(), Stop>` inside and turn it into a [`Verdict`].

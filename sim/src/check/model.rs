@@ -12,10 +12,12 @@ use steadfast_core::types::{Blob, Index, SessionId};
 
 use super::asked::{Asked, Only, Right, whole};
 use super::claims::{Claim, ClaimKey};
+use super::durability::Leeway;
 use super::grants::{People, Person};
 use super::leases::Lease;
 use super::limits::Memory;
 use super::once::{Deed, Remembered};
+use super::reach::Reach;
 use super::roles::Role;
 use super::rows::{Ends, Held, Row};
 use super::values::Until;
@@ -41,6 +43,8 @@ pub struct Model {
     pub hangs: BTreeMap<Blob, u64>,
     /// Claims, held and waiting.
     pub claims: BTreeMap<ClaimKey, Claim>,
+    /// How far answers to writes of which keys may run ahead of their durability.
+    pub leeways: BTreeMap<Reach, Leeway>,
     /// Open sessions.
     pub sessions: BTreeMap<SessionId, Session>,
 }
@@ -91,6 +95,8 @@ pub struct Plan {
     pub claims: BTreeMap<ClaimKey, Option<Claim>>,
     /// What those are told whose wait is over, by the claim's number.
     pub told: BTreeMap<u64, Result<Value, ErrorCode>>,
+    /// How far answers may run ahead from now on.
+    pub leeways: BTreeMap<Reach, Option<Leeway>>,
     /// Whether the answer comes later.
     pub waits: bool,
     /// Whether a session is opened.
@@ -124,6 +130,7 @@ impl Plan {
             || !self.leases.is_empty()
             || !self.hangs.is_empty()
             || !self.claims.is_empty()
+            || !self.leeways.is_empty()
             || self.opens
             || self.ends.is_some()
     }
@@ -197,6 +204,7 @@ impl Model {
             Asked::Lease(asked) => at.on_lease(user, asked),
             Asked::Claim(asked) => at.on_claim(user, asked),
             Asked::Role(asked) => at.on_role(asked),
+            Asked::Durability(asked) => at.on_durability(asked),
             Asked::Changes(asked) if asked.from > position => Plan::fails(ErrorCode::PositionAhead),
             // What it is told is for the chronicle to say.
             Asked::Changes(_) => Plan::default(),
@@ -251,6 +259,7 @@ impl Model {
         put_all(&mut self.leases, plan.leases);
         put_all(&mut self.hangs, plan.hangs);
         put_all(&mut self.claims, plan.claims);
+        put_all(&mut self.leeways, plan.leeways);
     }
 
     /// Makes a user be this.

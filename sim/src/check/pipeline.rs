@@ -106,6 +106,8 @@ impl Pipeline {
         };
         match &response.reply {
             Reply { outcome: Ok(value), receipt: Some(receipt) } => {
+                // What was answered ahead may be lost, and a later one then take its place.
+                let logged = logged && receipt.ahead.is_none();
                 self.success(place, logged, value, receipt.position)
             }
             Reply { outcome: Err(failure), .. } if writes && !failure.is_definite() => {
@@ -158,7 +160,7 @@ mod tests {
     fn answer(pipeline: &mut Pipeline, id: u128, position: Option<u64>) -> Result<(), String> {
         let reply = match position {
             Some(position) => {
-                let receipt = Some(Receipt { position: Index(position), time: Millis(1) });
+                let receipt = Some(Receipt::durable(Index(position), Millis(1)));
                 Reply { outcome: Ok(Value::ok()), receipt }
             }
             None => Reply::refused(Failure::new(ErrorCode::TimedOut, "?")),

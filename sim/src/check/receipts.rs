@@ -15,6 +15,7 @@ use steadfast_core::state::effect::Effect;
 use steadfast_core::types::{Blob, Index, SessionId};
 
 use super::asked::{Asked, Unread};
+use super::durability::OnDurability;
 use super::log::{Log, LogEntry};
 use super::seen::{SOME_LEASE, SOME_PREFIX};
 use super::walk::Walk;
@@ -99,6 +100,7 @@ impl<'a> Case<'a> {
                 Asked::Claim(asked) => names.extend([asked.name(), &some_lease]),
                 Asked::Lease(_) => names.push(&some_lease),
                 Asked::Drop(..) => names.push(&some_prefix),
+                Asked::Durability(OnDurability::Set(reach, _)) => names.push(&reach.literal),
                 _ => {}
             }
             names.sort_unstable();
@@ -173,9 +175,11 @@ fn ends(log: Log<'_>) -> BTreeMap<Index, (Index, Outcome)> {
 }
 
 /// Per operation, the newest position that was reported before it began: its own must not be older, and a
-/// write's must be newer.
+/// write's must be newer. A position that was reported ahead of its durability binds only those who look at the same keys: the
+/// model and the second judge see to that.
 fn floors(ops: &[Operation]) -> Vec<Index> {
-    let mut ends: Vec<_> = ops.iter().filter_map(|op| Some((op.completed?, op.receipt?.position))).collect();
+    let durable = |op: &Operation| op.receipt.filter(|receipt| receipt.ahead.is_none());
+    let mut ends: Vec<_> = ops.iter().filter_map(|op| Some((op.completed?, durable(op)?.position))).collect();
     ends.sort_unstable();
     let mut ends = ends.into_iter().peekable();
     let mut newest = Index(0);

@@ -13,12 +13,14 @@ use steadfast_core::state::effect::{Cause, Deadline, DeleteCause, Effect};
 use steadfast_core::types::{Blob, SessionId};
 
 use super::claims::{Claim, ClaimKey, key_from_log};
+use super::durability::{Leeway, reach_from_log};
 use super::grants::{Person, set_from_log};
 use super::leases::Lease;
 use super::limits::Memory;
 use super::log::LogEntry;
 use super::model::{Model, Plan, Session};
 use super::once::Deed;
+use super::reach::Reach;
 use super::roles::Role;
 use super::rows::{Ends, Held};
 
@@ -44,6 +46,7 @@ pub(super) struct Seen {
     pub(super) told: BTreeMap<u64, Result<Value, ErrorCode>>,
     /// Leases and waits that are over, in the order in which they were ended.
     pub(super) over: (Vec<u64>, Vec<u64>),
+    leeways: BTreeMap<Reach, Option<Leeway>>,
     /// Whether all leases were renewed.
     spared: bool,
     opened: Option<(Blob, u64)>,
@@ -228,6 +231,10 @@ impl Seen {
                     });
                     seen.people.insert(name.clone(), person);
                 }
+                Effect::Loosened { pattern, leeway } => {
+                    let leeway = leeway.map(|leeway| (leeway.ms, leeway.bytes));
+                    seen.leeways.insert(reach_from_log(pattern), leeway);
+                }
                 Effect::UserRemoved { name } => drop(seen.people.insert(name.clone(), None)),
             }
         }
@@ -302,6 +309,7 @@ impl Seen {
             || !self.leases.is_empty()
             || !self.hangs.is_empty()
             || !self.claims.is_empty()
+            || !self.leeways.is_empty()
     }
 
     /// Whether keys go, and none comes.
@@ -313,6 +321,7 @@ impl Seen {
     pub(super) fn first_name(&self) -> Option<Blob> {
         let leases = self.leases.keys().map(|_| Blob::from(SOME_LEASE));
         let claims = self.claims.keys().map(|(_, name, _)| name.clone());
+        let leeways = self.leeways.keys().map(|reach| reach.literal.clone());
         let rows =
             self.rows.keys().chain(self.hangs.keys()).chain(self.limits.keys()).chain(self.works.keys());
         let names = self
@@ -322,6 +331,7 @@ impl Seen {
             .cloned()
             .chain(leases)
             .chain(claims)
+            .chain(leeways)
             .chain(rows.cloned());
         names.chain(self.answers.keys().map(|(_, id)| id.clone())).next()
     }
@@ -346,6 +356,9 @@ impl Seen {
         }
         if plan.roles != self.roles {
             return Err(format!("the log changes roles {:?}, the model {:?}", self.roles, plan.roles));
+        }
+        if plan.leeways != self.leeways {
+            return Err(format!("the log has leeways {:?}, the model {:?}", self.leeways, plan.leeways));
         }
         if plan.limits != self.limits {
             return Err(format!("the log has limiters {:?}, the model {:?}", self.limits, plan.limits));

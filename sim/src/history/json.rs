@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use steadfast_core::error::{Certainty, ErrorCode, Failure};
 use steadfast_core::reply::{Receipt, Value};
 use steadfast_core::time::Millis;
-use steadfast_core::types::{Blob, Index, NodeId, SessionId};
+use steadfast_core::types::{Blob, Index, NodeId, SessionId, Term};
 
 use super::{End, Record, RecordEvent};
 use crate::check::asked::{Asked, Only};
@@ -46,6 +46,9 @@ struct Line {
     position: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     time: Option<u64>,
+    /// The term of an answer that left ahead of its durability.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ahead: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     node: Option<u16>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -198,6 +201,7 @@ fn line_of(record: &Record, shape: Shape) -> Line {
         seq: record.seq,
         position: None,
         time: None,
+        ahead: None,
         node: None,
         error: None,
         message: None,
@@ -214,6 +218,7 @@ fn line_of(record: &Record, shape: Shape) -> Line {
         RecordEvent::Complete { end, receipt, node } => {
             line.position = receipt.map(|receipt| receipt.position.0);
             line.time = receipt.map(|receipt| receipt.time.0);
+            line.ahead = receipt.and_then(|receipt| receipt.ahead).map(|term| term.0);
             line.node = node.map(|node| node.0);
             let failure = match end {
                 End::Ok(value) => {
@@ -278,7 +283,9 @@ fn completion_of(line: &Line) -> Result<RecordEvent, String> {
         return Err("only an invocation has args and user".into());
     }
     let receipt = match (line.position, line.time) {
-        (Some(position), Some(time)) => Some(Receipt { position: Index(position), time: Millis(time) }),
+        (Some(position), Some(time)) => {
+            Some(Receipt { position: Index(position), time: Millis(time), ahead: line.ahead.map(Term) })
+        }
         (None, None) => None,
         _ => return Err("position and time come together".into()),
     };

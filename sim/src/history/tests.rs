@@ -11,7 +11,7 @@ fn args(line: &str) -> Vec<Blob> {
 }
 
 fn ok(value: Value, position: u64) -> Reply {
-    Reply { outcome: Ok(value), receipt: Some(Receipt { position: Index(position), time: Millis(7) }) }
+    Reply { outcome: Ok(value), receipt: Some(Receipt::durable(Index(position), Millis(7))) }
 }
 
 /// A recording with every kind of record.

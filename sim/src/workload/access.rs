@@ -1,6 +1,6 @@
 //! Draws what the operator sets up before a run, and the commands on users, roles, grants and denials in it.
 
-use super::{USERS, password};
+use super::{USERS, durability, password};
 use crate::rng::Stream;
 use crate::schedule::Op;
 
@@ -68,7 +68,8 @@ pub(super) fn admin(stream: &mut Stream, choice: u64) -> String {
         19..34 => roles(stream, user, permission, pattern),
         34..48 => format!("REVOKE {permission} ON {pattern} FROM {user}"),
         48..85 => format!("GRANT {permission} ON {pattern} TO {user}"),
-        85..90 => format!("USER PASSWORD {user} {}", password(user).replace(' ', "~")),
+        85..88 => format!("USER PASSWORD {user} {}", password(user).replace(' ', "~")),
+        88..90 => durability::change(stream),
         90..93 => format!("USER REMOVE {user}"),
         93..97 => format!("USER ADD {user} {}", password(user).replace(' ', "~")),
         _ => "WHOAMI".into(),
@@ -88,6 +89,8 @@ pub(super) fn rules(stream: &mut Stream) -> String {
         0..4 => format!("{} {permission} ON {prefix} {to} ROLE ops", pick(gives, ["GRANT", "REVOKE"])),
         4 => format!("ROLE {} ops {to} {user}", pick(gives, ["GIVE", "TAKE"])),
         5 | 6 => {
+            // What may be written and not deleted is told apart by a denial alone.
+            let permission = if stream.chance(400_000) { "DELETE" } else { permission };
             let to = pick(denies, ["TO", "FROM"]);
             let pattern = *stream.pick(&["r0", "r1", "c0", "h0", "s0", "r?", "*1"]);
             format!("{} {permission} ON {pattern} {to} {user}", pick(denies, ["DENY", "UNDENY"]))

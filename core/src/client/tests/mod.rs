@@ -97,7 +97,7 @@ fn led_by(node: usize) -> Option<(NodeId, String)> {
 
 fn evaluated(outcome: Result<Value, ErrorCode>, position: u64) -> Reply {
     let outcome = outcome.map_err(|code| Failure::new(code, "as the test says"));
-    Reply { outcome, receipt: Some(Receipt { position: Index(position), time: Millis(position) }) }
+    Reply { outcome, receipt: Some(Receipt::durable(Index(position), Millis(position))) }
 }
 
 fn ok() -> Reply {

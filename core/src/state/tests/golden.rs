@@ -10,6 +10,7 @@ use crate::coordination::claim::{Claim, ClaimKey, ClaimKind, ClaimState, Wait};
 use crate::coordination::lease::Lease;
 use crate::coordination::limiter::{Limiter, time_bytes};
 use crate::coordination::once::{Kept, Work, WorkState};
+use crate::durability::Leeway;
 use crate::error::{ErrorCode, Failure};
 use crate::state::KeyRecord;
 use crate::state::data::Data;
@@ -99,6 +100,15 @@ fn samples() -> Vec<(&'static str, Entry)> {
         (
             "rules of a user, and a role that is gone",
             with(Cause::Command, vec![ruled(Holder::User, Some(rules())), ruled(Holder::Role, None)]),
+        ),
+        (
+            "loosened, and no longer",
+            with(
+                Cause::Command,
+                [Some(Leeway { ms: 500, bytes: 70_000 }), None]
+                    .map(|leeway| Effect::Loosened { pattern: Pattern::Prefix("fast:".into()), leeway })
+                    .into(),
+            ),
         ),
         ("session stepped, waiting", one(session(5, stored(Ok(Value::Waiting(Index(7))))))),
         (
@@ -195,6 +205,7 @@ fn rows() -> Vec<(&'static str, Row)> {
         ("the lease of a key", Row::KeyLease("key".into(), LeaseId(7))),
         ("a claim", Row::Claim(claim_key(), claim(waiting()))),
         ("rules", Row::Rules((Holder::User, "ann".into()), Arc::new(rules()))),
+        ("a leeway", Row::Leeway(Pattern::Prefix("fast:".into()), Leeway { ms: 500, bytes: 70_000 })),
         ("when leases were spared", Row::Spared((), Millis(9))),
         ("a limiter", Row::Limiter("l".into(), limiters().remove(0))),
         ("a large hash, more of it", Row::More(vec![("g".into(), "v".into()), ("h".into(), "v".into())])),
@@ -214,7 +225,7 @@ fn the_bytes_of_rows_are_those_of_the_golden_file() {
         time: Millis(9),
         level: 2,
         keys: 1,
-        rows: Box::new([0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0]),
+        rows: Box::new([0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0]),
         ..Head::default()
     };
     let mut bytes = Vec::new();

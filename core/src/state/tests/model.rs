@@ -13,10 +13,12 @@ use super::super::view::Forwarded;
 use super::naive::Naive;
 use super::scan;
 use crate::access::rights::{Holder, Rules};
+use crate::access::user::Pattern;
 use crate::coordination::claim::{Claim, ClaimKey, ClaimKind, ClaimState, Wait};
 use crate::coordination::lease::Lease;
 use crate::coordination::limiter::{Limiter, time_bytes};
 use crate::coordination::once::{Work, WorkState};
+use crate::durability::Leeway;
 use crate::error::{ErrorCode, Failure};
 use crate::reply::Value;
 use crate::time::Millis;
@@ -151,6 +153,10 @@ pub(super) fn effect() -> impl Strategy<Value = Effect> {
             let holder = if role { Holder::Role } else { Holder::User };
             Effect::Ruled { holder, name: name.into(), rules }
         }),
+        2 => (key(), prop::option::of(0..9u64)).prop_map(|(key, ms)| Effect::Loosened {
+            pattern: Pattern::Exact(key),
+            leeway: ms.map(|ms| Leeway { ms, bytes: 1 }),
+        }),
         1 => (0..5u32).prop_map(Effect::Level),
         1 => any::<u128>().prop_map(|id| Effect::Founded(Founding {
             cluster: ClusterId(id),
@@ -251,6 +257,7 @@ impl Pair {
                     .eq(rules.map(|((_, name), it)| (name, it)))
             );
         }
+        assert!(view.leeways().into_iter().eq(tail.leeways.clone()), "leeways");
         assert_eq!(view.level(), tail.level);
         let _ = view.finish();
     }

@@ -6,11 +6,12 @@ use super::super::data::Data;
 use super::super::effect::{Answer, Deadline, Effect, Entry, Founding, StoredReply};
 use super::super::{KeyRecord, SessionRecord};
 use crate::access::rights::{Holder, Rules};
-use crate::access::user::User;
+use crate::access::user::{Pattern, User};
 use crate::coordination::claim::{Claim, ClaimKey};
 use crate::coordination::lease::Lease;
 use crate::coordination::limiter::{Limiter, time_of};
 use crate::coordination::once::Work;
+use crate::durability::Leeway;
 use crate::time::Millis;
 use crate::types::{Blob, Index, LeaseId};
 
@@ -31,6 +32,7 @@ pub(super) struct Naive {
     pub(super) claims: BTreeMap<ClaimKey, Claim>,
     pub(super) spared: Millis,
     pub(super) rules: BTreeMap<(Holder, Blob), Rules>,
+    pub(super) leeways: BTreeMap<Pattern, Leeway>,
     pub(super) level: u32,
     pub(super) founding: Option<Founding>,
     pub(super) time: Millis,
@@ -194,6 +196,8 @@ impl Naive {
                 Some(rules) => drop(self.rules.insert((holder, name), rules)),
                 None => drop(self.rules.remove(&(holder, name))),
             },
+            Effect::Loosened { pattern, leeway: Some(leeway) } => drop(self.leeways.insert(pattern, leeway)),
+            Effect::Loosened { pattern, leeway: None } => drop(self.leeways.remove(&pattern)),
             Effect::UserPut { name, user } => drop(self.users.insert(name, user)),
             Effect::UserRemoved { name } => drop(self.users.remove(&name)),
         }

@@ -1,17 +1,19 @@
 //! What a view shows of coordination and access: rules, limiters, ids, leases and claims.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::View;
 use crate::access::rights::{Holder, Rights, Rules};
-use crate::access::user::User;
+use crate::access::user::{Pattern, User};
 use crate::coordination::claim::{Claim, ClaimKey, ClaimKind};
 use crate::coordination::lease::Lease;
 use crate::coordination::limiter::Limiter;
 use crate::coordination::once::{Kept, Work};
+use crate::durability::Leeway;
 use crate::state::hanging::Hanging;
-use crate::state::table::{Answers, Claims, KeyLeases, Leases, Limiters, RulesOf, Spared, Works};
+use crate::state::table::{Answers, Claims, KeyLeases, Leases, Leeways, Limiters, RulesOf, Spared, Works};
 use crate::types::{Blob, Index, LeaseId};
 
 impl View<'_> {
@@ -35,6 +37,12 @@ impl View<'_> {
         let first = (holder, Blob::default());
         let all = self.rows_from::<RulesOf>(first).into_iter();
         all.take_while(|((of, _), _)| *of == holder).map(|((_, name), rules)| (name, rules)).collect()
+    }
+
+    /// How far answers to writes of which keys may run ahead of their durability.
+    pub fn leeways(&mut self) -> Vec<(Pattern, Leeway)> {
+        // Nothing that reads them changes them before.
+        self.below.range::<Leeways>((Bound::Unbounded, Bound::Unbounded)).into_iter().collect()
     }
 
     /// What a user may do.

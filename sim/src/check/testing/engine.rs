@@ -66,7 +66,7 @@ impl Engine {
         }
         let tail = (self.state.tail(), self.state.time());
         let (position, time) = evaluated.stored_at.unwrap_or(tail);
-        Reply { outcome: evaluated.outcome, receipt: Some(Receipt { position, time }) }
+        Reply { outcome: evaluated.outcome, receipt: Some(Receipt::durable(position, time)) }
     }
 
     fn append(&mut self, log: &mut Vec<LogEntry>, entry: Entry) {

@@ -142,7 +142,7 @@ impl Bench {
             outcome_of(&self.model.plan(ask.user.as_ref(), &asked, last, time.0))
         };
         let (position, time) = self.end();
-        let reply = Reply { outcome, receipt: Some(Receipt { position, time }) };
+        let reply = Reply { outcome, receipt: Some(Receipt::durable(position, time)) };
         self.asks.get_mut(&op).expect("asked").reply = Some(reply);
     }
 

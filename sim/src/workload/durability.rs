@@ -1,0 +1,35 @@
+//! Draws which keys' writes may be answered ahead of their durability, before a run and amid it.
+
+use crate::rng::Stream;
+use crate::schedule::Op;
+
+/// What is configured before a run: in two of three, nothing.
+pub(super) fn setup(stream: &mut Stream) -> Vec<Op> {
+    let patterns = if stream.chance(350_000) { stream.between(1, 3) } else { 0 };
+    (0..patterns)
+        .map(|_| {
+            let line = asynchronous(stream);
+            Op { think_us: 0, args: line.split(' ').map(str::to_owned).collect() }
+        })
+        .collect()
+}
+
+/// A change of what is configured.
+pub(super) fn change(stream: &mut Stream) -> String {
+    match stream.below(10) {
+        0..5 => asynchronous(stream),
+        5..8 => format!("DURABILITY SYNC {}", pattern(stream)),
+        _ => "DURABILITY LIST".into(),
+    }
+}
+
+fn asynchronous(stream: &mut Stream) -> String {
+    let pattern = pattern(stream);
+    // Some are so narrow that they are met, some so wide that whatever is under way at a crash is lost.
+    let (ms, bytes) = (stream.magnitude(1, 10_000), stream.magnitude(30, 100_000));
+    format!("DURABILITY ASYNC {pattern} MS {ms} BYTES {bytes}")
+}
+
+fn pattern(stream: &mut Stream) -> &'static str {
+    *stream.pick(&["c*", "c*", "r*", "r*", "r0", "u*", "m*", "s*", "h*", "l*", "t*", "x*", "*", "?0"])
+}
