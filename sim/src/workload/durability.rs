@@ -3,9 +3,9 @@
 use crate::rng::Stream;
 use crate::schedule::Op;
 
-/// What is configured before a run: in two of three, nothing.
+/// What is configured before a run: in half of them, nothing.
 pub(super) fn setup(stream: &mut Stream) -> Vec<Op> {
-    let patterns = if stream.chance(350_000) { stream.between(1, 3) } else { 0 };
+    let patterns = if stream.chance(500_000) { stream.between(1, 3) } else { 0 };
     (0..patterns)
         .map(|_| {
             let line = asynchronous(stream);
@@ -26,10 +26,11 @@ pub(super) fn change(stream: &mut Stream) -> String {
 fn asynchronous(stream: &mut Stream) -> String {
     let pattern = pattern(stream);
     // Some are so narrow that they are met, some so wide that whatever is under way at a crash is lost.
-    let (ms, bytes) = (stream.magnitude(1, 10_000), stream.magnitude(30, 100_000));
+    let ms = if stream.chance(500_000) { stream.between(1_000, 10_000) } else { stream.magnitude(1, 1_000) };
+    let bytes = if stream.chance(500_000) { stream.between(20, 150) } else { stream.magnitude(150, 100_000) };
     format!("DURABILITY ASYNC {pattern} MS {ms} BYTES {bytes}")
 }
 
 fn pattern(stream: &mut Stream) -> &'static str {
-    *stream.pick(&["c*", "c*", "r*", "r*", "r0", "u*", "m*", "s*", "h*", "l*", "t*", "x*", "*", "?0"])
+    *stream.pick(&["*", "*", "*", "c*", "r*", "r*", "r0", "u*", "m*", "s*", "h*", "l*", "t*", "x*", "?0"])
 }
