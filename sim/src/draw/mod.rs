@@ -20,6 +20,9 @@ pub fn schedule(seed: u64) -> Schedule {
     let mut disks = Stream::new(seed, "draw disk faults");
     cluster.damaged_at_most = disk::damaged_at_most(&mut disks, cluster.nodes);
     faults.extend(disk::faults(&mut disks, &cluster, safety_us));
+    if setup.iter().any(|op| op.args[0] == "DURABILITY") {
+        faults.extend(lonely_leaders(&mut Stream::new(seed, "draw lonely leaders"), &cluster, safety_us));
+    }
     faults.sort_by_key(|fault| fault.at_us);
     Schedule {
         version: VERSION,
@@ -331,6 +334,18 @@ fn crash_at(stream: &mut Stream, who: Who, down_us: u64) -> FaultKind {
         all: stream.chance(300_000),
         down_us,
     }
+}
+
+/// Leaders that are cut off from the others, and not from their clients: what they answer ahead is lost.
+fn lonely_leaders(stream: &mut Stream, cluster: &Cluster, safety_us: u64) -> Vec<Fault> {
+    let times = if cluster.nodes > 2 { stream.between(1, 5) } else { 0 };
+    (0..times)
+        .map(|_| {
+            let (cut, for_us) = (Cut::Isolate(Who::Leader), cluster.election_us * stream.between(2, 8));
+            let what = FaultKind::Partition { cut, for_us, flap_us: 0, clients: false, held: false };
+            Fault { at_us: stream.below(safety_us), what }
+        })
+        .collect()
 }
 
 /// Terms that follow one another so fast that each leaves entries on few nodes (Raft paper, figure 8).

@@ -25,9 +25,14 @@ pub(super) fn change(stream: &mut Stream) -> String {
 
 fn asynchronous(stream: &mut Stream) -> String {
     let pattern = pattern(stream);
-    // Some are so narrow that they are met, some so wide that whatever is under way at a crash is lost.
-    let ms = if stream.chance(500_000) { stream.between(1_000, 10_000) } else { stream.magnitude(1, 1_000) };
-    let bytes = if stream.chance(500_000) { stream.between(20, 150) } else { stream.magnitude(150, 100_000) };
+    // Some are so narrow that they are met, in one way or the other, some so wide that whatever is under way at a crash is lost.
+    let (short, long) = (stream.between(2, 40), stream.between(1_000, 10_000));
+    let (few, many) = (stream.between(12, 60), stream.magnitude(1_000, 1_000_000));
+    let (ms, bytes) = match stream.below(10) {
+        0..4 => (short, many),
+        4..7 => (long, few),
+        _ => (long, many),
+    };
     format!("DURABILITY ASYNC {pattern} MS {ms} BYTES {bytes}")
 }
 
