@@ -318,7 +318,8 @@ fn doomed(stream: &mut Stream, plan: &Plan) -> String {
 
 /// Hashes of a few fields; with a large value now and then they take the large shape.
 fn hash(stream: &mut Stream, plan: &Plan, choice: u64, value: &str) -> String {
-    let key = format!("h{}", stream.below(plan.hot));
+    let key = format!("h{}", stream.below(if plan.due_together { 12 } else { plan.hot }));
+    let ttl = if plan.due_together { *stream.pick(&[100, 300]) } else { stream.magnitude(20, 2_000) };
     let field = *stream.pick(&["a", "b", "count", "d"]);
     match choice {
         0..22 => format!("HSET {key} {field} {value}"),
@@ -331,8 +332,8 @@ fn hash(stream: &mut Stream, plan: &Plan, choice: u64, value: &str) -> String {
         58..61 => format!("HEXISTS {key} {field}"),
         61..75 => format!("HINCRBY {key} count {}", stream.between_signed(-3, 9)),
         75..78 => format!("HLEN {key}"),
-        78..86 => format!("{} {key}", *stream.pick(&["HGETALL", "HKEYS", "HVALS"])),
-        86..90 => format!("PEXPIRE {key} {} LT", stream.magnitude(20, 2_000)),
+        78..82 => format!("{} {key}", *stream.pick(&["HGETALL", "HKEYS", "HVALS"])),
+        82..90 => format!("PEXPIRE {key} {ttl} LT"),
         90..93 => format!("RENAME {key} h{}", stream.below(plan.hot)),
         93..95 => format!("GET {key}"),
         95..97 => format!("SET {key} {value}"),

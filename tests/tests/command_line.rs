@@ -271,3 +271,45 @@ fn status_shows_the_cluster_as_a_table_and_as_json() {
     let nobody = free_addresses(1).remove(0);
     assert_eq!(steadfast(directory, &["status", "--addr", &nobody], b"").status.code(), Some(4));
 }
+
+#[test]
+fn bench_counts_what_is_answered_and_keeps_to_a_rate() {
+    let scratch = Scratch::new("bench");
+    let server = Process::single(&scratch.join("data"));
+    let bench = |more: &[&str]| {
+        let options = ["bench", "--addr", &server.address, "--data", "data", "-w", "100ms", "--json"];
+        let output = steadfast(scratch.path(), &[&options[..], more].concat(), b"");
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        json(&output.stdout)
+    };
+    let all = "set,get,incr,del,hset,txn,limit,lock";
+    let report = bench(&["-c", "4", "-p", "3", "-m", all, "-d", "500ms", "--threads", "2", "-s", "10"]);
+    let lines = report["operations"].as_array().expect("a list");
+    let count = |name: &str| {
+        let line = lines.iter().find(|line| line["operation"] == name);
+        line.unwrap_or_else(|| panic!("no {name} in {report}"))["count"].as_u64().expect("a number")
+    };
+    let sum: u64 = all.split(',').chain(["release"]).map(count).sum();
+    assert_eq!((count("all"), &report["errors"]), (sum, &json(b"{}")), "{report}");
+    assert!(count("lock").abs_diff(count("release")) < 20, "what is acquired is released: {report}");
+    // Open: so many, however fast they are answered, and each counts.
+    let report = bench(&["-c", "2", "-p", "50", "-r", "200", "-d", "1s"]);
+    let line = &report["operations"][0];
+    let (sent, p50) = (line["count"].as_u64().expect("a number"), line["p50_us"].as_u64().expect("a number"));
+    assert!((199..=201).contains(&sent), "{report}");
+    // A stop of a fifth of a second is seen by a fifth of them, and not by two.
+    let stopped = std::thread::scope(|scope| {
+        let report = scope.spawn(|| bench(&["-c", "2", "-p", "50", "-r", "200", "-d", "2s"]));
+        std::thread::sleep(std::time::Duration::from_millis(1200));
+        server.signal("STOP");
+        std::thread::sleep(std::time::Duration::from_millis(600));
+        server.signal("CONT");
+        report.join().expect("it is measured")
+    });
+    let p90 = stopped["operations"][0]["p90_us"].as_u64().expect("a number");
+    assert!(p50 < 100_000 && p90 > 200_000, "{p50} and then {stopped}");
+    let usage = steadfast(scratch.path(), &["bench", "--mix", "fly"], b"");
+    assert_eq!(usage.status.code(), Some(2));
+    let nobody = steadfast(scratch.path(), &["bench", "--addr", "127.0.0.1:1", "--data", "data"], b"");
+    assert_eq!(nobody.status.code(), Some(4), "{}", text(&nobody.stderr));
+}

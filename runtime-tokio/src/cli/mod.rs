@@ -8,14 +8,16 @@
 //! | `typing.rs` | lines that somebody types at its prompt |
 //! | `status.rs` | `steadfast status` |
 //! | `watch.rs` | `steadfast watch` |
+//! | `bench` | `steadfast bench` |
 //! | `verify.rs` | `steadfast verify` |
 //! | `repair.rs` | `steadfast repair` |
 //! | `offline.rs` | what those two share: a directory that no server uses |
-//! | `connect.rs` | the options by which `cli`, `watch` and `status` find and enter a cluster |
+//! | `connect.rs` | the options by which `cli`, `watch`, `bench` and `status` find and enter a cluster |
 //! | `credentials.rs` | where a password comes from |
 //! | `words.rs` | a line becomes words |
 //! | `render.rs` | an answer becomes text |
 
+pub mod bench;
 pub mod connect;
 pub mod credentials;
 mod offline;
@@ -67,6 +69,8 @@ enum Command {
     Cli(shell::CliArgs),
     /// Prints what happens to keys, until it is stopped.
     Watch(watch::WatchArgs),
+    /// Loads a cluster, and says how much it takes and how long each answer does.
+    Bench(bench::BenchArgs),
     /// Shows where a cluster stands.
     Status(status::StatusArgs),
     /// Reads everything in the data directory of a stopped node, and says what is damaged. Changes nothing.
@@ -88,6 +92,7 @@ pub fn main_with(change: fn(&mut ServerConfig)) -> ExitCode {
         Command::Serve(args) => serve::main(&args, change),
         Command::Cli(args) => shell::main(&args),
         Command::Watch(args) => watch::main(&args),
+        Command::Bench(args) => bench::main(&args),
         Command::Status(args) => status::main(&args),
         Command::Verify(args) => verify::main(&args),
         Command::Repair(args) => repair::main(&args),

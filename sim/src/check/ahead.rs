@@ -114,6 +114,7 @@ impl<'a> Classes<'a> {
             Asked::Claim(_) | Asked::Lease(_) | Asked::Once(_) | Asked::Role(_) | Asked::Durability(_) => {
                 fail!("{op} was answered ahead of its durability, which it never may")
             }
+            asked if !asked.is_write() => fail!("{op} is a read, and was answered ahead of its durability"),
             asked => asked.keys(),
         };
         let matching = |name: &Blob| {
@@ -269,5 +270,6 @@ mod tests {
         assert!(judged(&[GIVEN, "MSET a 1 b 1 @ 2 10 1"], &[1, 1]).expect_err("not both").contains(nobody));
         let lock = [GIVEN, "LOCK ACQUIRE a me PX 1000 @ 2 10 1"];
         assert!(judged(&lock, &[1, 1]).expect_err("a lock").contains("never may"));
+        assert!(judged(&[GIVEN, "GET a @ 2 10 1"], &[1, 1]).expect_err("a read").contains("is a read"));
     }
 }
