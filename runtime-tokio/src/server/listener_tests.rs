@@ -1,7 +1,7 @@
 //! Connections as the node sees them: the test stands in for the node and reads its events.
 
 use std::net::SocketAddr;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::TryRecvError;
 
 use bytes::Bytes;
 use steadfast_core::protocol::peer::{self, PeerHeader};
@@ -11,10 +11,11 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::*;
 use crate::net::writer::Outgoing;
+use crate::server::node_thread::Inbox;
 
 struct Bench {
     address: SocketAddr,
-    events: Receiver<Event>,
+    events: Inbox,
     stop: watch::Sender<bool>,
     node_ended: watch::Sender<bool>,
     accepting: tokio::task::JoinHandle<JoinSet<()>>,

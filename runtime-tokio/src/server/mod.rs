@@ -106,13 +106,17 @@ impl Server {
         let fresh = !data.path().join(FileName::Hard(0).to_string()).exists();
         let seed = net::draw_seed().map_err(StartError::Seed)?;
 
-        let (node, events) = NodeHandle::new();
+        let (node, inbox) = NodeHandle::new();
         let (log, log_ended) = start_disk("disk", data.path(), &node).map_err(StartError::Other)?;
         let (snapshots, snapshots_ended) =
             start_disk("snapshots", data.path(), &node).map_err(StartError::Other)?;
         let disk = DiskThreads { log, snapshots };
-        let compute = compute::start(reporter(&node, |token, result| Input::Computed { token, result }))
-            .map_err(StartError::Other)?;
+        // After the node's end there is nobody to hand results to.
+        let handle = node.clone();
+        let computed = move |token, result| {
+            handle.send(Event::Input(Input::Computed { token, result }));
+        };
+        let compute = compute::start(computed).map_err(StartError::Other)?;
         let mut link_tasks = JoinSet::new();
         let mut links = Vec::new();
         for peer in &config.peers {
@@ -127,7 +131,7 @@ impl Server {
         let clock = Clock::start();
         spawn("node", move || {
             // A panic drops `ended`, and so is told apart from a halt.
-            let _ = ended.send(node_thread::run(core, &events, router, clock));
+            let _ = ended.send(node_thread::run(core, &inbox, router, clock));
         })
         .map_err(StartError::Other)?;
 
@@ -229,7 +233,10 @@ type DiskThread = (Sender<(Token, DiskOp)>, oneshot::Receiver<()>);
 /// Starts a disk thread.
 fn start_disk(name: &str, dir: &Path, node: &NodeHandle) -> io::Result<DiskThread> {
     let disk = Disk::new(dir)?;
-    let report = reporter(node, |token, result| Input::DiskDone { token, result });
+    let node = node.clone();
+    let report = move |token, result| {
+        node.report_disk(Input::DiskDone { token, result });
+    };
     let (sender, operations) = channel();
     let (ended, disk_ended) = oneshot::channel();
     spawn(name, move || {
@@ -241,17 +248,6 @@ fn start_disk(name: &str, dir: &Path, node: &NodeHandle) -> io::Result<DiskThrea
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread::Builder::new().name(name.into()).spawn(work).map(drop)
-}
-
-/// A function that hands results to the node. After the node's end there is nobody to hand them to.
-fn reporter<T>(
-    node: &NodeHandle,
-    input: impl Fn(Token, T) -> Input + Clone + Send + 'static,
-) -> impl Fn(Token, T) + Clone + Send + 'static {
-    let node = node.clone();
-    move |token, result| {
-        node.send(Event::Input(input(token, result)));
-    }
 }
 
 /// Logs trace events and keeps the progress.

@@ -1,14 +1,16 @@
-//! The node's thread: takes all inputs that are there, steps the node through each, and hands on what came
-//! out, once per batch. Every decision is the node's.
+//! The node's thread: takes the inputs that are there, steps the node through each, and hands on what came out, once per
+//! batch. What the disk has done comes before all else: a sync waits for the write before it, and many answers wait for the
+//! sync, while clients' requests can gather for the next. Every decision is the node's.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use steadfast_core::Node;
 use steadfast_core::io::{HaltReason, Input, Outbox};
+use steadfast_core::time::Micros;
 use steadfast_core::types::ConnId;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -17,8 +19,8 @@ use super::clock::{Clock, duration};
 use super::router::Router;
 use crate::net::writer::Outgoing;
 
-/// Most inputs between two flushes: bounds how long the first reply of a batch waits for the last input.
-const BATCH: usize = 256;
+/// A batch begins no further input after this time: bounds how long its first reply waits for its last input.
+const BATCH: Micros = Micros(500);
 /// Most chunks of clients' bytes that wait for the node. When it is behind, connections stop reading.
 const CLIENT_CHUNKS: usize = 1024;
 /// Most KiB of peers' frames that wait for the node. Apart from the clients', so that neither starves the other.
@@ -29,6 +31,8 @@ const PEER_KIB: usize = 128 << 10;
 pub enum Event {
     /// An input that needs no bookkeeping.
     Input(Input),
+    /// The disk has done something.
+    Nudge,
     /// A client has connected.
     Connected {
         /// Its number.
@@ -70,10 +74,19 @@ pub enum Event {
     },
 }
 
+/// The end that the node's thread takes from.
+#[derive(Debug)]
+pub struct Inbox {
+    events: Receiver<Event>,
+    /// What the disk has done; a nudge among the events tells of each.
+    done: Receiver<Input>,
+}
+
 /// How the other threads and tasks reach the node.
 #[derive(Clone, Debug)]
 pub struct NodeHandle {
     events: Sender<Event>,
+    done: Sender<Input>,
     next_conn: Arc<AtomicU64>,
     client_chunks: Arc<Semaphore>,
     peer_kib: Arc<Semaphore>,
@@ -82,15 +95,16 @@ pub struct NodeHandle {
 impl NodeHandle {
     /// A handle, and the end that the node's thread takes from.
     #[must_use]
-    pub fn new() -> (Self, Receiver<Event>) {
-        let (events, receiver) = std::sync::mpsc::channel();
+    pub fn new() -> (Self, Inbox) {
+        let ((events, receiver), (done, disk)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
         let handle = Self {
             events,
+            done,
             next_conn: Arc::default(),
             client_chunks: Arc::new(Semaphore::new(CLIENT_CHUNKS)),
             peer_kib: Arc::new(Semaphore::new(PEER_KIB)),
         };
-        (handle, receiver)
+        (handle, Inbox { events: receiver, done: disk })
     }
 
     /// A number for a new connection.
@@ -102,6 +116,11 @@ impl NodeHandle {
     /// Hands something to the node. False if the node has stopped.
     pub fn send(&self, event: Event) -> bool {
         self.events.send(event).is_ok()
+    }
+
+    /// Tells the node what the disk has done. False if the node has stopped.
+    pub fn report_disk(&self, input: Input) -> bool {
+        self.done.send(input).is_ok() && self.send(Event::Nudge)
     }
 
     /// Waits until the node can take another chunk from a client; `None` once the server stops.
@@ -122,13 +141,46 @@ impl NodeHandle {
     }
 }
 
+impl Inbox {
+    /// The next event, if there is one.
+    ///
+    /// # Errors
+    /// If there is none, or nobody can send any more.
+    pub fn try_recv(&self) -> Result<Event, TryRecvError> {
+        self.events.try_recv()
+    }
+
+    /// Waits for an event, at most for the given time; nothing if none comes in it.
+    ///
+    /// # Errors
+    /// If nobody can send events any more.
+    fn wait(&self, at_most: Option<Duration>) -> Result<Option<Event>, RecvTimeoutError> {
+        let event = match at_most {
+            Some(wait) => self.events.recv_timeout(wait),
+            None => self.events.recv().map_err(RecvTimeoutError::from),
+        };
+        match event {
+            Ok(event) => Ok(Some(event)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(gone) => Err(gone),
+        }
+    }
+}
+
 /// Runs the node until it halts.
-pub fn run(mut node: Node, events: &Receiver<Event>, mut router: Router, clock: Clock) -> HaltReason {
+pub fn run(mut node: Node, inbox: &Inbox, mut router: Router, clock: Clock) -> HaltReason {
     let mut out = Outbox::default();
-    let mut batch = vec![Event::Input(Input::Tick)];
+    let mut first = Some(Event::Input(Input::Tick));
     loop {
-        for event in batch.drain(..) {
+        let begun = clock.now().mono;
+        while let Some(event) = first.take().or_else(|| inbox.try_recv().ok()) {
+            for input in inbox.done.try_iter() {
+                step(&mut node, input, &mut router, &mut out, clock);
+            }
             handle(&mut node, event, &mut router, &mut out, clock);
+            if clock.now().mono.since(begun) >= BATCH {
+                break;
+            }
         }
         if router.take_due(clock.now().mono) {
             step(&mut node, Input::Tick, &mut router, &mut out, clock);
@@ -138,26 +190,11 @@ pub fn run(mut node: Node, events: &Receiver<Event>, mut router: Router, clock: 
             return reason.clone();
         }
         let until_wake = router.wake().map(|at| duration(at.since(clock.now().mono)));
-        if !gather(events, until_wake, &mut batch) {
-            return HaltReason::Stopped;
+        match inbox.wait(until_wake) {
+            Ok(event) => first = event,
+            Err(_) => return HaltReason::Stopped,
         }
     }
-}
-
-/// Waits for the first event, at most for the given time, and takes what else is there. False if nobody can
-/// send events any more.
-fn gather(events: &Receiver<Event>, at_most: Option<Duration>, batch: &mut Vec<Event>) -> bool {
-    let first = match at_most {
-        Some(wait) => events.recv_timeout(wait),
-        None => events.recv().map_err(RecvTimeoutError::from),
-    };
-    match first {
-        Ok(event) => batch.push(event),
-        Err(RecvTimeoutError::Timeout) => {}
-        Err(RecvTimeoutError::Disconnected) => return false,
-    }
-    batch.extend(events.try_iter().take(BATCH - batch.len()));
-    true
 }
 
 /// Steps the node through one event; a connection that the node has closed is not spoken of any more.
@@ -165,6 +202,8 @@ fn handle(node: &mut Node, event: Event, router: &mut Router, out: &mut Outbox, 
     let mut step = |router: &mut Router, input| step(node, input, router, out, clock);
     match event {
         Event::Input(input) => step(router, input),
+        // It was taken before this.
+        Event::Nudge => {}
         Event::Connected { conn, loopback, sender } => {
             router.connect(conn, sender);
             step(router, Input::Connected { conn, loopback });
