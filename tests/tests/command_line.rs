@@ -8,7 +8,7 @@ use std::process::{ChildStdout, Command, Output, Stdio};
 
 use steadfast_tests::binary;
 use steadfast_tests::cluster::Cluster;
-use steadfast_tests::process::{Process, run, text};
+use steadfast_tests::process::{Options, Process, run, text};
 use steadfast_tests::scratch::{Scratch, free_addresses};
 
 /// Runs a command in this directory.
@@ -312,4 +312,38 @@ fn bench_counts_what_is_answered_and_keeps_to_a_rate() {
     assert_eq!(usage.status.code(), Some(2));
     let nobody = steadfast(scratch.path(), &["bench", "--addr", "127.0.0.1:1", "--data", "data"], b"");
     assert_eq!(nobody.status.code(), Some(4), "{}", text(&nobody.stderr));
+}
+
+#[test]
+fn retry_waits_for_a_server_and_not_for_a_password() {
+    let scratch = Scratch::new("retry");
+    let data = scratch.join("data");
+    let server = Process::single(&data);
+    let address = server.address.clone();
+    server.kill();
+    let ask = |user: &[&str]| {
+        let options = ["cli", "--addr", &address, "--retry", "20s"];
+        let begun = std::time::Instant::now();
+        let output = steadfast(scratch.path(), &[&options[..], user, &["SET", "a", "1"]].concat(), b"");
+        (output, begun.elapsed())
+    };
+    let again = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| ask(&["--data", "data"]));
+        std::thread::sleep(std::time::Duration::from_millis(700));
+        let server = Options::new(&data, ["--listen".to_owned(), address.clone()]).start();
+        let (output, took) = asked.join().expect("it ends");
+        assert_eq!(
+            (text(&output.stdout).as_str(), output.status.code()),
+            ("OK", Some(0)),
+            "{}",
+            text(&output.stderr)
+        );
+        assert!(took >= std::time::Duration::from_millis(500), "it waited {took:?}");
+        server
+    });
+    fs::write(scratch.join("wrong"), "no such password").expect("it can be written");
+    let (output, took) = ask(&["--user", "root", "--password-file", "wrong"]);
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+    assert!(took < std::time::Duration::from_secs(10), "another attempt would fare no better: {took:?}");
+    drop(again);
 }

@@ -360,14 +360,17 @@ impl Evaluation<'_> {
         claim.map(|claim| (key, claim)).ok_or_else(|| fenced(name, token))
     }
 
-    /// Whether the lock is held under this token, by whomever.
+    /// Whether a lock, permits or an office of this name are held under this token, by whomever. A token is given once, so that
+    /// it says which of them it is.
     pub(super) fn is_held(&mut self, name: &Blob, token: Index) -> bool {
         self.guarded = true;
-        let claim = self.view.claim(&(ClaimKind::Lock, name.clone(), token));
-        claim.is_some_and(|claim| claim.is_held())
+        ClaimKind::ALL
+            .into_iter()
+            .filter_map(|kind| self.view.claim(&(kind, name.clone(), token)))
+            .any(|claim| claim.is_held())
     }
 
-    /// Refuses what is guarded by a lock that is not held under this token.
+    /// Refuses what is guarded by a lock, permits or an office that are not held under this token.
     pub(super) fn check_fence(&mut self, name: &Blob, token: Index) -> Result<(), Failure> {
         if self.is_held(name, token) { Ok(()) } else { Err(fenced(name, token)) }
     }

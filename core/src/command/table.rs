@@ -294,8 +294,8 @@ const BASIC: &[Spec] = &[
         summary: "Sets a key and its deadline (EX in seconds, PX in milliseconds, EXAT and PXAT at a time since 1970, \
                   KEEPTTL the one that there is, else none); NX only if it is missing, \
                   XX only if it exists, IFVERSION only if it has this revision, 0 for a missing one; GET answers what \
-                  was there before; LEASE hangs it on a lease; FENCE only while the lock is held under the token",
-        syntax: "SET key value [EX seconds|PX milliseconds|EXAT seconds|PXAT milliseconds|KEEPTTL] [NX|XX|IFVERSION revision] [GET] [LEASE id] [FENCE lock token]",
+                  was there before; LEASE hangs it on a lease; FENCE only while the lock, permits or office of that name are held under the token",
+        syntax: "SET key value [EX seconds|PX milliseconds|EXAT seconds|PXAT milliseconds|KEEPTTL] [NX|XX|IFVERSION revision] [GET] [LEASE id] [FENCE name token]",
         answer: "OK, or nil if the condition was not met, or FENCED; with GET, the value before or nil, set or not",
         ..KEYS_WRITE
     },

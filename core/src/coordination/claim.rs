@@ -21,6 +21,11 @@ pub enum ClaimKind {
     Election,
 }
 
+impl ClaimKind {
+    /// All of them.
+    pub const ALL: [ClaimKind; 3] = [Self::Lock, Self::Semaphore, Self::Election];
+}
+
 /// A claim's key: kind and name of what is claimed, and the claim's number, which is the index of the entry that made it.
 pub type ClaimKey = (ClaimKind, Blob, Index);
 

@@ -35,6 +35,15 @@ pub struct ConnectArgs {
     pub timeout: Duration,
 }
 
+/// Why a cluster can't be entered.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// A sentence with the way out.
+    pub text: String,
+    /// Whether another attempt may fare better.
+    pub passing: bool,
+}
+
 impl ConnectArgs {
     /// A client's configuration, from the options and then from the environment.
     ///
@@ -84,11 +93,12 @@ impl ConnectArgs {
     /// Connects and logs in.
     ///
     /// # Errors
-    /// A sentence with the way out.
-    pub async fn connect(&self) -> Result<Client, String> {
-        let config = self.config().map_err(|error| error.to_string())?;
-        self.probe().await?;
-        Client::connect(config).await.map_err(|error| self.explain(&error))
+    /// A sentence with the way out, and whether another attempt may fare better.
+    pub async fn connect(&self) -> Result<Client, Refusal> {
+        let config = self.config().map_err(|error| Refusal { text: error.to_string(), passing: false })?;
+        self.probe().await.map_err(|text| Refusal { text, passing: true })?;
+        let explained = |error: Error| Refusal { text: self.explain(&error), passing: error.is_passing() };
+        Client::connect(config).await.map_err(explained)
     }
 
     /// The client tries again until its time is up, as an application wants it; a person wants to know at once that

@@ -34,8 +34,10 @@ pub mod words;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
+use tokio::time::sleep;
 
 use crate::client::Client;
 use crate::server::config::ServerConfig;
@@ -100,13 +102,20 @@ pub fn main_with(change: fn(&mut ServerConfig)) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// Pause before what failed in passing is tried again.
+const PAUSE: Duration = Duration::from_millis(200);
+
 /// A tokio runtime on this thread alone.
 fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-/// Connects, lets the client do its work, and gives the exit code.
-fn with_client(connect: &connect::ConnectArgs, work: impl AsyncFnOnce(Client) -> u8) -> u8 {
+/// Connects, trying again for so long if that is said, lets the client do its work, and gives the exit code.
+fn with_client(
+    connect: &connect::ConnectArgs,
+    retry: Option<Duration>,
+    work: impl AsyncFnOnce(Client) -> u8,
+) -> u8 {
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -115,11 +124,19 @@ fn with_client(connect: &connect::ConnectArgs, work: impl AsyncFnOnce(Client) ->
         }
     };
     runtime.block_on(async {
-        match connect.connect().await {
-            Ok(client) => work(client).await,
-            Err(text) => {
-                complain(&text);
-                EXIT_CONNECT
+        let until = retry.map(|retry| Instant::now() + retry);
+        loop {
+            match connect.connect().await {
+                Ok(client) => return work(client).await,
+                Err(refusal)
+                    if refusal.passing && until.is_some_and(|until| Instant::now() + PAUSE < until) =>
+                {
+                    sleep(PAUSE).await;
+                }
+                Err(refusal) => {
+                    complain(&refusal.text);
+                    return EXIT_CONNECT;
+                }
             }
         }
     })

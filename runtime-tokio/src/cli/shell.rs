@@ -6,13 +6,15 @@ use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::mpsc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use tokio::sync::oneshot;
+use tokio::time::sleep;
 
-use super::connect::ConnectArgs;
+use super::connect::{ConnectArgs, parse_time};
 use super::typing::Terminal;
-use super::{EXIT_FAILED, EXIT_INDETERMINATE, EXIT_OK, EXIT_USAGE, complain, render, say, words};
+use super::{EXIT_FAILED, EXIT_INDETERMINATE, EXIT_OK, EXIT_USAGE, PAUSE, complain, render, say, words};
 use crate::client::{Answer, Client, Error};
 
 /// Longest line of a pipe, in bytes: more than the longest command that a server takes.
@@ -33,6 +35,10 @@ pub struct CliArgs {
     /// Values as their own bytes, for other programs
     #[arg(long)]
     raw: bool,
+    /// Try again for so long what fails in passing, such as while there is no leader or too much to do; never what may have
+    /// taken effect
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    retry: Option<Duration>,
     /// Stop at the first command that fails
     #[arg(long)]
     stop_on_error: bool,
@@ -50,7 +56,7 @@ pub fn main(args: &CliArgs) -> u8 {
         complain(&format!("no such option: {}; see `steadfast cli --help`", word.display()));
         return EXIT_USAGE;
     }
-    super::with_client(&args.connect, async |client| {
+    super::with_client(&args.connect, args.retry, async |client| {
         let mut shell = Shell { args, client, worst: EXIT_OK };
         match shell.run().await {
             Ok(()) => {}
@@ -118,9 +124,13 @@ impl Shell<'_> {
     }
 
     async fn execute(&mut self, command: Vec<Vec<u8>>) -> io::Result<()> {
-        match self.client.command(command).await {
-            Ok(answer) => self.show(&answer),
-            Err(error) => self.show_error(&error),
+        let until = self.args.retry.map(|retry| Instant::now() + retry);
+        loop {
+            match self.client.command(command.clone()).await {
+                Ok(answer) => return self.show(&answer),
+                Err(error) if again(&error, until) => sleep(PAUSE).await,
+                Err(error) => return self.show_error(&error),
+            }
         }
     }
 
@@ -151,6 +161,11 @@ impl Shell<'_> {
             self.worst = code;
         }
     }
+}
+
+/// Whether a command is tried again after this error: it did not take effect, and there is time left.
+fn again(error: &Error, until: Option<Instant>) -> bool {
+    error.is_definite() && error.is_passing() && until.is_some_and(|until| Instant::now() + PAUSE < until)
 }
 
 fn is_farewell(word: &[u8]) -> bool {

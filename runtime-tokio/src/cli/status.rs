@@ -19,7 +19,7 @@ pub struct StatusArgs {
 /// Runs it; gives the exit code.
 #[must_use]
 pub fn main(args: &StatusArgs) -> u8 {
-    super::with_client(&args.connect, async |client| {
+    super::with_client(&args.connect, None, async |client| {
         let info = client.info().await;
         client.close().await;
         match info {

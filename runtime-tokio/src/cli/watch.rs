@@ -49,7 +49,7 @@ fn parse_type(word: &str) -> Result<Type, String> {
 /// Runs it; gives the exit code.
 #[must_use]
 pub fn main(args: &WatchArgs) -> u8 {
-    super::with_client(&args.connect, async |client| match watch(args, &client).await {
+    super::with_client(&args.connect, None, async |client| match watch(args, &client).await {
         Ok(()) => EXIT_OK,
         Err(error) => {
             complain(&render::error_plain(&error));

@@ -364,7 +364,7 @@ impl Hold {
         self.inner.renew().await
     }
 
-    /// Sets a key, if this lock is still held when that takes effect. Only for locks.
+    /// Sets a key, if this is still held when that takes effect.
     ///
     /// # Errors
     /// See [`Client::command`]; `FENCED` if it is lost.

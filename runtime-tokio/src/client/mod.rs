@@ -10,6 +10,8 @@
 //! | `config.rs` | what the application decides |
 //! | `commands.rs`, `coordination.rs` | typed helpers |
 //! | `holds.rs` | leases, and guards of locks, permits and offices |
+//! | `elector.rs`, `limiter.rs` | a candidate that campaigns until it is elected; a limiter to wait at |
+//! | `pool.rs` | several clients, used in turn |
 //! | `watch.rs` | a stream of changes |
 //! | `driver.rs` | the task that runs the core's client |
 //! | `stream.rs` | one TCP connection |
@@ -19,8 +21,11 @@ mod commands;
 mod config;
 mod coordination;
 mod driver;
+mod elector;
 mod holds;
+mod limiter;
 mod observe;
+mod pool;
 mod stream;
 mod watch;
 
@@ -38,8 +43,11 @@ pub use steadfast_core::types::{Blob, Index, LeaseId, NodeId, SessionId};
 pub use commands::{Condition, Page, SetOptions};
 pub use config::Config;
 pub use coordination::{Limit, Transacted, Transaction, Verdict, Work};
+pub use elector::Elector;
 pub use holds::{Hold, Leader};
+pub use limiter::Limiter;
 pub use observe::{Observation, Observed, Observer};
+pub use pool::Pool;
 pub use watch::{Change, Content, Type, Update, Watch, Watcher};
 
 use driver::{Done, Driver, Order};
@@ -88,6 +96,23 @@ impl Error {
     #[must_use]
     pub fn code(&self) -> ErrorCode {
         self.failure.code
+    }
+
+    /// Whether another attempt may fare better, for it was the cluster's moment and not the command: an election, too much to
+    /// do, a node that stops. Where the error is indeterminate, the command may be executed twice then.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        use ErrorCode::{
+            DeadlineExceeded, DurabilityLag, LeaderChanged, LeaderLost, NoLeader, Overloaded, ShuttingDown,
+            TimedOut, TooManyConnections, TooManyRequests,
+        };
+        match self.code() {
+            DeadlineExceeded | DurabilityLag | LeaderChanged | LeaderLost | NoLeader | Overloaded
+            | TimedOut | TooManyConnections | TooManyRequests => true,
+            // A client that was closed says so itself.
+            ShuttingDown => self.attempts > 0,
+            _ => false,
+        }
     }
 
     /// An error of this library, before anything was sent.

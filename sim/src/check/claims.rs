@@ -295,10 +295,10 @@ impl At<'_> {
         all.map(|((_, _, id), claim)| (*id, claim))
     }
 
-    /// Whether the lock is held under this token, by whomever.
+    /// Whether a lock, permits or an office of this name are held under this token, by whomever.
     pub(super) fn is_held(&self, name: &Blob, token: u64) -> bool {
-        let claim = self.model.claims.get(&(Kind::Lock, name.clone(), token));
-        claim.is_some_and(|claim| claim.until.is_none())
+        let mut all = self.model.claims.iter();
+        all.any(|((_, on, id), claim)| (on, *id) == (name, token) && claim.until.is_none())
     }
 
     pub(super) fn fence(&self, name: &Blob, token: u64) -> Result<(), ErrorCode> {

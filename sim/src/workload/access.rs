@@ -127,5 +127,5 @@ fn roles(stream: &mut Stream, user: &str, permission: &str, pattern: &str) -> St
 
 /// What there is to administer.
 fn area(stream: &mut Stream) -> &'static str {
-    *stream.pick(&["*", "*", "users", "users", "cluster", "configuration"])
+    stream.pick::<&str>(&["*", "*", "users", "users", "cluster", "configuration"])
 }

@@ -100,8 +100,10 @@ pub(super) fn lock(stream: &mut Stream, client: u64, choice: u64, value: &str) -
         34..36 => format!("LOCK SHOW k{number}"),
         // With it go the waits in it.
         36..41 => "SESSION END $session".into(),
-        41..45 => format!("SET kg{number} {value} FENCE k{number} $token"),
-        45..48 => format!("TXN IF LOCK k{number} = $token THEN 3 INCRBY kc 1 ELSE 2 GET kc"),
+        41..43 => format!("SET kg{number} {value} FENCE k{number} $token"),
+        43..45 => format!("SET kg{number} {value} FENCE {} $token", *stream.pick(&["ke", "ke", "ks"])),
+        45..47 => format!("TXN IF LOCK k{number} = $token THEN 3 INCRBY kc 1 ELSE 2 GET kc"),
+        47..48 => "TXN IF LOCK ke = $token THEN 3 INCRBY kc 1 ELSE 2 GET kc".into(),
         48..57 => format!("SEMAPHORE ACQUIRE ks 3 {owner} {backing} PERMITS {}{wait}", stream.between(1, 3)),
         57..63 => "SEMAPHORE RELEASE ks $token".into(),
         63..64 => "SEMAPHORE SHOW ks".into(),

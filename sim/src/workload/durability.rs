@@ -37,5 +37,7 @@ fn asynchronous(stream: &mut Stream) -> String {
 }
 
 fn pattern(stream: &mut Stream) -> &'static str {
-    *stream.pick(&["*", "*", "*", "c*", "r*", "r*", "r0", "u*", "m*", "s*", "h*", "l*", "t*", "x*", "?0"])
+    stream.pick::<&str>(&[
+        "*", "*", "*", "c*", "r*", "r*", "r0", "u*", "m*", "s*", "h*", "l*", "t*", "x*", "?0",
+    ])
 }

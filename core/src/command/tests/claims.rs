@@ -263,3 +263,23 @@ fn what_waits_is_not_for_transactions_and_ids() {
     assert!(refused("SEMAPHORE ACQUIRE s 2 one PX 5 PERMITS 3").contains("not 1 to 2"));
     assert!(refused("FORGET WAIT 5").contains("unknown command"));
 }
+
+#[test]
+fn a_write_is_guarded_by_permits_and_offices_as_by_locks() {
+    let mut world = World::new();
+    let token = |world: &mut World, line: &str| {
+        let said = world.root(line);
+        let (_, rest) = said.split_once("token: ").unwrap_or_else(|| panic!("{said}"));
+        rest.split_once(',').expect("a lease follows").0.to_owned()
+    };
+    let office = token(&mut world, "ELECTION CAMPAIGN e ann here PX 1000");
+    let permits = token(&mut world, "SEMAPHORE ACQUIRE s 3 ann PX 1000 PERMITS 2");
+    assert_eq!(world.root(&format!("SET a 1 FENCE e {office}")), "OK");
+    assert_eq!(world.root(&format!("SET a 1 FENCE s {permits}")), "OK");
+    assert_eq!(world.root(&format!("SET a 1 FENCE s {office}")), "FENCED", "that is another's");
+    assert_eq!(world.root(&format!("TXN IF LOCK e = {office} THEN 3 SET a 2")), "[1, [OK]]");
+    assert_eq!(world.root(&format!("ELECTION RESIGN e {office}")), "1");
+    let next = token(&mut world, "ELECTION CAMPAIGN e bob here PX 1000");
+    assert_eq!(world.root(&format!("SET a 1 FENCE e {office}")), "FENCED", "bob leads");
+    assert_eq!(world.root(&format!("SET a 1 FENCE e {next}")), "OK");
+}
