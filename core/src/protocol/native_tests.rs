@@ -6,7 +6,7 @@ use super::*;
 use crate::protocol::frame::{Decoder, FrameError, HEADER_BYTES};
 use crate::reply::{Receipt, Value};
 use crate::time::Millis;
-use crate::types::Index;
+use crate::types::{Index, Term};
 
 const LARGE: usize = 1 << 20;
 
@@ -286,8 +286,13 @@ proptest! {
     }
 
     #[test]
-    fn any_reply_comes_back_as_it_was_written(value in value(), position in any::<u64>()) {
-        let receipt = Some(Receipt::durable(Index(position), Millis(position / 3)));
+    fn any_reply_comes_back_as_it_was_written(
+        value in value(),
+        position in any::<u64>(),
+        ahead in proptest::option::of(any::<u64>()),
+    ) {
+        let receipt = Receipt::durable(Index(position), Millis(position / 3));
+        let receipt = Some(Receipt { ahead: ahead.map(Term), ..receipt });
         let size = value.size();
         let reply = Reply { outcome: Ok(value), receipt };
         let frame = ServerFrame::Response(Response { reply, ..response() });
