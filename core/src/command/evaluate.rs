@@ -417,7 +417,8 @@ impl<'a> Evaluation<'a> {
             stored_at.is_none_or(|(index, _)| index <= committed || index <= dependency.index()),
             "an answer from a pending entry depends on that entry"
         );
-        let loose = Loose::of(&effects, &configured);
+        let hangs = |key: &Blob| self.state.hangs_on_a_lease(key);
+        let loose = Loose::of(&effects, &configured, hangs);
         Evaluated { outcome, effects, dependency, time_consulted, stored_at, met_pending_retry, loose }
     }
 

@@ -23,7 +23,8 @@ pub const PATTERNS_MAX: usize = 32;
 /// How far the answers to writes of some keys may run ahead of their durability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Leeway {
-    /// The oldest write that was answered so and is not durable is not older, in milliseconds. At most [`LAG_MS_MAX`].
+    /// No further write is answered so while the oldest that was and is not durable is as old, in milliseconds. At most
+    /// [`LAG_MS_MAX`].
     pub ms: u64,
     /// All of these writes together are not larger, in bytes of keys, values and answers. At most [`LAG_BYTES_MAX`].
     pub bytes: u64,
@@ -39,9 +40,17 @@ pub struct Loose {
 }
 
 impl Loose {
-    /// Of these effects; `None` if one of them has to be durable before it is answered.
+    /// Of these effects; `None` if one of them has to be durable before it is answered. What is done to a key that hangs on a
+    /// lease has to be: most of it takes the key off.
     #[must_use]
-    pub fn of(effects: &[Effect], configured: &[(Pattern, Leeway)]) -> Option<Self> {
+    pub fn of(
+        effects: &[Effect],
+        configured: &[(Pattern, Leeway)],
+        hangs: impl Fn(&Blob) -> bool,
+    ) -> Option<Self> {
+        if configured.is_empty() {
+            return None;
+        }
         let mut patterns: Vec<(Pattern, Leeway)> = Vec::new();
         for effect in effects {
             for name in names(effect)? {
@@ -54,7 +63,7 @@ impl Loose {
                         patterns.push(row.clone());
                     }
                 }
-                if !found {
+                if !found || hangs(name) {
                     return None;
                 }
             }
@@ -118,7 +127,7 @@ mod tests {
     }
 
     fn leeways(effects: &[Effect]) -> Option<Vec<u64>> {
-        Loose::of(effects, &configured())
+        Loose::of(effects, &configured(), |key| *key == "fast:hanging".into())
             .map(|loose| loose.patterns.iter().map(|(_, leeway)| leeway.ms).collect())
     }
 
@@ -141,6 +150,7 @@ mod tests {
         assert_eq!(leeways(&[]), None);
         let attached = Effect::Attached { key: "fast:1".into(), lease: Some(LeaseId(1)) };
         assert_eq!(leeways(&[put("fast:1", "x"), attached]), None);
+        assert_eq!(leeways(&[put("fast:hanging", "x")]), None, "it takes the key off its lease");
         let ended = Effect::SessionEnded { id: SessionId(1), cause: DeleteCause::Deleted };
         assert_eq!(leeways(&[put("fast:1", "x"), ended]), None);
     }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::user::Principal;
 use crate::command::Command;
 use crate::command::evaluate::Once;
-use crate::reply::Reply;
+use crate::reply::{Receipt, Reply};
 use crate::time::Micros;
 use crate::types::{BootNumber, ConnId, NodeId, Term};
 
@@ -261,12 +261,18 @@ impl Forwarder {
         Some(command)
     }
 
-    /// Whether what a leader said is no answer any more. A refusal to evaluate a command comes from the first leader that it
-    /// was handed to. If it was handed on since, that one is late: the other leader may execute it.
+    /// Whether what a leader said is no answer any more. A refusal to evaluate a command, and an answer that left ahead of its
+    /// durability, come from the leader that it was handed to. If it was handed on since, that one is late: the other leader may
+    /// execute it.
     #[must_use]
     pub fn is_late(&self, seq: u64, reply: &Reply) -> bool {
         let moved = |command: &Outstanding| command.moved && command.task.command.is_write();
-        reply.receipt.is_none() && self.outstanding.get(&seq).is_some_and(moved)
+        let by_another = match reply.receipt {
+            None => true,
+            Some(Receipt { ahead: None, .. }) => false,
+            Some(Receipt { ahead: term, .. }) => self.stream.as_ref().map(|stream| stream.term) != term,
+        };
+        by_another && self.outstanding.get(&seq).is_some_and(moved)
     }
 
     /// This node itself leads now: it evaluates what waits, in order. Each stays until it is answered, under its
@@ -320,6 +326,9 @@ impl Forwarder {
 mod tests {
     use super::*;
     use crate::error::{ErrorCode, Failure};
+    use crate::reply::Value;
+    use crate::time::Millis;
+    use crate::types::Index;
 
     fn ticket(number: u64) -> Ticket {
         Ticket { conn: ConnId(1), number }
@@ -426,6 +435,12 @@ mod tests {
         forwarder.answered(1);
         sent(&mut forwarder, 1, 2, 2);
         assert!(forwarder.is_late(2, &refusal), "the new leader may execute it");
+        let answer = |ahead: Option<u64>| {
+            let receipt = Receipt { ahead: ahead.map(Term), ..Receipt::durable(Index(7), Millis(7)) };
+            Reply { outcome: Ok(Value::ok()), receipt: Some(receipt) }
+        };
+        assert!(forwarder.is_late(2, &answer(Some(1))), "so it may what was lost with the one before");
+        assert!(!forwarder.is_late(2, &answer(Some(2))) && !forwarder.is_late(2, &answer(None)));
         assert_eq!(forwarder.len(), 1);
     }
 

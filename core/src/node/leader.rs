@@ -133,7 +133,10 @@ impl Replica {
         if logs && let Some(refusal) = self.overload(true, task.command.grows()).or_else(late) {
             return self.refuse_logged(asker, refusal, relay, write, out);
         }
-        let loose = evaluated.loose.take();
+        // Before all is durable that it rests on and that was not answered ahead itself, it waits until it is durable, too; and
+        // so it does while the node stops.
+        let firm = evaluated.dependency.firm();
+        let loose = evaluated.loose.take().filter(|_| firm <= self.raft.commit() && !self.stopping);
         // Where nobody may say that nothing happened, the answer waits until it is durable.
         let refusable = !relay_again && self.may_refuse(asker);
         let lags = loose.as_ref().and_then(|loose| self.lag.refusal(loose, self.now.mono));
@@ -159,19 +162,15 @@ impl Replica {
         };
         let round = if logs { None } else { Some(self.raft.join_round()) };
         let mut receipt = Receipt::durable(position.0, position.1);
-        let mut depends = depends;
         if let Some(loose) = loose {
-            // Not before all is durable that it rests on and that was not answered ahead itself.
-            depends = evaluated.dependency.firm();
             receipt.ahead = Some(self.raft.term());
-            self.state.loosen(depends);
+            self.state.leaves_ahead();
             self.lag.push(position.0, loose, self.now.mono);
             probe(out, Probe::AnsweredAhead);
-        }
-        let reply = Reply { outcome: evaluated.outcome, receipt: Some(receipt) };
-        if receipt.ahead.is_some() && depends <= self.raft.commit() {
+            let reply = Reply { outcome: evaluated.outcome, receipt: Some(receipt) };
             return self.answer(asker, reply, out);
         }
+        let reply = Reply { outcome: evaluated.outcome, receipt: Some(receipt) };
         self.waiting.push(Waiter { asker, reply, depends, round, own_entry });
         Ok(())
     }

@@ -204,6 +204,7 @@ impl Node {
             let Phase::Running(replica) = &mut self.phase else { break };
             if self.connections.stopping {
                 // In a session it can be asked for at another node; else it ends with its time.
+                replica.stopping = true;
                 replica.lose_track(|_| false);
                 replica.give_up_watches();
             }

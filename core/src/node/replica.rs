@@ -75,6 +75,8 @@ pub(super) struct Replica {
     pub watches: Watches,
     /// What was answered in this term and is not committed.
     pub lag: Lag,
+    /// The node was asked to stop: nothing more is answered ahead.
+    pub stopping: bool,
     pub history: History,
     /// Requests whose answer may be that they wait, and that nobody waits for any more.
     pub gone: BTreeSet<Ticket>,
@@ -148,6 +150,7 @@ impl Replica {
             parked: Parked::default(),
             watches: Watches::default(),
             lag: Lag::default(),
+            stopping: false,
             history,
             gone: BTreeSet::new(),
             forgets: BTreeMap::new(),

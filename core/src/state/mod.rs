@@ -72,7 +72,7 @@ use effect::{Deadline, Effect, Entry, Founding};
 use layered::{Append, Fold};
 use overlay::Overlay;
 use row::{Head, Row};
-use table::{Leases, Leeways, RulesOf, Sessions, Spared, Table, Users};
+use table::{KeyLeases, Leases, Leeways, RulesOf, Sessions, Spared, Table, Users};
 use tail::Tail;
 pub use view::{Dependency, Finished, Forwarded, View};
 
@@ -137,9 +137,8 @@ struct Pending {
 struct Appended {
     /// Its time.
     time: Millis,
-    /// The newest entry, itself included, that has to be committed before an answer which rests on this one may leave ahead
-    /// of its durability. Itself, unless its own answer did.
-    firm: Index,
+    /// Its answer left ahead of its durability.
+    ahead: bool,
 }
 
 impl State {
@@ -163,23 +162,27 @@ impl State {
             apply(&mut rows, Place { index, time: entry.time }, effect);
         }
         tail.time = entry.time;
-        pending.entries.push_back(Appended { time: entry.time, firm: index });
+        pending.entries.push_back(Appended { time: entry.time, ahead: false });
     }
 
-    /// The answer to the newest entry leaves ahead of its durability, once this one is committed.
+    /// The answer to the newest entry leaves ahead of its durability.
     ///
     /// # Panics
-    /// Unless there is an appended entry, and it comes behind that one.
-    pub fn loosen(&mut self, firm: Index) {
-        let tail = self.tail();
-        assert!(firm < tail, "an answer rests on what comes before its own entry");
-        self.pending.entries.back_mut().expect("an entry was appended").firm = firm;
+    /// Unless there is an appended entry.
+    pub fn leaves_ahead(&mut self) {
+        self.pending.entries.back_mut().expect("an entry was appended").ahead = true;
     }
 
-    /// What has to be committed before an answer that rests on a pending entry may leave ahead of its durability.
-    fn firm_of(&self, index: Index) -> Index {
+    /// Whether the answer to a pending entry left ahead of its durability.
+    fn left_ahead(&self, index: Index) -> bool {
         let place = index.0 - self.base.committed.0 - 1;
-        self.pending.entries.get(place as usize).map_or(index, |entry| entry.firm)
+        self.pending.entries.get(place as usize).is_some_and(|entry| entry.ahead)
+    }
+
+    /// Whether a key hangs on a lease, at the tail.
+    #[must_use]
+    pub fn hangs_on_a_lease(&self, key: &Blob) -> bool {
+        self.newest::<KeyLeases>(key).is_some()
     }
 
     /// Folds a committed entry into the base. If anything is pending, this entry is the first of it, and its
@@ -273,6 +276,7 @@ impl State {
         rows.tables.drop_from(&mut self.tail, &self.base.tables, self.base.committed);
         self.tail.time = self.base.time;
         self.tail.sessions_counted_at = self.base.committed;
+        self.tail.leases.changed_at = self.base.committed;
     }
 
     /// The last committed entry's index.

@@ -38,6 +38,9 @@ pub(super) trait Table {
     /// Whether anything is kept about the rows, base and pending taken together, and so has to be told what was there
     /// before.
     const INDEXED: bool;
+    /// Whether a row only counts what somebody has asked for: every command of a session, or of a node that forwards, changes
+    /// its header.
+    const COUNTS: bool;
     /// A row is another one since this entry; `None` stands for no row.
     fn changed(
         tail: &mut Tail,
@@ -64,6 +67,7 @@ macro_rules! tables {
             type Key = $key;
             type Value = $value;
             const INDEXED: bool = !<[&str]>::is_empty(&[$(stringify!($hook))?]);
+            const COUNTS: bool = matches!(stringify!($field).as_bytes(), b"sessions" | b"forwards");
 
             fn changed(tail: &mut Tail, key: &$key, old: Option<&$value>, new: Option<&$value>, at: Index) {
                 let _ = (&tail, key, old, new, at);

@@ -25,7 +25,8 @@ pub(super) struct Tracked<'a> {
     state: &'a State,
     /// The newest pending entry behind anything seen; zero if there is none.
     newest: Index,
-    /// What of that has to be committed before an answer may leave ahead of its durability.
+    /// What of that has to be committed before an answer may leave ahead of its durability: neither what left so itself, nor what
+    /// only counts.
     firm: Index,
 }
 
@@ -51,10 +52,9 @@ impl<'a> Tracked<'a> {
 
     /// Notes that the time `now` was shown. If the log has not come there yet, the command will be logged.
     pub(super) fn time(&mut self, now: Millis) {
-        let logged_at = self.state.time_logged_at();
-        if now == self.state.time() && logged_at > self.state.base.committed {
+        if now == self.state.time() {
             // What leaves ahead of its durability need not wait for it: that tells nothing about what else was logged there.
-            self.newest = self.newest.max(logged_at);
+            self.note_newest(self.state.time_logged_at());
         }
     }
 
@@ -79,8 +79,14 @@ impl<'a> Tracked<'a> {
 
     /// A row of a table. That of an answer only if its header, which the caller has read, lets it be asked for.
     pub(super) fn get<T: Table>(&mut self, key: &T::Key) -> Option<&'a T::Value> {
-        match self.row(self.state.pending.rows.rows::<T>(), key) {
-            Some(row) => row.value.as_ref(),
+        match self.state.pending.rows.rows::<T>().get(key) {
+            Some(row) => {
+                self.note_newest(row.index);
+                if !T::COUNTS {
+                    self.note(row.index);
+                }
+                row.value.as_ref()
+            }
             None => self.state.base.rows::<T>().get(key),
         }
     }
@@ -228,9 +234,15 @@ impl<'a> Tracked<'a> {
     }
 
     fn note(&mut self, index: Index) {
+        self.note_newest(index);
+        if index > self.state.base.committed && !self.state.left_ahead(index) {
+            self.firm = self.firm.max(index);
+        }
+    }
+
+    fn note_newest(&mut self, index: Index) {
         if index > self.state.base.committed {
             self.newest = self.newest.max(index);
-            self.firm = self.firm.max(self.state.firm_of(index));
         }
     }
 }

@@ -50,8 +50,8 @@ impl Dependency {
         self.newest
     }
 
-    /// What has to be committed before the reply may leave ahead of its durability: the newest entry behind anything consulted
-    /// whose own answer waits for that. Zero if there is none.
+    /// The newest pending entry behind anything consulted whose own answer waits until it is durable: before it is committed, no
+    /// reply leaves ahead. Zero if there is none.
     #[must_use]
     pub fn firm(self) -> Index {
         self.firm

@@ -36,7 +36,7 @@ pub struct CliArgs {
     #[arg(long)]
     raw: bool,
     /// Try again for so long what fails in passing, such as while there is no leader or too much to do; never what may have
-    /// taken effect
+    /// taken effect. Counted for connecting, and for each command anew
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     retry: Option<Duration>,
     /// Stop at the first command that fails

@@ -5,7 +5,7 @@ use std::time::Duration;
 use steadfast_core::types::Blob;
 use tokio::time::sleep;
 
-use super::{Client, Error, Hold, Leader};
+use super::{Client, Error, ErrorCode, Hold, Leader};
 
 /// The longest wait of one campaign; the next goes on behind it.
 const CAMPAIGN: Duration = Duration::from_secs(600);
@@ -30,11 +30,17 @@ impl Client {
     }
 }
 
+/// Whether it was elected, and its office was over before it heard of that; or its session was.
+fn is_over(error: &Error) -> bool {
+    matches!(error.code(), ErrorCode::Fenced | ErrorCode::LeaseUnknown | ErrorCode::SessionUnknown)
+}
+
 impl Elector {
     /// Waits until it is elected, saying something; goes on when nodes are lost. It leads as long as what it gets says so
     /// ([`Hold::remaining`], [`Hold::lost`]), and campaigns anew by calling this again.
     ///
-    /// If the future is dropped, an office that was granted meanwhile is given back.
+    /// If the future is dropped, an office that was granted meanwhile is given back. A campaign whose outcome is not known may hold
+    /// the office, or a place in line, until its time to live is over.
     ///
     /// # Errors
     /// What another attempt would not mend: a right that is missing, a client that was closed.
@@ -45,7 +51,7 @@ impl Elector {
             match self.client.campaign(name, candidate, value.clone(), self.ttl, CAMPAIGN).await {
                 Ok(Some(office)) => return Ok(office),
                 Ok(None) => {}
-                Err(error) if error.is_passing() => sleep(PAUSE).await,
+                Err(error) if error.is_passing() || is_over(&error) => sleep(PAUSE).await,
                 Err(error) => return Err(error),
             }
         }

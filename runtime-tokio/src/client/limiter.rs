@@ -45,7 +45,8 @@ impl Limiter {
     /// # Errors
     /// See [`Client::command`].
     pub async fn pass(&self, cost: u64, patience: Duration) -> Result<bool, Error> {
-        let end = Instant::now() + patience;
+        // Beyond what a clock can hold there is no end.
+        let end = Instant::now().checked_add(patience);
         loop {
             let verdict = self.ask(cost).await?;
             if verdict.allowed {
@@ -53,7 +54,9 @@ impl Limiter {
             }
             match verdict.retry_after {
                 // Others may be faster then, so that one may have to wait again.
-                Some(wait) if Instant::now() + wait <= end => sleep(wait.max(Duration::from_millis(1))).await,
+                Some(wait) if end.is_none_or(|end| Instant::now() + wait <= end) => {
+                    sleep(wait.max(Duration::from_millis(1))).await
+                }
                 _ => return Ok(false),
             }
         }

@@ -6,15 +6,17 @@
 //! unknown outcome: so whoever was told durably of a lost write, or of anything that came of it, was told what the log can't
 //! explain, and the other judges say so.
 //!
-//! What may be lost: all that one leader answered so of one pattern and that is lost lies within the pattern's milliseconds, by
+//! What stands is held against its entry: all that it changes must match what was configured at that position of the log. What
+//! may be lost: all that one leader answered so of one pattern and that is lost lies within the pattern's milliseconds, by
 //! the cluster's time, and its bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use steadfast_core::state::effect::Effect;
 use steadfast_core::types::{Blob, Term};
 
 use super::asked::Asked;
-use super::durability::{Leeway, OnDurability};
+use super::durability::{Leeway, OnDurability, reach_from_log};
 use super::log::LogEntry;
 use super::reach::Reach;
 use super::{Stop, fail};
@@ -51,6 +53,7 @@ pub fn settle(history: &History, log: &[LogEntry]) -> Result<History, Stop> {
         let Some(asked) = &asked[at] else { fail!("{op} was answered ahead, and nobody can read it") };
         let patterns = classes.patterns(op, asked)?;
         if !is_lost(op, log) {
+            stands(op, log)?;
             continue;
         }
         patterns.into_iter().for_each(|pattern| lost.entry((term, pattern)).or_default().push(at));
@@ -60,6 +63,39 @@ pub fn settle(history: &History, log: &[LogEntry]) -> Result<History, Stop> {
         classes.within(term, pattern, lost.iter().map(|at| (&history.ops[*at], asked[*at].as_ref())))?;
     }
     Ok(settled)
+}
+
+/// A write that was answered ahead and stands: all that its entry changes matched what was configured there. The log before it is
+/// the one that its leader had.
+fn stands(op: &Operation, log: &[LogEntry]) -> Result<(), Stop> {
+    let Some(receipt) = op.receipt else { return Ok(()) };
+    let before = log.partition_point(|entry| entry.index < receipt.position);
+    let mut configured: BTreeSet<Reach> = BTreeSet::new();
+    for effect in log[..before].iter().flat_map(|entry| &entry.entry.effects) {
+        if let Effect::Loosened { pattern, leeway } = effect {
+            match leeway {
+                Some(_) => _ = configured.insert(reach_from_log(pattern)),
+                None => _ = configured.remove(&reach_from_log(pattern)),
+            }
+        }
+    }
+    let allowed = |name: &Blob| configured.iter().any(|reach| reach.covers(name));
+    for effect in &log[before].entry.effects {
+        let fits = match effect {
+            Effect::Put { key, .. }
+            | Effect::Delete { key, .. }
+            | Effect::Redate { key, .. }
+            | Effect::Members { key, .. } => allowed(key),
+            Effect::Moved { from, to } => allowed(from) && allowed(to),
+            Effect::Limited { name, .. } | Effect::Placed { name, .. } => allowed(name),
+            Effect::SessionStepped { .. } | Effect::Forwarded { .. } => true,
+            _ => false,
+        };
+        if !fits {
+            fail!("{op} was answered ahead of its durability, and nobody allowed that for {effect:?}");
+        }
+    }
+    Ok(())
 }
 
 /// The same where no log is known: whether such a write stands, nobody can tell.
@@ -73,14 +109,17 @@ pub fn open(history: &History) -> History {
 }
 
 /// What was configured, by pattern.
+#[derive(Default)]
 struct Classes<'a> {
     given: BTreeMap<&'a Reach, Vec<(&'a Operation, Leeway)>>,
     taken: BTreeMap<&'a Reach, Vec<&'a Operation>>,
+    /// Those of unknown outcome as well.
+    all_taken: BTreeMap<&'a Reach, Vec<&'a Operation>>,
 }
 
 impl<'a> Classes<'a> {
     fn new(ops: &'a [Operation], asked: &'a [Option<Asked>]) -> Self {
-        let mut classes = Self { given: BTreeMap::new(), taken: BTreeMap::new() };
+        let mut classes = Self::default();
         for (op, asked) in ops.iter().zip(asked) {
             match asked {
                 Some(Asked::Durability(OnDurability::Set(reach, Some(leeway))))
@@ -88,13 +127,32 @@ impl<'a> Classes<'a> {
                 {
                     classes.given.entry(reach).or_default().push((op, *leeway));
                 }
-                Some(Asked::Durability(OnDurability::Set(reach, None))) if op.value().is_some() => {
-                    classes.taken.entry(reach).or_default().push(op);
+                Some(Asked::Durability(OnDurability::Set(reach, None)))
+                    if !matches!(op.end, End::Failed(_)) =>
+                {
+                    classes.all_taken.entry(reach).or_default().push(op);
+                    if op.value().is_some() {
+                        classes.taken.entry(reach).or_default().push(op);
+                    }
                 }
                 _ => {}
             }
         }
         classes
+    }
+
+    /// With which leeway writes that match were configured when this one was executed, if that is certain.
+    fn certain(&self, reach: &Reach, op: &Operation) -> Option<Leeway> {
+        let given = self.given.get(reach)?;
+        let (first, leeway) = given.iter().find(|(first, _)| {
+            let later =
+                |other: &Operation| !std::ptr::eq(other, *first) && !other.before(first) && !op.before(other);
+            let others = given.iter().map(|(other, _)| *other);
+            let taken = self.all_taken.get(reach).into_iter().flatten().copied();
+            first.value().is_some() && first.before(op) && !others.chain(taken).any(later)
+        })?;
+        let _ = first;
+        Some(*leeway)
     }
 
     /// Whether writes that match may have been configured so when this one was executed.
@@ -111,6 +169,7 @@ impl<'a> Classes<'a> {
     fn patterns(&self, op: &Operation, asked: &Asked) -> Result<Vec<&'a Reach>, Stop> {
         let names: Vec<&Blob> = match asked {
             Asked::Limit(limit) => vec![limit.name()],
+            // Of leases there are also SET with one, and SET with a fence.
             Asked::Claim(_) | Asked::Lease(_) | Asked::Once(_) | Asked::Role(_) | Asked::Durability(_) => {
                 fail!("{op} was answered ahead of its durability, which it never may")
             }
@@ -137,6 +196,7 @@ impl<'a> Classes<'a> {
         let mut patterns: Vec<&Reach> = if certain { each.concat() } else { Vec::new() };
         patterns.sort_unstable();
         patterns.dedup();
+        patterns.retain(|reach| self.certain(reach, op).is_some());
         Ok(patterns)
     }
 
@@ -151,10 +211,9 @@ impl<'a> Classes<'a> {
             .filter_map(|(op, asked)| Some((op.receipt?.position, op.receipt?.time.0, op, asked?)))
             .collect();
         lost.sort_unstable_by_key(|(position, ..)| *position);
-        let given = self.given[pattern].iter().map(|(_, leeway)| *leeway);
-        let (ms, most) = given.fold((0, 0), |(ms, bytes), it| (ms.max(it.0), bytes.max(it.1)));
         let (Some((_, first, ..)), mut bytes) = (lost.first().copied(), 0) else { return Ok(()) };
         for (_, time, op, asked) in lost {
+            let Some((ms, most)) = self.certain(pattern, op) else { continue };
             bytes += size(asked);
             // Cluster time may run by a five-hundredth faster than the leader's clock, and each time is rounded.
             if time - first > ms + ms / 500 + 2 {

@@ -17,7 +17,7 @@ use steadfast_core::types::{Blob, Index, SessionId};
 use super::asked::{Asked, Unread};
 use super::durability::OnDurability;
 use super::log::{Log, LogEntry};
-use super::seen::{SOME_LEASE, SOME_PREFIX};
+use super::seen::{SOME_LEASE, SOME_PREFIX, SOME_SESSION};
 use super::walk::Walk;
 use super::{Stop, Verdict, fail};
 use crate::history::{End, History, Operation};
@@ -88,6 +88,7 @@ impl<'a> Case<'a> {
         }
         if op.is_unknown() && asked.is_write() && self.may_go_without_step(at) {
             let (some_lease, some_prefix) = (Blob::from(SOME_LEASE), Blob::from(SOME_PREFIX));
+            let some_session = Blob::from(SOME_SESSION);
             let mut names: Vec<&Blob> = asked.keys();
             match asked {
                 Asked::UserAdd(name)
@@ -100,6 +101,7 @@ impl<'a> Case<'a> {
                 Asked::Claim(asked) => names.extend([asked.name(), &some_lease]),
                 Asked::Lease(_) => names.push(&some_lease),
                 Asked::Drop(..) => names.push(&some_prefix),
+                Asked::SessionEnd(_) => names.push(&some_session),
                 Asked::Durability(OnDurability::Set(reach, _)) => names.push(&reach.literal),
                 _ => {}
             }

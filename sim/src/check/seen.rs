@@ -60,6 +60,9 @@ pub(super) const SOME_LEASE: &str = "\0lease";
 /// That of writes that drop prefixes: their keys are known to the model alone.
 pub(super) const SOME_PREFIX: &str = "\0prefix";
 
+/// That of writes that end a session: waits that were made in it end with it.
+pub(super) const SOME_SESSION: &str = "\0session";
+
 fn ended_lease(effect: &Effect) -> Option<u64> {
     match effect {
         Effect::Leased { id, lease: None } => Some(id.0),
@@ -310,6 +313,11 @@ impl Seen {
             || !self.hangs.is_empty()
             || !self.claims.is_empty()
             || !self.leeways.is_empty()
+    }
+
+    /// Whether somebody has ended a session, which did not expire.
+    pub(super) fn ends_a_session(&self) -> bool {
+        self.ended.iter().any(|(_, cause)| *cause == DeleteCause::Deleted)
     }
 
     /// Whether keys go, and none comes.

@@ -20,7 +20,7 @@ use super::log::LogEntry;
 use super::model::{Model, Plan, Session};
 use super::once::{asked_once, executed_at};
 use super::receipts::Case;
-use super::seen::{SOME_PREFIX, Seen};
+use super::seen::{SOME_PREFIX, SOME_SESSION, Seen};
 use super::{Stop, fail};
 use crate::history::{Brief, End, Operation};
 use matching::Matching;
@@ -412,7 +412,8 @@ impl<'a> Walk<'a> {
     ) -> impl Iterator<Item = usize> + 'b {
         let named = seen.first_name().and_then(|name| self.case.loose.get(&name));
         let dropping = self.case.loose.get(&Blob::from(SOME_PREFIX)).filter(|_| seen.only_deletes());
-        named.into_iter().chain(dropping).flatten().copied().filter(move |at| {
+        let ending = self.case.loose.get(&Blob::from(SOME_SESSION)).filter(|_| seen.ends_a_session());
+        named.into_iter().chain(dropping).chain(ending).flatten().copied().filter(move |at| {
             let plan = self.plan(*at, entry);
             let is_free = !self.settled.contains(at) && self.case.floors[*at] < entry.index;
             is_free && plan.changes() && seen.compare(&plan).is_ok()

@@ -1,16 +1,17 @@
-//! Prints the figures of `docs/benchmarks.md`. Called as `figures serve …` it is the server that it measures.
+//! Prints the figures of `docs/benchmarks.md`. Called as `figures serve …` it is the server that it
+//! measures, and as `figures bench …` what loads it.
 
 use std::process::ExitCode;
 
 use steadfast_tests::figures::options::{Options, USAGE};
-use steadfast_tests::figures::{bytes, latency, restart};
+use steadfast_tests::figures::{bytes, latency, restart, throughput};
 
 /// As the server has it.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    if std::env::args().nth(1).as_deref() == Some("serve") {
+    if matches!(std::env::args().nth(1).as_deref(), Some("serve" | "bench")) {
         return steadfast::cli::main_with(steadfast_tests::binary::with_small_files);
     }
     match run() {
@@ -28,6 +29,7 @@ fn run() -> Result<(), String> {
         "restart" => restart::run(&options),
         "snapshot-latency" => latency::run(&options),
         "bytes-per-write" => bytes::run(&options),
+        "throughput" => throughput::run(&options),
         other => return Err(format!("there is no figure {other}\n{USAGE}")),
     };
     let report = report.map_err(|error| error.to_string())?;

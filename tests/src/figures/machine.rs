@@ -24,6 +24,21 @@ pub fn memory(process: u32) -> io::Result<Memory> {
     Ok(Memory { now: field("VmRSS:")?, most: field("VmHWM:")? })
 }
 
+/// Processor time that a process has used, in hundredths of a second.
+///
+/// # Errors
+/// If it is gone.
+pub fn ticks(process: u32) -> io::Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The name in parentheses may hold blanks; user and system time are the twelfth and thirteenth field behind it.
+    let fields = text.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+    let times: Vec<u64> = fields.skip(11).take(2).filter_map(|field| field.parse().ok()).collect();
+    match times[..] {
+        [user, system] => Ok(user + system),
+        _ => Err(io::Error::other(format!("/proc/{process}/stat holds {text:?}"))),
+    }
+}
+
 /// What a process has written since it was started, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Written {

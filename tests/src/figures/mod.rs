@@ -9,7 +9,7 @@
 //! | `daemon.rs` | a process in a directory of its own |
 //! | `machine.rs` | what the kernel counts of a process, and how busy the machine is |
 //! | `report.rs` | medians, percentiles, tables, JSON |
-//! | `restart.rs`, `latency.rs`, `bytes.rs` | one figure each |
+//! | `restart.rs`, `latency.rs`, `bytes.rs`, `throughput.rs` | one figure each |
 //!
 //! Nothing here judges a figure: it prints what was measured, beside the target.
 
@@ -24,3 +24,4 @@ pub mod report;
 pub mod restart;
 pub mod steadfast;
 pub mod system;
+pub mod throughput;

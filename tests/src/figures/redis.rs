@@ -47,6 +47,12 @@ impl Redis {
         Ok(Self { keeping, dir, address: scratch::free_addresses(1).remove(0) })
     }
 
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     fn open(&self) -> io::Result<Connection> {
         let stream = TcpStream::connect(&self.address)?;
         stream.set_nodelay(true)?;

@@ -48,6 +48,12 @@ impl Steadfast {
         self
     }
 
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// The snapshots that lie there, with their entries and lengths, and whether one is being written.
     ///
     /// # Errors

@@ -85,6 +85,7 @@ impl Lane {
             out: Vec::new(),
             tally: Tally::new(),
             measured,
+            is_over: false,
         };
         let mut decoder = self.decoder;
         let mut buffer = vec![0; 1 << 16];
@@ -92,7 +93,7 @@ impl Lane {
         let mut taken: Option<Instant> = None;
         loop {
             let wait = work.fill(begin, &mut taken);
-            if work.under_way.is_empty() && Instant::now() >= work.measured.end {
+            if work.under_way.is_empty() && work.is_over {
                 return Ok(work.tally);
             }
             if !work.out.is_empty() {
@@ -131,6 +132,8 @@ struct Work<'a> {
     out: Vec<u8>,
     tally: Tally,
     measured: std::ops::Range<Instant>,
+    /// Nothing more is to be asked.
+    is_over: bool,
 }
 
 /// A request that is not answered.
@@ -151,16 +154,27 @@ impl Work<'_> {
                 self.ask(UnderWay { since: Instant::now(), ..next });
                 continue;
             }
-            let now = Instant::now();
-            if now >= self.measured.end {
-                return None;
-            }
+            let (now, end) = (Instant::now(), self.measured.end);
             if taken.is_none() {
                 *taken = self.load.next_moment().map(|moment| begin + moment);
             }
             let since = match *taken {
-                Some(moment) if moment > now => return Some(moment.min(self.measured.end)),
+                // What had its moment is asked, however late that is: a stall at the end counts, too.
+                Some(moment) if moment >= end => {
+                    self.is_over = true;
+                    return None;
+                }
+                Some(moment) if moment > now => return Some(moment),
+                Some(moment) if now >= end + LAST_ANSWERS => {
+                    self.tally.unsent += u64::from(self.measured.contains(&moment));
+                    *taken = None;
+                    continue;
+                }
                 Some(moment) => moment,
+                None if now >= end => {
+                    self.is_over = true;
+                    return None;
+                }
                 None => now,
             };
             *taken = None;

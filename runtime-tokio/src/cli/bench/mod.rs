@@ -79,8 +79,8 @@ struct Load {
     mix: Mix,
     value: Vec<u8>,
     keys: u64,
-    /// Nanoseconds between two requests, if it is said how many there are.
-    apart_ns: Option<u64>,
+    /// Requests per second, if it is said how many.
+    rate: Option<u64>,
     /// Requests that had their moment.
     taken: AtomicU64,
     warmup: Duration,
@@ -97,7 +97,7 @@ impl Load {
             mix: args.mix.clone(),
             value: vec![b'x'; args.size as usize],
             keys: args.keys,
-            apart_ns: args.rate.map(|rate| 1_000_000_000 / rate),
+            rate: args.rate,
             taken: AtomicU64::new(0),
             warmup: args.warmup,
             duration: args.duration,
@@ -106,9 +106,10 @@ impl Load {
 
     /// The moment of the next request, counted from the beginning; `None` if it may come at once.
     fn next_moment(&self) -> Option<Duration> {
-        let apart = self.apart_ns?;
-        let number = self.taken.fetch_add(1, Ordering::Relaxed);
-        Some(Duration::from_nanos(number.saturating_mul(apart)))
+        let rate = u128::from(self.rate?);
+        let number = u128::from(self.taken.fetch_add(1, Ordering::Relaxed));
+        let ns = number * 1_000_000_000 / rate;
+        Some(Duration::from_nanos(u64::try_from(ns).unwrap_or(u64::MAX)))
     }
 }
 

@@ -17,6 +17,8 @@ const LONGEST_US: u64 = 600_000_000;
 pub struct Tally {
     ops: BTreeMap<Op, Histogram<u64>>,
     errors: BTreeMap<ErrorCode, u64>,
+    /// Requests that had their moment and were never sent, because all connections waited for so long.
+    pub unsent: u64,
 }
 
 fn histogram() -> Histogram<u64> {
@@ -26,7 +28,7 @@ fn histogram() -> Histogram<u64> {
 impl Tally {
     /// Of nothing yet.
     pub fn new() -> Self {
-        Self { ops: BTreeMap::new(), errors: BTreeMap::new() }
+        Self { ops: BTreeMap::new(), errors: BTreeMap::new(), unsent: 0 }
     }
 
     /// A request was answered.
@@ -45,6 +47,7 @@ impl Tally {
         for (op, more) in &other.ops {
             self.ops.entry(*op).or_insert_with(histogram).add(more).expect("all have the same bounds");
         }
+        self.unsent += other.unsent;
         for (code, more) in &other.errors {
             *self.errors.entry(*code).or_default() += more;
         }
@@ -62,6 +65,7 @@ pub struct Report {
     rate: Option<u64>,
     operations: Vec<Line>,
     errors: BTreeMap<&'static str, u64>,
+    unsent: u64,
 }
 
 /// One operation, or all together.
@@ -109,7 +113,7 @@ impl Report {
             operations.push(Line::new("all", &all, seconds));
         }
         let errors = tally.errors.iter().map(|(code, count)| (code.name(), *count)).collect();
-        Self { seconds, connections, pipeline, rate, operations, errors }
+        Self { seconds, connections, pipeline, rate, operations, errors, unsent: tally.unsent }
     }
 
     /// One JSON object.
@@ -148,6 +152,13 @@ impl Report {
         }
         for (code, count) in &self.errors {
             let _ = writeln!(text, "{count} times {code}");
+        }
+        if self.unsent > 0 {
+            let _ = writeln!(
+                text,
+                "{} had their moment and were not sent, for all connections waited",
+                self.unsent
+            );
         }
         text
     }
