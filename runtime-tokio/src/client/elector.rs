@@ -37,7 +37,7 @@ fn is_over(error: &Error) -> bool {
 
 impl Elector {
     /// Waits until it is elected, saying something; goes on when nodes are lost. It leads as long as what it gets says so
-    /// ([`Hold::remaining`], [`Hold::lost`]), and campaigns anew by calling this again.
+    /// ([`Hold::is_held`], [`Hold::lost`]), and campaigns anew by calling this again.
     ///
     /// If the future is dropped, an office that was granted meanwhile is given back. A campaign whose outcome is not known may hold
     /// the office, or a place in line, until its time to live is over.
