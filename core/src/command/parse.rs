@@ -8,7 +8,7 @@ use super::catalogue::{self, Spec, shown};
 use super::help::Question;
 use super::values::keyspace::KeyCommand;
 use super::{Command, SetCondition, SetExpiry, SetTies, TTL_MS_MAX};
-use crate::access::user::{Area, Grant, Pattern, Permission};
+use crate::access::user::Pattern;
 use crate::error::{ErrorCode, Failure};
 use crate::limits::Limits;
 use crate::types::{Blob, Index, SessionId};
@@ -378,33 +378,6 @@ impl<'a> Words<'a> {
             .ok_or_else(|| argument(format!("COUNT is {count}, not 1 to {most}: ask for more pages instead")))
     }
 
-    pub(super) fn permission(&mut self) -> Result<Permission, Failure> {
-        let word = self.next()?;
-        Permission::parse(&word).ok_or_else(|| {
-            let all = Permission::ALL.map(Permission::name).join(", ");
-            argument(format!("'{}' is no permission ({all})", shown(&word)))
-        })
-    }
-
-    /// `permission ON pattern`.
-    pub(super) fn grant(&mut self) -> Result<Grant, Failure> {
-        let permission = self.permission()?;
-        if !self.keyword("ON") {
-            return Err(self.syntax("ON does not follow the permission"));
-        }
-        let pattern = self.pattern()?;
-        let is_area = |name: &Blob| Area::ALL.iter().any(|area| area.name().as_bytes() == name.as_slice());
-        let names_area = match &pattern {
-            Pattern::Exact(name) => is_area(name),
-            other => *other == Pattern::everything(),
-        };
-        if permission == Permission::Admin && !names_area {
-            let areas = Area::ALL.map(Area::name).join(", ");
-            return Err(argument(format!("ADMIN is about no key, but about one of {areas}, or * for all")));
-        }
-        Ok(Grant { pattern, permission })
-    }
-
     pub(super) fn pattern(&mut self) -> Result<Pattern, Failure> {
         let word = self.next()?;
         check_size("bytes in a pattern", &word, self.limits.name_bytes)?;
@@ -491,7 +464,7 @@ pub(super) fn integer(word: &[u8]) -> Option<i64> {
     if canonical { std::str::from_utf8(word).ok()?.parse().ok() } else { None }
 }
 
-fn argument(message: String) -> Failure {
+pub(super) fn argument(message: String) -> Failure {
     Failure::new(ErrorCode::Argument, message)
 }
 

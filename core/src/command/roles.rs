@@ -12,10 +12,10 @@ use super::admin::limit_reached;
 use super::catalogue::shown;
 use super::evaluate::Evaluation;
 use super::needs::Needs;
-use super::parse::Words;
+use super::parse::{Words, argument};
 use super::words::{Word, option};
 use crate::access::rights::{Holder, Rules};
-use crate::access::user::{Area, Grant, Permission};
+use crate::access::user::{Area, Grant, Pattern, Permission};
 use crate::error::{ErrorCode, Failure};
 use crate::reply::{Outcome, Value};
 use crate::state::effect::Effect;
@@ -172,6 +172,33 @@ impl Words<'_> {
             }
             _ => Command::Roles(RoleCommand::Rule { rule, denies, adds, holder, name }),
         })
+    }
+
+    fn permission(&mut self) -> Result<Permission, Failure> {
+        let word = self.next()?;
+        Permission::parse(&word).ok_or_else(|| {
+            let all = Permission::ALL.map(Permission::name).join(", ");
+            argument(format!("'{}' is no permission ({all})", shown(&word)))
+        })
+    }
+
+    /// `permission ON pattern`.
+    fn grant(&mut self) -> Result<Grant, Failure> {
+        let permission = self.permission()?;
+        if !self.keyword("ON") {
+            return Err(self.syntax("ON does not follow the permission"));
+        }
+        let pattern = self.pattern()?;
+        let is_area = |name: &Blob| Area::ALL.iter().any(|area| area.name().as_bytes() == name.as_slice());
+        let names_area = match &pattern {
+            Pattern::Exact(name) => is_area(name),
+            other => *other == Pattern::everything(),
+        };
+        if permission == Permission::Admin && !names_area {
+            let areas = Area::ALL.map(Area::name).join(", ");
+            return Err(argument(format!("ADMIN is about no key, but about one of {areas}, or * for all")));
+        }
+        Ok(Grant { pattern, permission })
     }
 
     fn preposition(&mut self, adds: bool) -> Result<(), Failure> {

@@ -144,15 +144,14 @@ impl<'a> Classes<'a> {
     /// With which leeway writes that match were configured when this one was executed, if that is certain.
     fn certain(&self, reach: &Reach, op: &Operation) -> Option<Leeway> {
         let given = self.given.get(reach)?;
-        let (first, leeway) = given.iter().find(|(first, _)| {
+        let is_newest = |first: &Operation| {
             let later =
-                |other: &Operation| !std::ptr::eq(other, *first) && !other.before(first) && !op.before(other);
+                |other: &Operation| !std::ptr::eq(other, first) && !other.before(first) && !op.before(other);
             let others = given.iter().map(|(other, _)| *other);
             let taken = self.all_taken.get(reach).into_iter().flatten().copied();
             first.value().is_some() && first.before(op) && !others.chain(taken).any(later)
-        })?;
-        let _ = first;
-        Some(*leeway)
+        };
+        given.iter().find(|(first, _)| is_newest(first)).map(|(_, leeway)| *leeway)
     }
 
     /// Whether writes that match may have been configured so when this one was executed.
@@ -169,7 +168,10 @@ impl<'a> Classes<'a> {
     fn patterns(&self, op: &Operation, asked: &Asked) -> Result<Vec<&'a Reach>, Stop> {
         let names: Vec<&Blob> = match asked {
             Asked::Limit(limit) => vec![limit.name()],
-            // Of leases there are also SET with one, and SET with a fence.
+            Asked::Txn(txn) if txn.is_guarded() => {
+                fail!("{op} has conditions on locks or leases, and was answered ahead of its durability")
+            }
+            // A SET with a lease or a fence is on leases, too.
             Asked::Claim(_) | Asked::Lease(_) | Asked::Once(_) | Asked::Role(_) | Asked::Durability(_) => {
                 fail!("{op} was answered ahead of its durability, which it never may")
             }
@@ -213,7 +215,7 @@ impl<'a> Classes<'a> {
         lost.sort_unstable_by_key(|(position, ..)| *position);
         let (Some((_, first, ..)), mut bytes) = (lost.first().copied(), 0) else { return Ok(()) };
         for (_, time, op, asked) in lost {
-            let Some((ms, most)) = self.certain(pattern, op) else { continue };
+            let (ms, most) = self.certain(pattern, op).expect("it was counted under a certain pattern");
             bytes += size(asked);
             // Cluster time may run by a five-hundredth faster than the leader's clock, and each time is rounded.
             if time - first > ms + ms / 500 + 2 {
@@ -329,6 +331,14 @@ mod tests {
         assert!(judged(&[GIVEN, "MSET a 1 b 1 @ 2 10 1"], &[1, 1]).expect_err("not both").contains(nobody));
         let lock = [GIVEN, "LOCK ACQUIRE a me PX 1000 @ 2 10 1"];
         assert!(judged(&lock, &[1, 1]).expect_err("a lock").contains("never may"));
+        for guarded in [
+            "TXN IF LOCK k = 7 THEN 3 SET a 1 @ 2 10 1",
+            "TXN IF LEASE a != 7 THEN 3 SET a 1 @ 2 10 1",
+            "SET a 1 FENCE k 7 @ 2 10 1",
+            "SET a 1 LEASE 7 @ 2 10 1",
+        ] {
+            assert!(judged(&[GIVEN, guarded], &[1, 1]).is_err(), "{guarded}");
+        }
         assert!(judged(&[GIVEN, "GET a @ 2 10 1"], &[1, 1]).expect_err("a read").contains("is a read"));
     }
 }

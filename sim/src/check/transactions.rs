@@ -128,6 +128,11 @@ impl Txn {
         self.then.iter().chain(&self.otherwise)
     }
 
+    /// Whether it rests on a lock or lease.
+    pub(super) fn is_guarded(&self) -> bool {
+        self.conditions.iter().any(|it| matches!(it, Condition::Lock(..) | Condition::Lease(..)))
+    }
+
     pub(super) fn is_write(&self) -> bool {
         self.commands().any(Asked::is_write)
     }

@@ -3,7 +3,8 @@
 use super::super::State;
 use super::super::view::{Forwarded, View};
 use super::*;
-use crate::types::BootNumber;
+use crate::coordination::lease::Lease;
+use crate::types::{BootNumber, LeaseId};
 
 /// One committed entry, then pending ones from index 2 on.
 fn state(base: Vec<Effect>, pending: Vec<Effect>) -> State {
@@ -162,4 +163,20 @@ fn commits_and_a_lost_term_take_dependencies_away() {
     assert_eq!(ask(&state), 4);
     state.drop_pending();
     assert_eq!(ask(&state), 0);
+}
+
+#[test]
+fn a_lease_that_began_and_ended_in_a_lost_term_leaves_no_dependency() {
+    let leased = |lease| Effect::Leased { id: LeaseId(2), lease };
+    let lease = Lease { user: "ann".into(), ttl: 1000, renewed: Millis(10) };
+    let mut state = state(vec![], vec![leased(Some(lease))]);
+    append(&mut state, vec![leased(None)]);
+    let ask = |state: &State| {
+        depends(state, |view| {
+            let _ = view.lease_count();
+        })
+    };
+    assert_eq!(ask(&state), 3);
+    state.drop_pending();
+    assert_eq!(ask(&state), 0, "there are no such entries any more");
 }
