@@ -166,6 +166,8 @@ pub enum Probe {
     AnsweredAhead,
     /// One was refused, because so much was answered ahead already.
     LagRefused,
+    /// Somebody who observes an election waited, and was told who leads now or what that one says.
+    ObserverWoken,
 }
 
 impl Probe {
@@ -198,5 +200,6 @@ impl Probe {
         Self::HistoryGone,
         Self::AnsweredAhead,
         Self::LagRefused,
+        Self::ObserverWoken,
     ];
 }

@@ -173,6 +173,31 @@ fn a_watch_prints_a_line_for_each_change_and_says_why_it_ends() {
     assert_eq!(watch(&[]).status.code(), Some(2), "nothing to watch");
 }
 
+#[test]
+fn observing_prints_a_line_for_each_leader() {
+    let scratch = Scratch::new("cli");
+    let server = Process::single(&scratch.join("data"));
+    let data = scratch.join("data");
+    let observe = |args: &[&str]| {
+        let login =
+            ["observe", "--addr", &server.address, "--data", data.to_str().expect("it is text"), "primary"];
+        steadfast(scratch.path(), &[&login[..], args].concat(), b"")
+    };
+    assert_eq!(text(&observe(&["--count", "1"]).stdout), "nobody");
+    let lines = std::thread::scope(|scope| {
+        let observer = scope.spawn(|| observe(&["--count", "2", "--json"]));
+        // Both are printed whether the campaign comes first or last, for its office lasts half a second.
+        server.answer(&["ELECTION", "CAMPAIGN", "primary", "ann", "host-1", "PX", "500"]);
+        observer.join().expect("no panic")
+    });
+    let lines = text(&lines.stdout);
+    let mut lines: Vec<&str> = lines.lines().collect();
+    lines.sort_unstable();
+    assert_eq!((lines.len(), lines.pop()), (2, Some("{}")));
+    assert!(lines[0].starts_with(r#"{"leader":"ann","value":"host-1","token":"#), "{lines:?}");
+    assert_eq!(observe(&["--count", "1", "--sometimes"]).status.code(), Some(2));
+}
+
 /// Types lines at a terminal, each once the prompt is there, waits for what is to appear after it, and gives all that did.
 fn typed(scratch: &Scratch, command: &str, prompt: &str, lines: &[(&str, &str)]) -> Option<String> {
     let mut shell = Command::new("script");

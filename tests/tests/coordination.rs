@@ -278,7 +278,7 @@ fn waits_and_offices_outlive_the_leader() {
     let mut cluster = Cluster::start("offices");
     let (minute, config) = (Duration::from_secs(60), cluster.config());
     let runtime = runtime();
-    let (first, second) = runtime.block_on(async {
+    let (first, second, mut leaders) = runtime.block_on(async {
         let (ann, bea) = (cluster.client(config.clone()).await, cluster.client(config.clone()).await);
         let office = ann.campaign("primary", "ann", "host-1", minute, Duration::ZERO).await.expect("asked");
         let waits = tokio::spawn(async move {
@@ -304,7 +304,8 @@ fn waits_and_offices_outlive_the_leader() {
                 break;
             }
         }
-        ((office.expect("nobody leads"), permits, lease, ann), waits)
+        let leaders = ann.leaders("primary").expect("it begins");
+        ((office.expect("nobody leads"), permits, lease, ann), waits, leaders)
     });
     let leader = cluster.leader();
     cluster.kill(leader);
@@ -312,15 +313,21 @@ fn waits_and_offices_outlive_the_leader() {
     runtime.block_on(async {
         let (office, permits, lease, ann) = first;
         let token = office.token();
+        let told = leaders.next().await.expect("it goes on").expect("allowed").expect("ann leads");
+        assert_eq!((told.token, told.value), (token, "host-1".into()));
         assert!(office.release().await.expect("answered"));
         let bea = second.await.expect("no panic");
         assert!(bea.token() > token && bea.is_held());
         let leads = ann.leader("primary").await.expect("answered").expect("somebody leads");
-        assert_eq!((leads.token, leads.value), (bea.token(), "host-3".into()));
+        assert_eq!((leads.token, leads.value.clone()), (bea.token(), "host-3".into()));
         assert!(leads.leader.starts_with(b"bea/"), "{}", leads.leader);
+        // The observer hears of her, too, whatever it is told on the way: that nobody led, and what she said first.
+        while leaders.next().await.expect("it goes on").expect("allowed").as_ref() != Some(&leads) {}
         assert!(permits.release().await.expect("answered"));
         assert!(ann.revoke_lease(lease).await.expect("answered"));
         assert_eq!(ann.get("member:ann").await.expect("read"), None);
+        assert!(bea.release().await.expect("answered"));
+        assert_eq!(leaders.next().await.expect("it goes on").expect("allowed"), None, "nobody leads");
     });
     cluster.restart(leader);
     assert_eq!(cluster.stop(), [Some(0); 3]);

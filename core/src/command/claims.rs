@@ -15,6 +15,7 @@ use super::catalogue::shown;
 use super::evaluate::Evaluation;
 use super::info::{count, number as figure};
 use super::needs::{LOCK, Needs, READ};
+use super::observe::Observe;
 use super::parse::Words;
 use super::turns::{drop_claim, end_lease, granted, settle};
 use super::words::{Word, number, option};
@@ -72,7 +73,7 @@ pub enum Deed {
     /// Tells who has it.
     Show,
     /// Tells who leads.
-    Observe,
+    Observe(Observe),
 }
 
 /// What a claim hangs on.
@@ -102,12 +103,12 @@ impl ClaimCommand {
             (ClaimKind::Election, Deed::Release(_)) => "ELECTION RESIGN",
             (ClaimKind::Election, Deed::Proclaim(..)) => "ELECTION PROCLAIM",
             (ClaimKind::Election, Deed::Show) => "ELECTION SHOW",
-            (ClaimKind::Election, Deed::Observe) => "ELECTION OBSERVE",
+            (ClaimKind::Election, Deed::Observe(_)) => "ELECTION OBSERVE",
         }
     }
 
     pub(super) const fn is_write(&self) -> bool {
-        !matches!(self.deed, Deed::Show | Deed::Observe)
+        !matches!(self.deed, Deed::Show | Deed::Observe(_))
     }
 
     pub(super) const fn grows(&self) -> bool {
@@ -116,10 +117,25 @@ impl ClaimCommand {
 
     /// How long the answer may have to wait for others, in milliseconds.
     pub(super) const fn wait_ms(&self) -> u64 {
-        match self.deed {
-            Deed::Acquire { wait_ms, .. } => wait_ms,
+        match &self.deed {
+            Deed::Acquire { wait_ms, .. } | Deed::Observe(Observe { wait_ms, .. }) => *wait_ms,
             _ => 0,
         }
+    }
+
+    /// The election of which the next leader is waited for, if so.
+    #[must_use]
+    pub const fn awaited(&self) -> Option<&Blob> {
+        match &self.deed {
+            Deed::Observe(Observe { wait_ms: 1.., .. }) => Some(&self.name),
+            _ => None,
+        }
+    }
+
+    /// Whether this is another leader than the one who is known, or says something else.
+    #[must_use]
+    pub fn is_news(&self, leader: &Value) -> bool {
+        if let Deed::Observe(observe) = &self.deed { observe.is_news(leader) } else { true }
     }
 
     pub(super) fn needs(&self) -> Needs<'_> {
@@ -153,7 +169,8 @@ impl ClaimCommand {
                 each(Word::Plain(&number(token)));
                 each(Word::Plain(value));
             }
-            Deed::Show | Deed::Observe => {}
+            Deed::Observe(observe) => observe.words(each),
+            Deed::Show => {}
         }
     }
 }
@@ -173,7 +190,7 @@ impl Words<'_> {
             "RENEW" => Deed::Renew(self.token()?),
             "RELEASE" | "RESIGN" => Deed::Release(self.token()?),
             "PROCLAIM" => Deed::Proclaim(self.token()?, self.saying()?),
-            "OBSERVE" => Deed::Observe,
+            "OBSERVE" => Deed::Observe(self.observe()?),
             _ => Deed::Show,
         };
         self.end()?;
@@ -210,7 +227,7 @@ impl Words<'_> {
     }
 
     /// What a leader says. All of it lies in one row, and is handed to everybody who asks.
-    fn saying(&mut self) -> Result<Blob, Failure> {
+    pub(super) fn saying(&mut self) -> Result<Blob, Failure> {
         let value = self.next()?;
         let most = self.limits().saying_bytes;
         if value.len() > most {
@@ -250,7 +267,7 @@ impl Evaluation<'_> {
                 Ok(Value::ok())
             }
             Deed::Show => Ok(self.show_claims(*kind, name)),
-            Deed::Observe => Ok(self.observe(name)),
+            Deed::Observe(_) => Ok(self.observe(name)),
         }
     }
 
@@ -402,18 +419,6 @@ impl Evaluation<'_> {
         Value::Map(vec![
             ("holders".into(), Value::List(holders.collect())),
             ("waiting".into(), count(claims.len() - held.len())),
-        ])
-    }
-
-    fn observe(&mut self, name: &Blob) -> Value {
-        let claims = self.view.claims(ClaimKind::Election, name);
-        let Some(((_, _, token), claim)) = claims.first().filter(|(_, claim)| claim.is_held()) else {
-            return Value::Nil;
-        };
-        Value::Map(vec![
-            ("leader".into(), Value::Bytes(claim.owner.clone())),
-            ("value".into(), Value::Bytes(claim.value.clone())),
-            ("token".into(), figure(token.0)),
         ])
     }
 

@@ -19,6 +19,7 @@ mod keys;
 pub mod leases;
 pub mod limits;
 pub(crate) mod needs;
+pub mod observe;
 pub mod once;
 pub mod parse;
 pub mod roles;
@@ -326,7 +327,7 @@ impl Command {
     /// Whether it may have to wait as a row of the state, which somebody has to end if nobody listens any more.
     #[must_use]
     pub const fn waits_in_line(&self) -> bool {
-        matches!(self, Self::Claims(command) if command.wait_ms() > 0)
+        matches!(self, Self::Claims(command) if command.is_write() && command.wait_ms() > 0)
     }
 
     /// Whether the command may make the database larger. The others are let through when a disk is full: they are what

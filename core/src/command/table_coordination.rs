@@ -96,12 +96,12 @@ pub(super) const COORDINATION: &[Spec] = &[
     },
     Spec {
         name: "ELECTION OBSERVE",
-        arity: 3,
+        arity: -3,
         needs: Needed::Read,
         write: false,
-        summary: "Tells who leads",
-        syntax: "ELECTION OBSERVE name",
-        answer: "a map of leader, value and token; nil if nobody leads",
+        summary: "Tells who leads; waits, if WAIT says how long, until that is another than the leader with this token, or says something else than this value: the token 0 is nobody's, and is meant without UNLIKE",
+        syntax: "ELECTION OBSERVE name [UNLIKE token value] [WAIT milliseconds]",
+        answer: "a map of leader, value and token; nil if nobody leads; after the wait the same again if nothing has changed",
         ..ELECTION
     },
     Spec {

@@ -5,6 +5,7 @@ mod connections;
 mod durability;
 mod forwarding;
 mod identity;
+mod observers;
 mod refusals;
 mod repair;
 mod snapshots;

@@ -9,6 +9,7 @@ use super::effect::{DeleteCause, Effect};
 use super::table::{RulesOf, Users};
 use crate::access::rights::{Holder, Rules};
 use crate::access::user::User;
+use crate::coordination::claim::ClaimKind;
 use crate::types::Blob;
 
 /// What one entry has changed.
@@ -20,6 +21,8 @@ pub struct Changes {
     pub users: Vec<(Blob, Option<Arc<User>>)>,
     /// The rules that were changed, as they were.
     pub rules: Vec<(RuleName, Option<Arc<Rules>>)>,
+    /// The elections in which something was changed.
+    pub offices: Vec<Blob>,
 }
 
 /// Whose rules.
@@ -78,6 +81,9 @@ impl Collector {
                 let before = base.rows::<RulesOf>().get(&row).cloned();
                 self.changes.rules.push((row, before));
             }
+            Effect::Claimed { claim: (ClaimKind::Election, name, _), .. } => {
+                self.changes.offices.push(name.clone())
+            }
             _ => {}
         }
     }
@@ -107,7 +113,7 @@ impl Collector {
 
     /// All of it, each key once.
     pub(super) fn finish(self) -> Changes {
-        let Changes { mut keys, users, rules } = self.changes;
+        let Changes { mut keys, users, rules, offices } = self.changes;
         if keys.len() > 1 {
             // Stable: of a key what came first stays first.
             keys.sort_by(|a, b| a.key.cmp(&b.key));
@@ -116,7 +122,7 @@ impl Collector {
         keys.retain(|changed| changed.before.is_some() || changed.after.is_some());
         // They are kept for long.
         keys.shrink_to_fit();
-        Changes { keys, users, rules }
+        Changes { keys, users, rules, offices }
     }
 }
 

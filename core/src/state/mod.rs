@@ -60,7 +60,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::rights::{Holder, Rules};
 use crate::access::user::User;
-use crate::coordination::claim::ClaimKey;
+use crate::coordination::claim::{Claim, ClaimKey, ClaimKind};
 use crate::time::Millis;
 use crate::types::{Blob, BootNumber, Index, LeaseId};
 use apply::{Place, apply};
@@ -72,7 +72,7 @@ use effect::{Deadline, Effect, Entry, Founding};
 use layered::{Append, Fold};
 use overlay::Overlay;
 use row::{Head, Row};
-use table::{KeyLeases, Leases, Leeways, RulesOf, Sessions, Spared, Table, Users};
+use table::{Claims, KeyLeases, Leases, Leeways, RulesOf, Sessions, Spared, Table, Users};
 use tail::Tail;
 pub use view::{Dependency, Finished, Forwarded, View};
 
@@ -427,6 +427,14 @@ impl State {
     #[must_use]
     pub fn committed_rules(&self, holder: Holder, name: &Blob) -> Option<&Arc<Rules>> {
         self.base.rows::<RulesOf>().get(&(holder, name.clone()))
+    }
+
+    /// Who leads an election as of the committed state: the token, and the claim under it.
+    #[must_use]
+    pub fn committed_leader(&self, name: &Blob) -> Option<(Index, &Claim)> {
+        let of = |number| (ClaimKind::Election, name.clone(), Index(number));
+        let mut claims = self.base.rows::<Claims>().range(of(0)..=of(u64::MAX));
+        claims.next().filter(|(_, claim)| claim.is_held()).map(|((_, _, number), claim)| (*number, claim))
     }
 
     /// The committed keys, in order.

@@ -121,7 +121,7 @@ impl History {
     pub fn push(&mut self, index: Index, time: Millis, changes: Changes) {
         assert_eq!(index, self.end.next(), "a history is told of every entry, in the order of the log");
         self.end = index;
-        let Changes { keys, users, rules } = changes;
+        let Changes { keys, users, rules, offices: _ } = changes;
         if !users.is_empty() || !rules.is_empty() {
             self.replace(index, users, rules);
         }

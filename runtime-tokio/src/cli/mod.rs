@@ -7,12 +7,12 @@
 //! | `shell.rs` | `steadfast cli` |
 //! | `typing.rs` | lines that somebody types at its prompt |
 //! | `status.rs` | `steadfast status` |
-//! | `watch.rs` | `steadfast watch` |
+//! | `watch.rs`, `observe.rs` | `steadfast watch`, `steadfast observe` |
 //! | `bench` | `steadfast bench` |
 //! | `verify.rs` | `steadfast verify` |
 //! | `repair.rs` | `steadfast repair` |
 //! | `offline.rs` | what those two share: a directory that no server uses |
-//! | `connect.rs` | the options by which `cli`, `watch`, `bench` and `status` find and enter a cluster |
+//! | `connect.rs` | the options by which `cli`, `watch`, `observe`, `bench` and `status` find and enter a cluster |
 //! | `credentials.rs` | where a password comes from |
 //! | `words.rs` | a line becomes words |
 //! | `render.rs` | an answer becomes text |
@@ -20,6 +20,7 @@
 pub mod bench;
 pub mod connect;
 pub mod credentials;
+pub mod observe;
 mod offline;
 pub mod render;
 pub mod repair;
@@ -71,6 +72,8 @@ enum Command {
     Cli(shell::CliArgs),
     /// Prints what happens to keys, until it is stopped.
     Watch(watch::WatchArgs),
+    /// Prints who leads an election, now and whenever that changes, until it is stopped.
+    Observe(observe::ObserveArgs),
     /// Loads a cluster, and says how much it takes and how long each answer does.
     Bench(bench::BenchArgs),
     /// Shows where a cluster stands.
@@ -94,6 +97,7 @@ pub fn main_with(change: fn(&mut ServerConfig)) -> ExitCode {
         Command::Serve(args) => serve::main(&args, change),
         Command::Cli(args) => shell::main(&args),
         Command::Watch(args) => watch::main(&args),
+        Command::Observe(args) => observe::main(&args),
         Command::Bench(args) => bench::main(&args),
         Command::Status(args) => status::main(&args),
         Command::Verify(args) => verify::main(&args),

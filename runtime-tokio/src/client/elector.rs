@@ -57,7 +57,7 @@ impl Elector {
         }
     }
 
-    /// Who leads now, if anybody does.
+    /// Who leads now, if anybody does. [`Client::leaders`] tells it whenever that changes.
     ///
     /// # Errors
     /// See [`Client::command`].

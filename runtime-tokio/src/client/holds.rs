@@ -167,25 +167,6 @@ impl Client {
         self.hold(Kind::Election, "CAMPAIGN", name.into(), words, ttl, wait, None).await
     }
 
-    /// Who leads, if anybody does.
-    ///
-    /// # Errors
-    /// See [`Client::command`].
-    pub async fn leader(&self, name: impl Into<Blob>) -> Result<Option<Leader>, Error> {
-        let answer = self.command([Blob::from("ELECTION"), "OBSERVE".into(), name.into()]).await?;
-        match &answer.value {
-            Value::Nil => Ok(None),
-            Value::Map(pairs) => match pairs.as_slice() {
-                [(_, Value::Bytes(leader)), (_, Value::Bytes(value)), (_, Value::Int(token))] => {
-                    let (leader, value) = (leader.clone(), value.clone());
-                    Ok(Some(Leader { leader, value, token: Index(token.unsigned_abs()) }))
-                }
-                _ => Err(unexpected("ELECTION OBSERVE", answer)),
-            },
-            _ => Err(unexpected("ELECTION OBSERVE", answer)),
-        }
-    }
-
     #[allow(clippy::too_many_arguments)]
     async fn hold(
         &self,

@@ -13,6 +13,8 @@
 //! | `elector.rs`, `limiter.rs` | a candidate that campaigns until it is elected; a limiter to wait at |
 //! | `pool.rs` | several clients, used in turn |
 //! | `watch.rs` | a stream of changes |
+//! | `leaders.rs` | a stream of who leads an election |
+//! | `feed.rs` | what both streams are: a task that asks, and whoever reads what it was told |
 //! | `driver.rs` | the task that runs the core's client |
 //! | `stream.rs` | one TCP connection |
 //! | `observe.rs` | what a recorder of histories may see |
@@ -22,7 +24,9 @@ mod config;
 mod coordination;
 mod driver;
 mod elector;
+mod feed;
 mod holds;
+mod leaders;
 mod limiter;
 mod observe;
 mod pool;
@@ -44,7 +48,9 @@ pub use commands::{Condition, Page, SetOptions};
 pub use config::Config;
 pub use coordination::{Limit, Transacted, Transaction, Verdict, Work};
 pub use elector::Elector;
+pub use feed::Feed;
 pub use holds::{Hold, Leader};
+pub use leaders::Leaders;
 pub use limiter::Limiter;
 pub use observe::{Observation, Observed, Observer};
 pub use pool::Pool;
@@ -229,7 +235,7 @@ impl Client {
         }
     }
 
-    /// Asks for changes, which somebody may have to wait for: a client that is closed or dropped does not wait for that.
+    /// Asks for what somebody may have to wait for: a client that is closed or dropped does not wait for that.
     async fn changes(&self, args: Vec<Blob>) -> Result<Answer, Error> {
         let slot = self.slot().await?;
         outcome(self.order(args, slot, true)?.await)

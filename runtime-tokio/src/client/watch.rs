@@ -2,25 +2,22 @@
 //! connections, nodes and leaders, from the position up to which it was told of everything; it decides nothing about what a
 //! change is. Each watcher has a connection of its own, so that watchers and locks never wait for each other.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_core::Stream;
 use steadfast_core::error::ErrorCode;
 use steadfast_core::reply::Value;
 use steadfast_core::types::{Blob, Index};
 pub use steadfast_core::watch::Type;
-use tokio::sync::mpsc;
 
 use super::commands::unexpected;
+use super::feed::{Feed, Teller};
 use super::{Answer, Client, Error};
 
-/// How long one request waits for a change. Behind it comes the next, also to show that the other side is there.
-const WAIT: Duration = Duration::from_secs(20);
+/// How long one request waits for something to be told. Behind it comes the next, also to show that the other side is there.
+pub(super) const WAIT: Duration = Duration::from_secs(20);
 
 /// Pause before a request that no node could answer is sent again.
-const PAUSE: Duration = Duration::from_millis(200);
+pub(super) const PAUSE: Duration = Duration::from_millis(200);
 
 /// What to watch: keys and prefixes, at most 64 in all.
 #[derive(Clone, Debug, Default)]
@@ -115,36 +112,8 @@ pub enum Content {
     },
 }
 
-/// A stream of updates. Dropping it ends the watch.
-///
-/// It ends by itself only behind an error: when a right was taken, say, or the client was closed. A slow reader
-/// is not dropped: the next changes are asked for once there is room, and remembered by the cluster until then.
-#[derive(Debug)]
-pub struct Watcher {
-    updates: mpsc::Receiver<Result<Update, Error>>,
-    task: tokio::task::AbortHandle,
-}
-
-impl Watcher {
-    /// The next update; `None` behind an error.
-    pub async fn next(&mut self) -> Option<Result<Update, Error>> {
-        self.updates.recv().await
-    }
-}
-
-impl Stream for Watcher {
-    type Item = Result<Update, Error>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.updates.poll_recv(context)
-    }
-}
-
-impl Drop for Watcher {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
+/// A stream of updates. The cluster remembers for a slow reader what comes next.
+pub type Watcher = Feed<Update>;
 
 impl Client {
     /// Watches from a position on: the one in the receipt of whatever was read or written last, or that of an
@@ -154,9 +123,8 @@ impl Client {
     /// # Errors
     /// If the system has no randomness for the connection on which watches wait.
     pub fn watch(&self, watch: Watch, from: Index) -> Result<Watcher, Error> {
-        let (sender, updates) = mpsc::channel(64);
-        let asker = Asker { client: Self::start(self.shared.config.clone())?, watch, from, sender };
-        Ok(Watcher { updates, task: tokio::spawn(asker.run()).abort_handle() })
+        let client = Self::start(self.shared.config.clone())?;
+        Ok(Feed::of(|teller| Asker { client, watch, from, teller }.run()))
     }
 }
 
@@ -165,7 +133,7 @@ struct Asker {
     client: Client,
     watch: Watch,
     from: Index,
-    sender: mpsc::Sender<Result<Update, Error>>,
+    teller: Teller<Update>,
 }
 
 /// Nobody takes updates any more.
@@ -211,12 +179,12 @@ impl Asker {
     }
 
     async fn tell(&mut self, update: Result<Update, Error>) -> Result<(), Unwanted> {
-        self.sender.send(update).await.map_err(|_| Unwanted)
+        self.teller.send(update).await.map_err(|_| Unwanted)
     }
 }
 
 /// Whether an error is one of the cluster's state and not of the request: then it is asked again, for as long as anybody watches.
-fn passes(code: ErrorCode) -> bool {
+pub(super) fn passes(code: ErrorCode) -> bool {
     use ErrorCode::{
         AfterIndeterminate, Changed, DeadlineExceeded, LeaderChanged, LeaderLost, NoLeader, Overloaded,
         TimedOut, TooManyConnections, TooManyRequests,

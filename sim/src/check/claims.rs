@@ -127,7 +127,8 @@ impl OnClaim {
             ("RELEASE" | "RESIGN", [token]) => Deed::Release(unsigned(token)?),
             ("PROCLAIM", [token, value]) => Deed::Proclaim(unsigned(token)?, value.clone()),
             ("SHOW", []) => Deed::Show,
-            ("OBSERVE", []) => Deed::Observe,
+            // What the asker knows and how long it waits decides when it is answered, not what.
+            ("OBSERVE", _) => Deed::Observe,
             _ => return Err(form()),
         };
         Ok(Self(kind, name.clone(), deed))

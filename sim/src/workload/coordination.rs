@@ -110,7 +110,10 @@ pub(super) fn lock(stream: &mut Stream, client: u64, choice: u64, value: &str) -
         64..69 => format!("ELECTION CAMPAIGN ke {owner} {value} {backing}{wait}"),
         69..71 => format!("ELECTION PROCLAIM ke $token {value}"),
         71..74 => "ELECTION RESIGN ke $token".into(),
-        74..77 => "ELECTION OBSERVE ke".into(),
+        74..77 => match stream.below(3) {
+            0 => format!("ELECTION OBSERVE ke{wait}"),
+            _ => format!("ELECTION OBSERVE ke UNLIKE $token $saying{wait}"),
+        },
         77..82 => format!("LEASE GRANT {}", stream.magnitude(100, 4_000)),
         82..84 => "LEASE KEEPALIVE $lease".into(),
         84..86 => "LEASE REVOKE $lease".into(),

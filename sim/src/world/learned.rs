@@ -19,6 +19,8 @@ pub(super) struct Learned {
     newest: Index,
     /// What confirms that it may drop the keys with a prefix, and the prefix.
     token: (String, String),
+    /// What the leader of whom it heard last said.
+    saying: String,
     /// Its newest session.
     pub(super) session: SessionId,
 }
@@ -43,6 +45,7 @@ impl World<'_> {
             "$told" => Blob::from(learned.told.to_string()),
             "$drop" => Blob::from(learned.token.0.as_str()),
             "$doomed" => Blob::from(learned.token.1.as_str()),
+            "$saying" => Blob::from(learned.saying.as_str()),
             "$session" => Blob::from(learned.session.0.to_string()),
             "$newest" => Blob::from(learned.newest.to_string()),
             word => Blob::from(word),
@@ -84,6 +87,9 @@ impl World<'_> {
                 return;
             }
             ("ONCE" | "LOCK" | "SEMAPHORE" | "ELECTION", Value::Map(pairs)) => {
+                if let Some((_, Value::Bytes(value))) = pairs.iter().find(|(name, _)| name == "value") {
+                    state.saying = value.to_string();
+                }
                 let token = pairs.iter().find(|(name, _)| name == "token");
                 if let Some((_, Value::Int(token))) = token {
                     self.revisions.insert(op.args[2].clone(), Index(u64::try_from(*token).unwrap_or(0)));

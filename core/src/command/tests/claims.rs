@@ -123,6 +123,16 @@ fn an_election_has_a_leader_who_says_something() {
 }
 
 #[test]
+fn who_observes_says_what_is_known() {
+    let mut world = World::new();
+    // Whether there is news is for the node that has the connection: here it is a read like any other.
+    assert_eq!(world.root("ELECTION OBSERVE e UNLIKE 7 here WAIT 1000"), "nil");
+    let ann = token(&world.root("ELECTION CAMPAIGN e ann here PX 1000"));
+    let leads = format!("{{leader: \"ann\", value: \"here\", token: {ann}}}");
+    assert_eq!(world.root(&format!("ELECTION OBSERVE e UNLIKE {ann} here WAIT 1000")), leads);
+}
+
+#[test]
 fn an_owner_waits_once() {
     let mut world = World::new();
     world.root("LOCK ACQUIRE l one PX 1000");

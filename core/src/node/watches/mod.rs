@@ -1,30 +1,28 @@
-//! Requests for changes. The leader says that one may be asked, and at which position; from there on this node, which has the
+//! Requests for changes, and for who leads an election. The leader says that one may be asked, and at which position; from there on this node, which has the
 //! client's connection, answers it from its own history: at once if there is something to tell, else when there is, or when
 //! its time is up.
 //!
 //! No request is answered before this node has come as far as the leader was when it was asked: so rights that were taken
 //! by then are not used here any more, however far this node lags.
 
+mod answers;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::forward::{Task, Ticket};
-use super::replica::{Replica, probe};
+use super::replica::Replica;
 use crate::access::rights::{Holder, Rights};
 use crate::access::user::Principal;
 use crate::command::Command;
-use crate::command::evaluate::reply_room;
-use crate::command::needs;
 use crate::error::{ErrorCode, Failure};
-use crate::io::Outbox;
-use crate::reply::{Receipt, Reply, Value};
+use crate::reply::Reply;
 use crate::state::changed::{Changed, Changes};
 use crate::time::Micros;
-use crate::trace::Probe;
 use crate::types::{Blob, Index};
-use crate::watch::history::{NEEDED, Seer, Told, rights_now};
+use crate::watch::history::NEEDED;
 use crate::watch::{Selector, Watch};
 
-/// The requests for changes of this node's clients.
+/// The requests of this node's clients that wait for something to be told.
 #[derive(Clone, Debug, Default)]
 pub struct Watches {
     /// Those of which the leader has not spoken yet.
@@ -34,6 +32,8 @@ pub struct Watches {
     keys: BTreeMap<Blob, BTreeSet<Ticket>>,
     /// And of what begins so.
     prefixes: BTreeMap<Blob, BTreeSet<Ticket>>,
+    /// And of who leads.
+    offices: BTreeMap<Blob, BTreeSet<Ticket>>,
     /// When the time of each is up.
     due: BTreeSet<(Micros, Ticket)>,
     /// Those that must not be answered before this node is there.
@@ -73,7 +73,7 @@ impl Waiting {
     fn hears(&self, changed: &Changed) -> bool {
         let rights = self.awaits.as_ref().and_then(Option::as_ref);
         let may = |rights: &Rights| NEEDED.iter().all(|needed| rights.allows(*needed, &changed.key));
-        watch(&self.asked.command).wants(changed) && rights.is_none_or(may)
+        watch(&self.asked.command).is_some_and(|watch| watch.wants(changed)) && rights.is_none_or(may)
     }
 }
 
@@ -90,7 +90,7 @@ impl Watches {
 
     /// A request is on its way to the leader.
     pub fn asked(&mut self, ticket: Ticket, task: &Task) {
-        if matches!(task.command, Command::Changes(_)) {
+        if watch(&task.command).is_some() || office(&task.command).is_some() {
             let (principal, command) = (task.principal.clone(), task.command.clone());
             self.asked.insert(ticket, Asked { principal, command });
         }
@@ -123,11 +123,18 @@ impl Watches {
         }
     }
 
+    /// Somebody else leads, or says something else.
+    fn touch_offices(&mut self, names: &[Blob]) {
+        for ticket in names.iter().filter_map(|name| self.offices.get(name)).flatten() {
+            self.ready.insert(*ticket);
+        }
+    }
+
     /// What these users may do has changed, and with it what they are told of all that happened since they asked.
     fn reconsider(&mut self, concerned: impl Fn(&Principal) -> bool) {
         for (ticket, waiting) in &mut self.waiting {
             if concerned(&waiting.asked.principal) {
-                waiting.looked = watch(&waiting.asked.command).from;
+                waiting.looked = watch(&waiting.asked.command).map_or(Index(0), |watch| watch.from);
                 (waiting.awaits, waiting.heard) = (None, false);
                 self.ready.insert(*ticket);
             }
@@ -148,6 +155,9 @@ impl Watches {
                 }
             }
         }
+        if let Some(office) = office(&waiting.asked.command) {
+            self.offices.entry(office.clone()).or_default().insert(ticket);
+        }
         self.due.insert((waiting.deadline, ticket));
         self.early.insert((waiting.not_before, ticket));
         self.waiting.insert(ticket, waiting);
@@ -161,6 +171,9 @@ impl Watches {
                 Selector::Key(key) => leave(&mut self.keys, key, ticket),
                 Selector::Prefix(prefix) => leave(&mut self.prefixes, prefix, ticket),
             }
+        }
+        if let Some(office) = office(&waiting.asked.command) {
+            leave(&mut self.offices, office, ticket);
         }
         self.due.remove(&(waiting.deadline, ticket));
         self.early.remove(&(waiting.not_before, ticket));
@@ -220,23 +233,28 @@ fn begun_by<'a, T>(names: &'a BTreeMap<Blob, T>, key: &'a Blob) -> impl Iterator
 }
 
 fn selectors(command: &Command) -> &[Selector] {
-    &watch(command).selectors
+    watch(command).map_or(&[], |watch| &watch.selectors)
 }
 
-fn watch(command: &Command) -> &Watch {
-    match command {
-        Command::Changes(command) => &command.watch,
-        _ => unreachable!("only requests for changes wait for them"),
-    }
+/// The changes that are asked for, if any are.
+fn watch(command: &Command) -> Option<&Watch> {
+    if let Command::Changes(command) = command { Some(&command.watch) } else { None }
+}
+
+/// The election of which somebody wants to know the next leader, if so.
+fn office(command: &Command) -> Option<&Blob> {
+    if let Command::Claims(command) = command { command.awaited() } else { None }
 }
 
 impl Replica {
     /// An entry was committed.
-    pub fn remember(&mut self, index: Index, changes: Changes) {
+    pub fn remember(&mut self, index: Index, mut changes: Changes) {
         if !changes.users.is_empty() || !changes.rules.is_empty() {
             self.reconsider(&changes);
         }
         self.watches.touch(index, &changes.keys);
+        // Who leads is not for the history.
+        self.watches.touch_offices(&std::mem::take(&mut changes.offices));
         self.history.push(index, self.state.time_of(index), changes);
     }
 
@@ -257,136 +275,6 @@ impl Replica {
         });
     }
 
-    /// The answers that are ready for this node's connections, requests for changes among them.
-    pub fn take_answers(&mut self, out: &mut Outbox) -> Vec<(Ticket, Reply)> {
-        let mut answers = std::mem::take(&mut self.answers);
-        answers.retain_mut(|(ticket, reply)| !self.begin_watch(*ticket, reply));
-        let now = self.now.mono;
-        while let Some((_, ticket)) =
-            self.watches.due.first().copied().filter(|(deadline, _)| *deadline <= now)
-        {
-            self.watches.due.pop_first();
-            self.watches.waiting.get_mut(&ticket).expect("what is due waits").ends = true;
-            self.watches.ready.insert(ticket);
-        }
-        let committed = self.state.committed();
-        while let Some((_, ticket)) = self.watches.early.first().copied().filter(|(at, _)| *at <= committed) {
-            self.watches.early.pop_first();
-            self.watches.ready.insert(ticket);
-        }
-        let mut bytes = 0;
-        for _ in 0..AT_ONCE {
-            if bytes > BYTES_AT_ONCE {
-                break;
-            }
-            let Some(ticket) = self.watches.ready.pop_first() else { break };
-            if let Some(reply) = self.tell(ticket, out) {
-                bytes += reply.outcome.as_ref().map_or(0, Value::size);
-                self.watches.take(ticket);
-                answers.push((ticket, reply));
-            }
-        }
-        answers
-    }
-
-    /// Whether this was the leader's word on a request for changes, which now waits for them.
-    fn begin_watch(&mut self, ticket: Ticket, reply: &mut Reply) -> bool {
-        let Some(asked) = self.watches.asked.remove(&ticket) else { return false };
-        let (Ok(_), Some(receipt)) = (&reply.outcome, reply.receipt) else { return false };
-        let Command::Changes(command) = &asked.command else { return false };
-        if self.watches.waiting.len() >= self.config.limits.watches {
-            let text = "too many wait for changes at this node: ask another, or again later";
-            *reply = Reply::refused(Failure::new(ErrorCode::Overloaded, text));
-            return false;
-        }
-        let looked = command.watch.from;
-        let deadline = self.now.mono.after(Micros::from_millis(command.wait_ms));
-        let not_before = receipt.position.max(looked);
-        self.watches.wait(
-            ticket,
-            Waiting {
-                asked,
-                not_before,
-                looked,
-                awaits: None,
-                heard: false,
-                waited: false,
-                deadline,
-                ends: false,
-            },
-        );
-        true
-    }
-
-    /// The answer to a request, if it gets one now.
-    fn tell(&mut self, ticket: Ticket, out: &mut Outbox) -> Option<Reply> {
-        let waiting = self.watches.waiting.get(&ticket)?;
-        let committed = self.state.committed();
-        if committed < waiting.not_before {
-            // It is ready again when this node has come so far. The deadline of its request ends that, not its own.
-            return None;
-        }
-        let Asked { principal, command } = &waiting.asked;
-        let Command::Changes(changes) = command else {
-            unreachable!("only requests for changes wait for them")
-        };
-        let receipt = Some(Receipt::durable(committed, self.state.time_of(committed)));
-        let waited = waiting.waited;
-        let rights = match self.may_watch(principal, command) {
-            Ok(rights) => rights,
-            Err(failure) => {
-                if waited {
-                    probe(out, Probe::WatchCutByRevoke);
-                }
-                return Some(Reply { outcome: Err(failure), receipt });
-            }
-        };
-        let room = reply_room(&self.config.limits).saturating_sub(64);
-        // What waited and heard nothing need not be looked for, however far the history reaches by now.
-        let quiet = waiting.awaits.is_some() && !waiting.heard;
-        let looked = if quiet { committed } else { waiting.looked };
-        let seer = Seer::new(&self.history, &self.state, principal, rights.as_ref());
-        let outcome = match self.history.tell(seer, &changes.watch, looked, room) {
-            Told::Events { events, through }
-                if events.is_empty() && (through < committed || !waiting.ends) =>
-            {
-                let waiting = self.watches.waiting.get_mut(&ticket).expect("it waits");
-                (waiting.looked, waiting.heard) = (through, false);
-                if through < committed {
-                    // It is looked through further when others had their turn.
-                    self.watches.ready.insert(ticket);
-                } else {
-                    (waiting.awaits, waiting.waited) = (Some(rights), true);
-                }
-                return None;
-            }
-            Told::Events { events, through } => {
-                if !events.is_empty() && waited {
-                    probe(out, Probe::WatchWoken);
-                }
-                let position = Value::Int(i64::try_from(through.0).unwrap_or(i64::MAX));
-                Ok(Value::Map(vec![("events".into(), Value::List(events)), ("position".into(), position)]))
-            }
-            Told::Gone(start) => {
-                probe(out, Probe::HistoryGone);
-                let text = format!(
-                    "changes after {} are not known here any more, but from {start} on: read the keys anew, and go on \
-                     from the answer's position",
-                    changes.watch.from
-                );
-                Err(Failure::new(ErrorCode::HistoryGone, text))
-            }
-            Told::TooLarge(index) => {
-                let text = format!(
-                    "the changes at position {index} are too many for an answer: read the keys anew, and go on from the \
-                     answer's position"
-                );
-                Err(Failure::new(ErrorCode::HistoryGone, text))
-            }
-        };
-        Some(Reply { outcome, receipt })
-    }
-
     /// Whoever waits here had better ask another node.
     pub fn give_up_watches(&mut self) {
         for ticket in self.watches.end_all(self.state.committed()) {
@@ -398,18 +286,6 @@ impl Replica {
             if self.forwarder.give_up(ticket).is_some() {
                 let text = "no leader was heard of in time, and nothing was told: ask again, or another node";
                 self.answers.push((ticket, Reply::refused(Failure::new(ErrorCode::NoLeader, text))));
-            }
-        }
-    }
-
-    /// Whether somebody may watch these keys as of the committed state, and is still who logged in.
-    fn may_watch(&self, principal: &Principal, command: &Command) -> Result<Option<Rights>, Failure> {
-        let Principal::User { name, generation } = principal else { return Ok(None) };
-        match rights_now(&self.state, name).filter(|rights| rights.user().generation == *generation) {
-            Some(rights) => needs::check(name, &rights, command).map(|()| Some(rights)),
-            None => {
-                let text = "the login has ended, for the user was changed: AUTH again";
-                Err(Failure::new(ErrorCode::Unauthenticated, text))
             }
         }
     }
