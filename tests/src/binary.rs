@@ -29,10 +29,12 @@ pub fn path() -> &'static Path {
     })
 }
 
-/// Tests lie in `<target>/<profile>/deps`, binaries in `<target>/<profile>`.
+/// Tests lie in `<target>/<profile>/deps`, binaries, of which one may ask, too, in `<target>/<profile>`.
 fn beside_the_test() -> PathBuf {
-    let test = std::env::current_exe().expect("a process has an executable");
-    let profile = test.parent().and_then(Path::parent).expect("a test lies in its profile's directory");
+    let program = std::env::current_exe().expect("a process has an executable");
+    let here = program.parent().expect("a program lies in a directory");
+    let profile =
+        if here.ends_with("deps") { here.parent().expect("deps lies in a profile's") } else { here };
     profile.join("steadfast-under-test")
 }
 

@@ -34,12 +34,27 @@ impl Cluster {
     /// Starts three nodes with these changes to how each starts.
     #[must_use]
     pub fn start_with(name: &str, change: impl Fn(usize, Options) -> Options) -> Self {
+        Self::start_as(name, |addresses| vec![addresses.to_vec(); addresses.len()], change)
+    }
+
+    /// Starts three nodes. `ways` gives, for each node, the addresses at which it reaches each.
+    #[must_use]
+    pub fn start_linked(name: &str, ways: impl FnOnce(&[String]) -> Vec<Vec<String>>) -> Self {
+        Self::start_as(name, ways, |_, options| options)
+    }
+
+    fn start_as(
+        name: &str,
+        ways: impl FnOnce(&[String]) -> Vec<Vec<String>>,
+        change: impl Fn(usize, Options) -> Options,
+    ) -> Self {
         let scratch = Scratch::new(name);
         let addresses = free_addresses(3);
+        let ways = ways(&addresses);
         let options = |place: usize| {
             let mut args = vec!["--id".to_owned(), (place + 1).to_string()];
             args.extend(["--listen".to_owned(), addresses[place].clone()]);
-            for (other, address) in addresses.iter().enumerate().filter(|(other, _)| *other != place) {
+            for (other, address) in ways[place].iter().enumerate().filter(|(other, _)| *other != place) {
                 args.extend(["--peer".to_owned(), format!("{}={address}", other + 1)]);
             }
             change(place, Options::new(&scratch.join(format!("node{}", place + 1)), args))

@@ -16,6 +16,7 @@
 //! | `damage.rs` | bytes of a stopped node are changed, and put back |
 //! | `durability.rs` | was each reply preceded by the syncs that it needs? |
 //! | `interpose.rs` | a server whose disk lies or fails |
+//! | `failover/` | two workers, one order, and a leader that dies: how often it is charged twice, for `docs/why.md` |
 //! | `figures/` | what is measured, for `docs/benchmarks.md` |
 //!
 //! Nothing here judges histories: that is the simulator's.
@@ -24,6 +25,7 @@ pub mod binary;
 pub mod cluster;
 pub mod damage;
 pub mod durability;
+pub mod failover;
 pub mod figures;
 pub mod filesystem;
 pub mod final_log;

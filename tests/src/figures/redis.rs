@@ -53,11 +53,12 @@ impl Redis {
         &self.address
     }
 
-    fn open(&self) -> io::Result<Connection> {
-        let stream = TcpStream::connect(&self.address)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(Connection { reader: BufReader::new(stream) })
+    /// A connection to it.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub fn open(&self) -> io::Result<Connection> {
+        Connection::open(&self.address)
     }
 
     /// A field of INFO.
@@ -120,11 +121,31 @@ impl System for Redis {
 
 /// A connection.
 #[derive(Debug)]
-struct Connection {
+pub struct Connection {
     reader: BufReader<TcpStream>,
 }
 
 impl Connection {
+    /// To this address.
+    ///
+    /// # Errors
+    /// If nobody listens there.
+    pub fn open(address: &str) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(Self { reader: BufReader::new(stream) })
+    }
+
+    /// Asks in words, and takes the answer for text.
+    ///
+    /// # Errors
+    /// If it is one, or the connection ends.
+    pub fn say(&mut self, words: &[&str]) -> io::Result<Option<String>> {
+        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+        self.ask(&words).map(|answer| answer.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
     fn ask(&mut self, args: &[&[u8]]) -> io::Result<Option<Vec<u8>>> {
         let mut bytes = Vec::new();
         command(&mut bytes, args);
