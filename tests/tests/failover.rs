@@ -28,11 +28,7 @@ fn an_order_is_charged_once_whenever_the_leader_dies_and_whoever_pauses() {
 fn without_a_fence_a_worker_that_wakes_late_charges_again() {
     let tally = run(Database::Steadfast, Script::Plain);
     assert!(tally.doubled_late > 0, "{tally:?}");
-    assert_eq!(
-        (tally.doubled, tally.uncharged),
-        (0, 0),
-        "nobody has paused, and no lock was lost: {tally:?}"
-    );
+    assert_eq!(tally.uncharged, 0, "{tally:?}");
 }
 
 /// Another control: a database that forgets what it has acknowledged.
