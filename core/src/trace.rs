@@ -168,6 +168,12 @@ pub enum Probe {
     LagRefused,
     /// Somebody who observes an election waited, and was told who leads now or what that one says.
     ObserverWoken,
+    /// A command that waits was asked for again, and waits on in its place.
+    WaitAskedAgain,
+    /// A new leader renewed the leases that it found.
+    LeasesInherited,
+    /// Changes were told from before what this node's snapshot covers.
+    WatchAcrossSnapshot,
 }
 
 impl Probe {
@@ -201,5 +207,8 @@ impl Probe {
         Self::AnsweredAhead,
         Self::LagRefused,
         Self::ObserverWoken,
+        Self::WaitAskedAgain,
+        Self::LeasesInherited,
+        Self::WatchAcrossSnapshot,
     ];
 }

@@ -7,25 +7,27 @@ use steadfast_core::types::Index;
 use crate::check::log::LogEntry;
 use crate::check::{self, Verdict as Judged};
 use crate::history::{History, HistoryError, Record};
+use crate::rare::{self, Rare};
 use crate::run::Verdict;
 use crate::world::{Committed, Remains};
 
-/// Judges a run that came to its end, and says how many writes it has answered ahead of their durability and lost.
+/// Judges a run that came to its end, and says which rare states it shows.
 #[must_use]
-pub fn run(remains: &Remains) -> (Verdict, usize) {
+pub fn run(remains: &Remains) -> (Verdict, Rare) {
+    let none = Rare::new;
     let Some(committed) = &remains.committed else {
-        return (failed("log", "the final log can't be read from any node".into()), 0);
+        return (failed("log", "the final log can't be read from any node".into()), none());
     };
     let log = match decode(committed) {
         Ok(log) => log,
-        Err(what) => return (failed("log", what), 0),
+        Err(what) => return (failed("log", what), none()),
     };
     let history = match History::from_records(remains.recorder.records()) {
         Ok(history) => history,
-        Err(error) => return (failed("history", error.to_string()), 0),
+        Err(error) => return (failed("history", error.to_string()), none()),
     };
     let judged = check::judge(&history, &log).and(check::replay::judge(&log, &remains.states));
-    (verdict(judged), check::ahead::lost(&history, &log))
+    (verdict(judged), rare::states(&history, &log))
 }
 
 /// Judges a history by the judges that need no log, and says how many operations it holds.

@@ -20,6 +20,7 @@ pub mod network;
 pub mod pipe;
 pub mod probes;
 pub mod process;
+mod rare;
 pub mod report;
 pub mod rng;
 pub mod run;

@@ -62,6 +62,10 @@ pub enum WorldProbe {
     OutcomeUnknown,
     /// A write was answered ahead of its durability, and lost.
     AheadLost,
+    /// Somebody waited for a lock, permits or an office under one leader, and was granted it under a later one.
+    WaitGrantedByAnotherLeader,
+    /// A limiter refused under one leader for what an earlier one had counted.
+    LimitRefusedByAnotherLeader,
     /// A client's retry got the answer of an earlier attempt, or executed after one was lost.
     RequestRetried,
     /// A client asked for the same under the same number once more, after an answer or its own death.
@@ -70,7 +74,7 @@ pub enum WorldProbe {
 
 impl WorldProbe {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 32] = [
         Self::CrashBetweenSyncAndReply,
         Self::RestartDuringRecovery,
         Self::PowerLossOfAll,
@@ -99,6 +103,8 @@ impl WorldProbe {
         Self::ClientDied,
         Self::OutcomeUnknown,
         Self::AheadLost,
+        Self::WaitGrantedByAnotherLeader,
+        Self::LimitRefusedByAnotherLeader,
         Self::RequestRetried,
         Self::AskedAgain,
     ];

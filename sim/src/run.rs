@@ -3,7 +3,8 @@
 use std::fmt;
 
 use crate::history::Record;
-use crate::probes::{Probes, WorldProbe};
+use crate::probes::Probes;
+use crate::rare::Rare;
 use crate::schedule::Schedule;
 use crate::trace::TraceHash;
 use crate::world::{Listener, Remains, Stopped, World};
@@ -101,8 +102,8 @@ pub fn listened(schedule: &Schedule, listener: Listener<'_>, until: u64) -> (Rem
 }
 
 fn judged(mut remains: Remains) -> Outcome {
-    let (verdict, lost) = verdict(&remains);
-    remains.probes.world(WorldProbe::AheadLost, lost as u64);
+    let (verdict, rare) = verdict(&remains);
+    rare.iter().for_each(|(probe, times)| remains.probes.world(*probe, *times));
     Outcome {
         verdict,
         hash: remains.hash,
@@ -117,8 +118,8 @@ fn judged(mut remains: Remains) -> Outcome {
 
 /// The verdict on a run, and what it has lost that was answered ahead. Where it went beyond the fault budget, a failure proves
 /// nothing.
-fn verdict(remains: &Remains) -> (Verdict, usize) {
-    let (verdict, lost) = judged_alone(remains);
+fn verdict(remains: &Remains) -> (Verdict, Rare) {
+    let (verdict, rare) = judged_alone(remains);
     let verdict = match (verdict, remains.budget.exceeded.as_slice()) {
         (Verdict::Failed { judge, what }, exceeded @ [_, ..]) => Verdict::Inconclusive(format!(
             "outside the fault budget ({}): {judge}: {what}",
@@ -126,10 +127,10 @@ fn verdict(remains: &Remains) -> (Verdict, usize) {
         )),
         (verdict, _) => verdict,
     };
-    (verdict, lost)
+    (verdict, rare)
 }
 
-fn judged_alone(remains: &Remains) -> (Verdict, usize) {
+fn judged_alone(remains: &Remains) -> (Verdict, Rare) {
     let verdict = match &remains.stopped {
         Some(Stopped::Failed { judge, what }) => {
             Verdict::Failed { judge: (*judge).into(), what: what.clone() }
@@ -138,5 +139,5 @@ fn judged_alone(remains: &Remains) -> (Verdict, usize) {
         Some(Stopped::Asked) => Verdict::Inconclusive("stopped where it was asked to".into()),
         None => return judge::run(remains),
     };
-    (verdict, 0)
+    (verdict, Rare::new())
 }

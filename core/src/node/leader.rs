@@ -60,6 +60,9 @@ impl Replica {
         } else {
             // Which renewals were on their way when the leader before was lost, nobody can know.
             let spare = (self.state.lease_count() > 0).then_some(Effect::LeasesSpared);
+            if spare.is_some() {
+                probe(out, Probe::LeasesInherited);
+            }
             self.append(Cause::TermStart, spare.into_iter().collect())
         };
         assert_eq!(Some(start), self.raft.term_start(), "a term starts with its leader's own entry");
@@ -123,6 +126,9 @@ impl Replica {
         let mut evaluated = self.evaluate(task, forwarded, now);
         if evaluated.met_pending_retry {
             probe(out, Probe::RetryMetPending);
+        }
+        if evaluated.stored_at.is_some() && matches!(evaluated.outcome, Ok(Value::Waiting(_))) {
+            probe(out, Probe::WaitAskedAgain);
         }
         let shows_time = evaluated.time_consulted && now > self.state.time();
         let logs = !evaluated.effects.is_empty() || shows_time;

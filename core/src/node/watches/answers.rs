@@ -155,6 +155,10 @@ impl Replica {
                 if !events.is_empty() && waited {
                     probe(out, Probe::WatchWoken);
                 }
+                let covered = self.snapshots.current.map_or(Index(0), |meta| meta.seal.at.index);
+                if !events.is_empty() && looked < covered {
+                    probe(out, Probe::WatchAcrossSnapshot);
+                }
                 let position = Value::Int(i64::try_from(through.0).unwrap_or(i64::MAX));
                 Ok(Value::Map(vec![("events".into(), Value::List(events)), ("position".into(), position)]))
             }
