@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use steadfast_tests::figures::options::{Options, USAGE};
-use steadfast_tests::figures::{bytes, latency, restart, throughput};
+use steadfast_tests::figures::{bytes, cluster, latency, restart, scale, throughput};
 
 /// As the server has it.
 #[global_allocator]
@@ -30,6 +30,8 @@ fn run() -> Result<(), String> {
         "snapshot-latency" => latency::run(&options),
         "bytes-per-write" => bytes::run(&options),
         "throughput" => throughput::run(&options),
+        "cluster" => cluster::run(&options),
+        "scale" => scale::run(&options),
         other => return Err(format!("there is no figure {other}\n{USAGE}")),
     };
     let report = report.map_err(|error| error.to_string())?;

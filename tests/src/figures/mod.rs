@@ -9,19 +9,23 @@
 //! | `daemon.rs` | a process in a directory of its own |
 //! | `machine.rs` | what the kernel counts of a process, and how busy the machine is |
 //! | `report.rs` | medians, percentiles, tables, JSON |
-//! | `restart.rs`, `latency.rs`, `bytes.rs`, `throughput.rs` | one figure each |
+//! | `loads.rs` | what those of throughput have in common |
+//! | `restart.rs`, `latency.rs`, `bytes.rs`, `throughput.rs`, `cluster.rs`, `scale.rs` | one figure each |
 //!
 //! Nothing here judges a figure: it prints what was measured, beside the target.
 
 pub mod bytes;
+pub mod cluster;
 pub mod daemon;
 pub mod etcd;
 pub mod latency;
+pub mod loads;
 pub mod machine;
 pub mod options;
 pub mod redis;
 pub mod report;
 pub mod restart;
+pub mod scale;
 pub mod steadfast;
 pub mod system;
 pub mod throughput;

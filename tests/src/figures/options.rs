@@ -5,11 +5,13 @@ pub const USAGE: &str = "usage: figures restart          [--keys N] [--rounds N]
        figures snapshot-latency [--keys N] [--rate N] [--seconds N] [--json]
        figures bytes-per-write  [--keys N] [--seconds N] [--json]
        figures throughput       [--keys N] [--rounds N] [--seconds N] [--json]
-  --keys N        how many keys there are: 1000000; for bytes-per-write and throughput 100000
+       figures cluster          [--keys N] [--rounds N] [--seconds N] [--json]
+       figures scale            [--keys N] [--rounds N] [--seconds N] [--json]
+  --keys N        how many keys there are: 1000000; for bytes-per-write, throughput and cluster 100000; for scale the most, 10000000
   --rounds N      how often every program is restarted or loaded: 3
   --tail PERCENT  how many writes, in percent of the keys, the log holds behind the snapshot at least: 10
   --rate N        writes per second of the paced load: 2000
-  --seconds N     how long one load lasts: 60; for throughput 3, for bytes-per-write 10, and longer where snapshots are waited for
+  --seconds N     how long one load lasts: 60; for throughput and scale 3, for cluster 5, for bytes-per-write 10, and longer where snapshots are waited for
   --only NAME     measure this program alone: steadfast, redis or etcd
   --json          print one JSON document instead of tables
 Build it with --release. Data lies in the temporary directory: TMPDIR names another, on the disk that is meant.";

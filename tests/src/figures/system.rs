@@ -127,6 +127,20 @@ pub fn wait_for_read(
 /// # Errors
 /// If a write is not acknowledged.
 pub fn load(system: &dyn System, keys: u64, count: u64, seed: u64) -> io::Result<Duration> {
+    load_named(system, key, keys, count, seed)
+}
+
+/// The same with other names of keys.
+///
+/// # Errors
+/// If a write is not acknowledged.
+pub fn load_named(
+    system: &dyn System,
+    key: fn(u64) -> Vec<u8>,
+    keys: u64,
+    count: u64,
+    seed: u64,
+) -> io::Result<Duration> {
     let (begun, next) = (Instant::now(), AtomicU64::new(0));
     let work = || -> io::Result<()> {
         let mut client = system.connect()?;

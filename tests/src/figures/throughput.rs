@@ -6,30 +6,18 @@
 use std::io;
 use std::process::Command;
 
-use super::daemon::{Daemon, is_installed};
+use super::daemon::is_installed;
+use super::loads::{self, Load, Seen};
 use super::machine;
 use super::options::Options;
 use super::redis::{self, Keeping, Redis};
-use super::report::{Cell, Report, median, ratio};
+use super::report::Report;
 use super::restart::start_empty;
 use super::steadfast::Steadfast;
 use crate::scratch::Scratch;
 
 /// The tool that loads Redis.
 const REDIS_BENCHMARK: &str = "redis-benchmark";
-
-/// A load.
-struct Load {
-    name: &'static str,
-    /// `set` or `get`.
-    operation: &'static str,
-    connections: u32,
-    pipeline: u32,
-    /// How many requests Redis is sent; its tool knows no duration.
-    requests: u64,
-    /// At least so many times Redis.
-    target: f64,
-}
 
 const LOADS: [Load; 4] = [
     Load {
@@ -66,24 +54,6 @@ const LOADS: [Load; 4] = [
     },
 ];
 
-/// What was seen of one program under one load.
-#[derive(Clone, Debug, Default)]
-struct Seen {
-    per_second: Vec<f64>,
-    /// 99th percentile of the latency, in milliseconds.
-    p99: Vec<f64>,
-    /// Processor time of the server for each operation, in microseconds.
-    cost: Vec<f64>,
-}
-
-impl Seen {
-    fn add(&mut self, (per_second, p99, count): (f64, f64, f64), ticks: u64) {
-        self.per_second.push(per_second);
-        self.p99.push(p99);
-        self.cost.push(ticks as f64 * 10_000.0 / count.max(1.0));
-    }
-}
-
 /// Measures, and says what was seen.
 ///
 /// # Errors
@@ -108,71 +78,24 @@ pub fn run(options: &Options) -> io::Result<Report> {
         for round in 0..options.rounds() {
             eprintln!("{}, round {}", load.name, round + 1);
             if let Some((server, daemon)) = &theirs {
-                measure(&mut their, daemon, || of_redis(server.address(), load, keys))?;
+                loads::measure(&mut their, std::slice::from_ref(daemon), || {
+                    of_redis(server.address(), load, keys)
+                })?;
             }
-            measure(&mut our, &node, || of_steadfast(ours.address(), load, keys, seconds))?;
+            loads::measure(&mut our, std::slice::from_ref(&node), || {
+                loads::of_steadfast(&[ours.address()], load, keys, seconds)
+            })?;
         }
-        rows.push(row(load, &our, &their));
+        rows.push(loads::row(load, &our, &their));
     }
     notes.push(format!("after: {}", machine::describe()));
     notes.push(format!("medians of {}, the programs in turn; a ratio is ours over theirs", options.rounds()));
     Ok(Report {
         title: "Operations per second of one durable node, values of 100 bytes".into(),
-        columns: vec![
-            "load",
-            "redis /s",
-            "ours /s",
-            "ratio",
-            "target",
-            "slowest",
-            "fastest",
-            "redis 99 % ms",
-            "ours 99 % ms",
-            "redis us each",
-            "ours us each",
-        ],
+        columns: loads::columns(),
         rows,
         notes,
     })
-}
-
-fn row(load: &Load, our: &Seen, their: &Seen) -> Vec<Cell> {
-    // Of the rounds, each against the one beside it.
-    let pairs = our.per_second.iter().zip(&their.per_second).map(|(our, their)| our / their);
-    let ratios: Vec<f64> = pairs.collect();
-    let bound = |pick: fn(f64, f64) -> f64| match ratios.iter().copied().reduce(pick) {
-        Some(bound) => Cell::Number(bound, 2),
-        None => Cell::Empty,
-    };
-    let number = |values: &[f64], decimals| match values {
-        [] => Cell::Empty,
-        values => Cell::Number(median(values), decimals),
-    };
-    vec![
-        Cell::from(load.name),
-        number(&their.per_second, 0),
-        number(&our.per_second, 0),
-        ratio(median(&our.per_second), median(&their.per_second)),
-        Cell::Number(load.target, 1),
-        bound(f64::min),
-        bound(f64::max),
-        number(&their.p99, 2),
-        number(&our.p99, 2),
-        number(&their.cost, 1),
-        number(&our.cost, 1),
-    ]
-}
-
-/// One run of a tool, with what it costs the server.
-fn measure(
-    seen: &mut Seen,
-    server: &Daemon,
-    tool: impl FnOnce() -> io::Result<(f64, f64, f64)>,
-) -> io::Result<()> {
-    let before = machine::ticks(server.id())?;
-    let figures = tool()?;
-    seen.add(figures, machine::ticks(server.id())? - before);
-    Ok(())
 }
 
 /// Operations per second, 99th percentile in milliseconds, and how many there were.
@@ -194,25 +117,5 @@ fn of_redis(address: &str, load: &Load, keys: u64) -> io::Result<(f64, f64, f64)
     match cells[..] {
         [per_second, _, _, _, _, p99, _] => Ok((per_second, p99, load.requests as f64)),
         _ => Err(io::Error::other(format!("{REDIS_BENCHMARK} printed {text:?}"))),
-    }
-}
-
-/// The same, and of the time before that is measured nothing.
-fn of_steadfast(address: &str, load: &Load, keys: u64, seconds: u64) -> io::Result<(f64, f64, f64)> {
-    let duration = format!("{seconds}s");
-    let output = Command::new(std::env::current_exe()?)
-        .args(["bench", "--json", "--addr", address, "-m", load.operation, "-s", "100"])
-        .args(["-c", &load.connections.to_string(), "-p", &load.pipeline.to_string()])
-        .args(["-d", &duration, "-w", "1ms", "-k", &keys.to_string()])
-        .output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let report: serde_json::Value = serde_json::from_str(text.trim()).map_err(io::Error::other)?;
-    let line = &report["operations"][0];
-    let number = |name: &str| line[name].as_f64();
-    match (number("per_second"), number("p99_us"), number("count")) {
-        (Some(per_second), Some(p99), Some(count)) if report["errors"] == serde_json::json!({}) => {
-            Ok((per_second, p99 / 1000.0, count))
-        }
-        _ => Err(io::Error::other(format!("steadfast bench printed {text:?}"))),
     }
 }

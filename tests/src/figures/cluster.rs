@@ -1,0 +1,176 @@
+//! How much three nodes take, beside three of etcd: puts and linearizable reads of 64 connections, the two programs in turn, several rounds.
+//!
+//! Steadfast is loaded by `steadfast bench`, etcd through its own Go client by `tests/tools/etcd-load.go`, which is built here where Go and
+//! that client are installed. Servers and tools share the same cores.
+
+use std::io;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::daemon::{Daemon, is_installed};
+use super::loads::{self, Load, Seen};
+use super::options::Options;
+use super::report::Report;
+use super::{etcd, machine};
+use crate::binary;
+use crate::scratch::{PATIENCE, Scratch, free_addresses};
+
+/// Where Debian keeps the sources of Go libraries.
+const GOPATH: &str = "/usr/share/gocode";
+/// The program that loads etcd.
+const TOOL: &str = "tests/tools/etcd-load.go";
+
+const LOADS: [Load; 2] = [
+    Load {
+        name: "put, 64 connections",
+        operation: "set",
+        connections: 64,
+        pipeline: 1,
+        requests: 0,
+        target: 5.0,
+    },
+    Load {
+        name: "get, 64 connections",
+        operation: "get",
+        connections: 64,
+        pipeline: 1,
+        requests: 0,
+        target: 5.0,
+    },
+];
+
+/// Three nodes, and where clients reach them.
+struct Three {
+    nodes: Vec<Daemon>,
+    addresses: Vec<String>,
+}
+
+impl Three {
+    fn addresses(&self) -> Vec<&str> {
+        self.addresses.iter().map(String::as_str).collect()
+    }
+}
+
+/// Measures, and says what was seen.
+///
+/// # Errors
+/// If a program does not do what it should.
+pub fn run(options: &Options) -> io::Result<Report> {
+    let scratch = Scratch::new("figures-cluster");
+    let (keys, seconds) = (options.keys(100_000), options.seconds(5));
+    let mut notes = vec![format!("before: {}", machine::describe())];
+    let ours = steadfast(scratch.path())?;
+    until_answered(|| loads::of_steadfast(&ours.addresses(), &LOADS[0], keys, 1))?;
+    let theirs = match tool(scratch.path())? {
+        Some(tool) => {
+            let three = etcd(scratch.path())?;
+            until_answered(|| of_etcd(&tool, &three, &LOADS[0], keys, 1))?;
+            Some((tool, three))
+        }
+        None => {
+            notes.push("etcd, Go or etcd's client for it is not installed, and etcd left out".into());
+            None
+        }
+    };
+    let mut rows = Vec::new();
+    for load in &LOADS {
+        let (mut our, mut their) = (Seen::default(), Seen::default());
+        for round in 0..options.rounds() {
+            eprintln!("{}, round {}", load.name, round + 1);
+            if let Some((tool, three)) = &theirs {
+                loads::measure(&mut their, &three.nodes, || of_etcd(tool, three, load, keys, seconds))?;
+            }
+            let load_ours = || loads::of_steadfast(&ours.addresses(), load, keys, seconds);
+            loads::measure(&mut our, &ours.nodes, load_ours)?;
+        }
+        rows.push(loads::row(load, &our, &their));
+    }
+    notes.push(format!("after: {}", machine::describe()));
+    notes.push(format!(
+        "medians of {}, the programs in turn; a ratio is ours over theirs (etcd)",
+        options.rounds()
+    ));
+    let title = "Operations per second of three nodes, values of 100 bytes".into();
+    Ok(Report { title, columns: loads::columns(), rows, notes })
+}
+
+/// Asks until it is answered: nodes take a moment to find each other.
+fn until_answered<T>(ask: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let begun = Instant::now();
+    loop {
+        match ask() {
+            Err(_) if begun.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(200)),
+            answered => return answered,
+        }
+    }
+}
+
+fn steadfast(dir: &Path) -> io::Result<Three> {
+    let addresses = free_addresses(3);
+    let start = |place: usize| {
+        let program =
+            std::env::var_os("STEADFAST_BIN").map_or_else(std::env::current_exe, |it| Ok(it.into()))?;
+        let mut command = Command::new(program);
+        binary::clean(&mut command);
+        command.args(["serve", "--insecure-no-auth", "--id", &(place + 1).to_string()]);
+        command.args(["--listen", &addresses[place], "--data"]).arg(dir.join(format!("node{}", place + 1)));
+        for (other, address) in addresses.iter().enumerate().filter(|(other, _)| *other != place) {
+            command.args(["--peer", &format!("{}={address}", other + 1)]);
+        }
+        Daemon::spawn(&mut command, &dir.join(format!("node{}.log", place + 1)))
+    };
+    let nodes = (0..3).map(start).collect::<io::Result<_>>()?;
+    Ok(Three { nodes, addresses })
+}
+
+fn etcd(dir: &Path) -> io::Result<Three> {
+    let all = free_addresses(6);
+    let (clients, peers) = all.split_at(3);
+    let cluster: Vec<String> =
+        peers.iter().enumerate().map(|(place, peer)| format!("n{place}=http://{peer}")).collect();
+    let start = |place: usize| {
+        let (client, peer) = (format!("http://{}", clients[place]), format!("http://{}", peers[place]));
+        let mut command = Command::new(etcd::PROGRAM);
+        command.args(["--name", &format!("n{place}"), "--data-dir"]).arg(dir.join(format!("etcd{place}")));
+        command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
+        command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
+        command.args(["--initial-cluster", &cluster.join(","), "--logger", "zap", "--log-level", "error"]);
+        Daemon::spawn(&mut command, &dir.join(format!("etcd{place}.log")))
+    };
+    let nodes = (0..3).map(start).collect::<io::Result<_>>()?;
+    Ok(Three { nodes, addresses: clients.to_vec() })
+}
+
+/// Builds what loads etcd, if everything is there for it.
+fn tool(dir: &Path) -> io::Result<Option<std::path::PathBuf>> {
+    let client = Path::new(GOPATH).join("src/go.etcd.io/etcd/clientv3");
+    if !is_installed(etcd::PROGRAM) || !is_installed("go") || !client.is_dir() {
+        return Ok(None);
+    }
+    let built = dir.join("etcd-load");
+    let mut command = Command::new("go");
+    command.args(["build", "-o"]).arg(&built).arg(binary::root().join(TOOL));
+    command.env("GO111MODULE", "off").env("GOPATH", GOPATH).env("GOCACHE", dir.join("gocache"));
+    match command.status()?.success() {
+        true => Ok(Some(built)),
+        false => Err(io::Error::other(format!("{TOOL} can't be built"))),
+    }
+}
+
+/// Operations per second, 99th percentile in milliseconds, and how many there were.
+fn of_etcd(tool: &Path, three: &Three, load: &Load, keys: u64, seconds: u64) -> io::Result<(f64, f64, f64)> {
+    let output = Command::new(tool)
+        .args(["-endpoints", &three.addresses.join(","), "-operation", load.operation])
+        .args(["-connections", &load.connections.to_string(), "-keys", &keys.to_string()])
+        .args(["-warmup", "1ms", "-duration", &format!("{seconds}s")])
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let report: serde_json::Value = serde_json::from_str(text.trim())
+        .map_err(|error| io::Error::other(format!("{error}: {}", String::from_utf8_lossy(&output.stderr))))?;
+    let number = |name: &str| report[name].as_f64();
+    match (number("per_second"), number("p99_us"), number("count")) {
+        (Some(per_second), Some(p99), Some(count)) => Ok((per_second, p99 / 1000.0, count)),
+        _ => Err(io::Error::other(format!("{} printed {text:?}", tool.display()))),
+    }
+}
