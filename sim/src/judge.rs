@@ -43,6 +43,7 @@ fn alone(history: &History) -> Judged {
     check::linear::judge(history)
         .and(check::expiry::judge(history))
         .and(check::expiry::pace(history))
+        .and(check::holds::judge(history))
         .and(check::access::judge(history))
 }
 

@@ -7,6 +7,7 @@
 //! | [`linear`] | each key is linearizable, whatever the receipts say |
 //! | [`exactly_once`] | an acknowledged write happened once, an unknown one at most once, a failed one never |
 //! | [`expiry`] | no key goes before its time |
+//! | [`holds`] | who was given a lock or an office has it until its time is over, and nobody else |
 //! | [`access`] | nobody succeeds after a revoke |
 //! | [`raft`] | Raft's own invariants, after every step |
 //! | [`replay`] | the log, replayed from nothing, gives the state |
@@ -25,6 +26,7 @@ pub mod durability;
 pub mod exactly_once;
 pub mod expiry;
 pub mod grants;
+pub mod holds;
 pub mod leases;
 pub mod limits;
 pub mod linear;
@@ -122,6 +124,7 @@ pub fn judge(history: &History, log: &[LogEntry]) -> Verdict {
         .and(exactly_once::judge(&history, log))
         .and(expiry::judge(&history))
         .and(expiry::pace(&history))
+        .and(holds::judge(&history))
         .and(access::judge(&history))
 }
 

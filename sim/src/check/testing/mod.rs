@@ -5,6 +5,7 @@ mod access;
 mod engine;
 mod exactly_once;
 mod expiry;
+mod holds;
 mod linear;
 mod property;
 mod raft;
