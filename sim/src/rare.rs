@@ -54,7 +54,7 @@ fn refused_later(history: &History, log: &[LogEntry]) -> u64 {
     let mut counted: BTreeMap<&Blob, Vec<(Index, Term)>> = BTreeMap::new();
     for entry in log {
         for effect in &entry.entry.effects {
-            if let Effect::Limited { name, .. } = effect {
+            if let Effect::Limited { name, limiter: Some(_) } = effect {
                 counted.entry(name).or_default().push((entry.index, entry.term));
             }
         }
@@ -79,6 +79,7 @@ fn refused(op: &Operation) -> Option<(&Blob, Index)> {
 mod tests {
     use super::*;
     use steadfast_core::coordination::claim::{Claim, ClaimKind, Wait};
+    use steadfast_core::coordination::limiter::Limiter;
     use steadfast_core::state::effect::{Cause, Entry};
     use steadfast_core::time::Millis;
     use steadfast_core::types::LeaseId;
@@ -110,8 +111,10 @@ mod tests {
 
     #[test]
     fn a_refusal_counts_if_another_term_has_counted_before() {
-        let counted = || vec![Effect::Limited { name: "l".into(), limiter: None }];
-        let log = [entry(1, 1, counted()), entry(2, 1, vec![]), entry(3, 2, vec![])];
+        let limiter = || Some(Limiter::Fixed { window: 1, number: 1, used: 1 });
+        let counted = |limiter| vec![Effect::Limited { name: "l".into(), limiter }];
+        let log = [entry(1, 1, counted(limiter())), entry(2, 1, vec![]), entry(3, 2, vec![])];
+        let forgotten = [entry(1, 1, counted(None)), entry(2, 1, vec![]), entry(3, 2, vec![])];
         let refusal = |position: u64| {
             let mut op = Operation {
                 process: 1,
@@ -130,5 +133,6 @@ mod tests {
             History { ops: vec![op] }
         };
         assert_eq!((refused_later(&refusal(2), &log), refused_later(&refusal(3), &log)), (0, 1));
+        assert_eq!(refused_later(&refusal(3), &forgotten), 0);
     }
 }

@@ -116,7 +116,7 @@ fn judged(mut remains: Remains) -> Outcome {
     }
 }
 
-/// The verdict on a run, and what it has lost that was answered ahead. Where it went beyond the fault budget, a failure proves
+/// The verdict on a run, and the rare states that it shows. Where it went beyond the fault budget, a failure proves
 /// nothing.
 fn verdict(remains: &Remains) -> (Verdict, Rare) {
     let (verdict, rare) = judged_alone(remains);

@@ -9,7 +9,7 @@ use super::claims::WAIT_MS_MAX;
 use super::evaluate::Evaluation;
 use super::parse::Words;
 use super::words::{Word, number, option};
-use crate::coordination::claim::{Claim, ClaimKind};
+use crate::coordination::claim::{Claim, ClaimKind, leading};
 use crate::error::Failure;
 use crate::reply::Value;
 use crate::types::{Blob, Index};
@@ -84,9 +84,7 @@ impl Words<'_> {
 impl Evaluation<'_> {
     pub(super) fn observe(&mut self, name: &Blob) -> Value {
         let claims = self.view.claims(ClaimKind::Election, name);
-        leader(
-            claims.first().filter(|(_, claim)| claim.is_held()).map(|((_, _, token), claim)| (*token, claim)),
-        )
+        leader(leading(claims.first().map(|((_, _, token), claim)| (*token, claim))))
     }
 }
 

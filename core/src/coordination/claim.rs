@@ -70,6 +70,12 @@ pub struct Wait {
     pub forward: Option<(Incarnation, BootNumber, u64)>,
 }
 
+/// Who leads: of the claims on an office the first, once it is held.
+#[must_use]
+pub fn leading(first: Option<(Index, &Claim)>) -> Option<(Index, &Claim)> {
+    first.filter(|(_, claim)| claim.is_held())
+}
+
 impl Claim {
     /// Whether it is held.
     #[must_use]

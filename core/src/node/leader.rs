@@ -259,8 +259,9 @@ impl Replica {
     pub fn overload(&self, logs: bool, grows: bool) -> Option<Failure> {
         let limits = &self.config.limits;
         if self.tail_bytes >= limits.pending_bytes || self.waiting.len() >= limits.waiting_requests {
+            let what = if self.must_wait_for_snapshot() { "a snapshot to be written" } else { "a majority" };
             let text = format!(
-                "{} bytes of entries and {} answers wait for a majority: try again later",
+                "{} bytes of entries and {} answers wait for {what}: try again later",
                 self.tail_bytes,
                 self.waiting.len()
             );

@@ -60,7 +60,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::rights::{Holder, Rules};
 use crate::access::user::User;
-use crate::coordination::claim::{Claim, ClaimKey, ClaimKind};
+use crate::coordination::claim::{Claim, ClaimKey, ClaimKind, leading};
 use crate::time::Millis;
 use crate::types::{Blob, BootNumber, Index, LeaseId};
 use apply::{Place, apply};
@@ -434,7 +434,7 @@ impl State {
     pub fn committed_leader(&self, name: &Blob) -> Option<(Index, &Claim)> {
         let of = |number| (ClaimKind::Election, name.clone(), Index(number));
         let mut claims = self.base.rows::<Claims>().range(of(0)..=of(u64::MAX));
-        claims.next().filter(|(_, claim)| claim.is_held()).map(|((_, _, number), claim)| (*number, claim))
+        leading(claims.next().map(|((_, _, number), claim)| (*number, claim)))
     }
 
     /// The committed keys, in order.

@@ -9,13 +9,9 @@ use tokio::sync::mpsc;
 
 use super::Error;
 
-/// So many are kept for a slow reader; then the next is asked for when there is room.
-const AHEAD: usize = 64;
-
 /// A stream of updates. Dropping it ends the asking for them.
 ///
-/// It ends by itself only behind an error: when a right was taken, say, or the client was closed. A slow reader
-/// is not dropped.
+/// It ends by itself only behind an error: when a right was taken, say. A slow reader is not dropped.
 #[derive(Debug)]
 pub struct Feed<T> {
     updates: mpsc::Receiver<Result<T, Error>>,
@@ -26,9 +22,12 @@ pub struct Feed<T> {
 pub(super) type Teller<T> = mpsc::Sender<Result<T, Error>>;
 
 impl<T> Feed<T> {
-    /// What a task tells.
-    pub(super) fn of<F: Future<Output = ()> + Send + 'static>(task: impl FnOnce(Teller<T>) -> F) -> Self {
-        let (teller, updates) = mpsc::channel(AHEAD);
+    /// What a task tells. So many are kept for a slow reader; then the task waits until there is room.
+    pub(super) fn of<F: Future<Output = ()> + Send + 'static>(
+        room: usize,
+        task: impl FnOnce(Teller<T>) -> F,
+    ) -> Self {
+        let (teller, updates) = mpsc::channel(room);
         Self { updates, task: tokio::spawn(task(teller)).abort_handle() }
     }
 

@@ -31,7 +31,8 @@ impl Client {
     /// If the system has no randomness for the connection on which it waits.
     pub fn leaders(&self, name: impl Into<Blob>) -> Result<Leaders, Error> {
         let (client, name) = (Self::start(self.shared.config.clone())?, name.into());
-        Ok(Feed::of(|teller| observe(client, name, teller)))
+        // Who reads slowly wants to know the newest, and not all that were.
+        Ok(Feed::of(1, |teller| observe(client, name, teller)))
     }
 }
 

@@ -19,6 +19,9 @@ pub(super) const WAIT: Duration = Duration::from_secs(20);
 /// Pause before a request that no node could answer is sent again.
 pub(super) const PAUSE: Duration = Duration::from_millis(200);
 
+/// So many updates are kept for a slow reader.
+const AHEAD: usize = 64;
+
 /// What to watch: keys and prefixes, at most 64 in all.
 #[derive(Clone, Debug, Default)]
 pub struct Watch {
@@ -124,7 +127,7 @@ impl Client {
     /// If the system has no randomness for the connection on which watches wait.
     pub fn watch(&self, watch: Watch, from: Index) -> Result<Watcher, Error> {
         let client = Self::start(self.shared.config.clone())?;
-        Ok(Feed::of(|teller| Asker { client, watch, from, teller }.run()))
+        Ok(Feed::of(AHEAD, |teller| Asker { client, watch, from, teller }.run()))
     }
 }
 

@@ -20,6 +20,7 @@ pub struct Trap {
     is_heard: bool,
     kill: Box<dyn Fn() + Send + Sync>,
     sprung: AtomicBool,
+    killed: AtomicBool,
 }
 
 impl fmt::Debug for Trap {
@@ -32,12 +33,22 @@ impl Trap {
     /// Kills upon an answer, which still arrives or does not.
     #[must_use]
     pub fn new(is_heard: bool, kill: Box<dyn Fn() + Send + Sync>) -> Self {
-        Self { is_heard, kill, sprung: AtomicBool::new(false) }
+        Self { is_heard, kill, sprung: AtomicBool::new(false), killed: AtomicBool::new(false) }
     }
 
     /// Whether it has killed.
-    pub fn is_sprung(&self) -> bool {
-        self.sprung.load(Ordering::Acquire)
+    pub fn has_killed(&self) -> bool {
+        self.killed.load(Ordering::Acquire)
+    }
+
+    /// Kills, if this is the first answer to spring it.
+    fn spring(&self) -> bool {
+        let first = !self.sprung.swap(true, Ordering::AcqRel);
+        if first {
+            (self.kill)();
+            self.killed.store(true, Ordering::Release);
+        }
+        first
     }
 }
 
@@ -48,6 +59,8 @@ struct Shared {
     next: AtomicU64,
     /// Counts the cuts: what was read before one is not written after it.
     cuts: AtomicU64,
+    /// Nobody gets through.
+    is_cut: AtomicBool,
     trap: Mutex<Option<Arc<Trap>>>,
 }
 
@@ -71,7 +84,9 @@ impl Link {
         std::thread::spawn(move || {
             for inside in listener.incoming().flatten() {
                 // Nobody there: whoever asked sees a closed connection.
-                if let Ok(outside) = TcpStream::connect(&to) {
+                if let Ok(outside) = TcpStream::connect(&to)
+                    && !shared.is_cut.load(Ordering::Acquire)
+                {
                     let _ = join(inside, outside, length, &shared);
                 }
             }
@@ -85,11 +100,17 @@ impl Link {
         &self.address
     }
 
-    /// Ends all connections, and drops what is under way. New ones can be made.
+    /// Ends all connections, drops what is under way, and lets nothing through until it is mended.
     pub fn cut(&self) {
+        self.shared.is_cut.store(true, Ordering::Release);
         self.shared.cuts.fetch_add(1, Ordering::AcqRel);
         let numbers: Vec<u64> = lock(&self.shared.connections).keys().copied().collect();
         numbers.iter().for_each(|number| self.shared.close(*number));
+    }
+
+    /// New connections can be made.
+    pub fn mend(&self) {
+        self.shared.is_cut.store(false, Ordering::Release);
     }
 
     /// The next answer on this link springs this trap; or none does.
@@ -124,6 +145,10 @@ fn join(
     let back = (outside.try_clone()?, inside.try_clone()?);
     let number = shared.next.fetch_add(1, Ordering::Relaxed);
     lock(&shared.connections).insert(number, [inside, outside]);
+    if shared.is_cut.load(Ordering::Acquire) {
+        // It was cut meanwhile.
+        shared.close(number);
+    }
     for (ends, answers) in [(there, false), (back, true)] {
         let shared = shared.clone();
         std::thread::spawn(move || {
@@ -142,16 +167,10 @@ fn pass(mut ends: (TcpStream, TcpStream), answers: bool, shared: &Shared) {
     let mut chunk = vec![0; CHUNK];
     while let Ok(len @ 1..) = ends.0.read(&mut chunk) {
         let trap = if answers { lock(&shared.trap).take() } else { None };
-        let trap = trap.filter(|trap| !trap.sprung.swap(true, Ordering::AcqRel));
-        if let Some(trap) = trap.as_ref().filter(|trap| !trap.is_heard) {
-            (trap.kill)();
+        // The death comes first also if the answer is heard: it is on its way by then.
+        let sprung = trap.filter(|trap| trap.spring());
+        if sprung.is_some_and(|trap| !trap.is_heard) || ends.1.write_all(&chunk[..len]).is_err() {
             break;
-        }
-        if ends.1.write_all(&chunk[..len]).is_err() {
-            break;
-        }
-        if let Some(trap) = trap {
-            (trap.kill)();
         }
     }
 }
@@ -213,6 +232,9 @@ mod tests {
         assert!(begun.elapsed() >= Duration::from_millis(40), "there and back");
         stream.write_all(b"y").expect("it takes it");
         link.cut();
+        let mut refused = TcpStream::connect(link.address()).expect("the listener is there");
+        assert!(ask(&mut refused).map_or(true, |count| count == 0), "nobody gets through");
+        link.mend();
         assert!(!matches!(stream.read(&mut [0; 8]), Ok(1..)), "what was under way is gone");
         let mut stream = TcpStream::connect(link.address()).expect("it connects again");
         assert_eq!(ask(&mut stream).expect("it answers"), 1);
@@ -230,13 +252,13 @@ mod tests {
             let link = Link::open(&echo(), Duration::ZERO).expect("it opens");
             let mut stream = TcpStream::connect(link.address()).expect("it connects");
             assert_eq!(ask(&mut stream).expect("it answers"), 1);
-            assert!(!trap.is_sprung());
+            assert!(!trap.has_killed());
             link.set_trap(Some(&trap));
             assert_eq!(ask(&mut stream).unwrap_or(0), usize::from(is_heard));
             link.set_trap(Some(&trap));
             let mut stream = TcpStream::connect(link.address()).expect("it connects");
             assert_eq!(ask(&mut stream).expect("it answers"), 1);
-            assert!(trap.is_sprung());
+            assert!(trap.has_killed());
             assert_eq!(killed.load(Ordering::SeqCst), 1);
         }
     }

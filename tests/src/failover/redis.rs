@@ -101,6 +101,7 @@ impl Servers for Pair {
 
     fn heal(&self) -> io::Result<()> {
         let (primary, replica) = (self.primary(), 1 - self.primary());
+        self.0.between.iter().for_each(Link::mend);
         let dead = &mut self.running()[replica];
         if dead.is_none() {
             *dead = Some(self.0.servers[replica].launch()?);

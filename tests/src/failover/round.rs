@@ -95,21 +95,21 @@ pub fn run(servers: &Arc<dyn Servers>, doors: &mut [Box<dyn Door>; 2], plan: &Pl
             scope.spawn(|| job.work(&mut **first, "worker-1")),
             scope.spawn(|| {
                 let begun = Instant::now();
-                while !trap.is_sprung() && begun.elapsed() < LEAD {
+                while !trap.has_killed() && begun.elapsed() < LEAD {
                     std::thread::sleep(LEAD / 10);
                 }
                 job.work(&mut **second, "worker-2");
             }),
         ];
-        while !trap.is_sprung() && !workers.iter().all(|worker| worker.is_finished()) {
+        while !trap.has_killed() && !workers.iter().all(|worker| worker.is_finished()) {
             std::thread::sleep(Duration::from_millis(1));
         }
-        if !trap.is_sprung() {
+        if !trap.has_killed() {
             return Ok(());
         }
         servers.replace_leader(plan);
         std::thread::sleep(REBOOT);
         servers.heal()
     })?;
-    Ok(Outcome { charges: job.bank.charges(), died: trap.is_sprung() })
+    Ok(Outcome { charges: job.bank.charges(), died: trap.has_killed() })
 }

@@ -69,6 +69,7 @@ impl Servers for Nodes {
     fn heal(&self) -> io::Result<()> {
         let (mut leader, mut cluster) = (locked(&self.leader), locked(&self.cluster));
         if let Some(dead) = leader.1.take() {
+            self.between.iter().flatten().for_each(Link::mend);
             cluster.restart(dead);
         }
         leader.0 = cluster.leader();

@@ -58,7 +58,7 @@ impl Three {
 /// If a program does not do what it should.
 pub fn run(options: &Options) -> io::Result<Report> {
     let scratch = Scratch::new("figures-cluster");
-    let (keys, seconds) = (options.keys(100_000), options.seconds(5));
+    let (keys, seconds) = (options.keys(10_000), options.seconds(5));
     let mut notes = vec![format!("before: {}", machine::describe())];
     let ours = steadfast(scratch.path())?;
     until_answered(|| loads::of_steadfast(&ours.addresses(), &LOADS[0], keys, 1))?;

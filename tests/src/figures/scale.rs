@@ -11,7 +11,7 @@ use super::steadfast::Steadfast;
 use super::{machine, system};
 use crate::scratch::Scratch;
 
-/// How many keys there are, with 50 connections; the last only as far as `--keys` goes.
+/// How many keys there are, with 50 connections, as far as `--keys` goes.
 const KEYS: [u64; 4] = [10_000, 100_000, 1_000_000, 10_000_000];
 /// How many connections there are, with the second of those.
 const CONNECTIONS: [u32; 5] = [1, 10, 100, 1_000, 5_000];

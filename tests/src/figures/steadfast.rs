@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use steadfast_core::error::ErrorCode;
 use steadfast_core::protocol::frame::Decoder;
 use steadfast_core::protocol::native::{ClientFrame, Response, ServerFrame};
-use steadfast_core::reply::Value;
+use steadfast_core::reply::{Outcome, Value};
 use steadfast_core::types::Blob;
 use uuid::Uuid;
 
@@ -19,6 +20,8 @@ use crate::{binary, raw, scratch};
 
 /// The longest frame that a client takes.
 const MAX_FRAME: usize = 1 << 20;
+/// How long a client rests that was refused.
+const REST: Duration = Duration::from_millis(20);
 /// How long a snapshot may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -191,11 +194,9 @@ impl Connection {
         raw::request(Uuid::from_u128(self.next), args)
     }
 
-    fn answer(&mut self) -> io::Result<Value> {
+    fn outcome(&mut self) -> io::Result<Outcome> {
         match self.frame()? {
-            ServerFrame::Response(Response { reply, .. }) => {
-                reply.outcome.map_err(|failure| io::Error::other(failure.to_string()))
-            }
+            ServerFrame::Response(Response { reply, .. }) => Ok(reply.outcome),
             other => Err(io::Error::other(format!("no response, but {other:?}"))),
         }
     }
@@ -203,7 +204,7 @@ impl Connection {
     fn ask<T: Into<Blob>>(&mut self, args: impl IntoIterator<Item = T>) -> io::Result<Value> {
         let frame = self.request(args);
         self.stream.write_all(&raw::encode(&frame))?;
-        self.answer()
+        self.outcome()?.map_err(|failure| io::Error::other(failure.to_string()))
     }
 }
 
@@ -212,14 +213,30 @@ impl Client for Connection {
         self.ask([b"SET", key, value]).map(drop)
     }
 
+    /// What is refused because the node is behind, as it may be while it writes a large snapshot, is asked for again.
     fn set_all(&mut self, pairs: &[Pair]) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        for (key, value) in pairs {
-            let frame = self.request([b"SET", key.as_slice(), value]);
-            bytes.extend_from_slice(&raw::encode(&frame));
+        let mut left: Vec<&Pair> = pairs.iter().collect();
+        while !left.is_empty() {
+            let mut bytes = Vec::new();
+            for (key, value) in &left {
+                let frame = self.request([b"SET", key.as_slice(), value]);
+                bytes.extend_from_slice(&raw::encode(&frame));
+            }
+            self.stream.write_all(&bytes)?;
+            let mut refused = Vec::new();
+            for pair in left {
+                match self.outcome()? {
+                    Ok(_) => {}
+                    Err(failure) if failure.code == ErrorCode::Overloaded => refused.push(pair),
+                    Err(failure) => return Err(io::Error::other(failure.to_string())),
+                }
+            }
+            if !refused.is_empty() {
+                std::thread::sleep(REST);
+            }
+            left = refused;
         }
-        self.stream.write_all(&bytes)?;
-        pairs.iter().try_for_each(|_| self.answer().map(drop))
+        Ok(())
     }
 
     fn get(&mut self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {

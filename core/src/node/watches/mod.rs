@@ -1,6 +1,6 @@
-//! Requests for changes, and for who leads an election. The leader says that one may be asked, and at which position; from there on this node, which has the
-//! client's connection, answers it from its own history: at once if there is something to tell, else when there is, or when
-//! its time is up.
+//! Requests for changes, and for who leads an election. The leader says that one may be asked, and at which position; from
+//! there on this node, which has the client's connection, answers it from its own history and state: at once if there is
+//! something to tell, else when there is, or when its time is up.
 //!
 //! No request is answered before this node has come as far as the leader was when it was asked: so rights that were taken
 //! by then are not used here any more, however far this node lags.

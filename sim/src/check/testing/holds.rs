@@ -48,9 +48,27 @@ fn a_second_holder_or_a_loss_within_the_time_is_found() {
         asked[1].0 = 1001;
         assert_eq!(judge(&history(&asked)), Verdict::Passed, "{line}, when its time is over");
     }
+    asked[1] = (900, "lock acquire l you px 1000", granted(9));
+    assert!(judge(&history(&asked)).failed(), "whatever the case of the words");
     let office =
         [(0, "ELECTION CAMPAIGN l me here PX 1000", granted(7)), (900, "ELECTION OBSERVE l", ok(Value::Nil))];
     assert!(judge(&history(&office)).failed());
+}
+
+#[test]
+fn two_who_asked_at_one_time_and_were_both_given_it_are_found() {
+    let mut bench = Bench::new();
+    let first = bench.ask(1, ACQUIRE);
+    let second = bench.ask(2, OTHER);
+    for op in [first, second] {
+        bench.wait(5);
+        bench.tell_error(op, ErrorCode::NoLeader);
+    }
+    let mut history = bench.history();
+    (history.ops[0].end, history.ops[1].end) = (granted(7), granted(9));
+    assert!(judge(&history).failed());
+    history.ops[1].end = ok(Value::Nil);
+    assert_eq!(judge(&history), Verdict::Passed);
 }
 
 #[test]
@@ -78,6 +96,9 @@ fn what_may_have_ended_it_explains() {
         "LEASE REVOKE 7",
         "USER REMOVE ann",
         "ONCE RUN id 1 LOCK RELEASE l 7",
+        "once run id 1 lock acquire l me px 1",
+        "lock release l 7",
+        "lease revoke 7",
     ] {
         assert_eq!(second(line, End::Unknown(None)), Verdict::Passed, "{line}");
         assert!(second(line, fenced()).failed(), "{line} failed");
