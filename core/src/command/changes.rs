@@ -1,5 +1,5 @@
 //! The command that tells what has changed. Here it is parsed and permitted; the node that has the client's connection answers
-//! it, from its own history, when there is something to tell (`node/watches.rs`).
+//! it, from its own history, when there is something to tell (`node/watches/`).
 
 use serde::{Deserialize, Serialize};
 

@@ -11,7 +11,7 @@
 //! | `event.rs` | a change, as a client sees it |
 //!
 //! Nothing here knows a connection, waits, or evaluates a command: `command/changes.rs` parses and permits, and
-//! `node/watches.rs` answers.
+//! `node/watches/` answers.
 
 pub mod event;
 pub mod history;
