@@ -31,6 +31,8 @@ pub struct Plan {
     pub history: Option<PathBuf>,
     /// Hunt: execute each seed once only, and take up no more after the first failure.
     pub fail_fast: bool,
+    /// Whether a probe that never fired fails a campaign of `PROBES_FROM` seeds or more.
+    pub probes_must_fire: bool,
 }
 
 /// A run that did not pass.
@@ -65,6 +67,8 @@ pub struct Totals {
     pub events: u64,
     /// Rare states.
     pub probes: Probes,
+    /// Whether each of them must have been seen.
+    pub probes_must_fire: bool,
     /// The runs that did not pass, in order of their seeds.
     pub bad: Vec<Bad>,
     /// Histories that could not be written, and why.
@@ -92,7 +96,7 @@ impl Totals {
     /// The probes that fail the campaign because they never fired.
     #[must_use]
     pub fn missing_probes(&self) -> Vec<String> {
-        if self.seeds >= PROBES_FROM { self.probes.missing() } else { Vec::new() }
+        if self.probes_must_fire && self.seeds >= PROBES_FROM { self.probes.missing() } else { Vec::new() }
     }
 
     /// Whether more than one run in a hundred was inconclusive.
@@ -117,7 +121,7 @@ impl Totals {
 /// Runs a campaign; `progress` is called after every run.
 #[must_use]
 pub fn run(plan: &Plan, progress: &mut dyn FnMut(&Totals)) -> Totals {
-    let mut totals = Totals::default();
+    let mut totals = Totals { probes_must_fire: plan.probes_must_fire, ..Totals::default() };
     if let Some(schedule) = &plan.schedule {
         let outcome = run::twice(schedule);
         write_history(plan, schedule.seed, &outcome, &mut totals);

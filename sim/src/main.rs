@@ -69,6 +69,9 @@ struct RunArgs {
     /// Hunt for one failure: execute each seed once only, and take up no more after the first that fails.
     #[arg(long)]
     fail_fast: bool,
+    /// Print how often each rare state was met, but don't fail for one that never was.
+    #[arg(long)]
+    without_probes: bool,
 }
 
 #[derive(Args)]
@@ -158,6 +161,7 @@ fn run_campaign(args: &RunArgs) -> Result<u8, String> {
         shard: args.shard,
         history: args.history.clone(),
         fail_fast: args.fail_fast,
+        probes_must_fire: !args.without_probes,
     };
     let begun = Instant::now();
     let mut progress = Progress::new(begun);

@@ -147,9 +147,13 @@ mod tests {
         assert_eq!(failed().exit_code(), 1);
         assert_eq!(Totals { seeds: 100, passed: 99, inconclusive: 1, ..Totals::default() }.exit_code(), 0);
         assert_eq!(Totals { seeds: 100, passed: 98, inconclusive: 2, ..Totals::default() }.exit_code(), 3);
-        let campaign = Totals { seeds: PROBES_FROM, passed: PROBES_FROM, ..Totals::default() };
+        let campaign =
+            Totals { seeds: PROBES_FROM, passed: PROBES_FROM, probes_must_fire: true, ..Totals::default() };
         assert_eq!(campaign.exit_code(), 1);
         assert_eq!(campaign.missing_probes(), Probes::default().missing());
         assert!(text(&campaign, None, 0.0).contains("FAILED probes that never fired in 200 seeds"));
+        let lenient = Totals { probes_must_fire: false, ..campaign };
+        assert_eq!(lenient.exit_code(), 0);
+        assert!(!text(&lenient, None, 0.0).contains("FAILED"));
     }
 }

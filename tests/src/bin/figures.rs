@@ -1,8 +1,9 @@
-//! Prints the figures of `docs/benchmarks.md`. Called as `figures serve …` it is the server that it
+//! Prints the figures of `docs/benchmarks.md`, and the table of `docs/why.md`. Called as `figures serve …` it is the server that it
 //! measures, and as `figures bench …` what loads it.
 
 use std::process::ExitCode;
 
+use steadfast_tests::failover;
 use steadfast_tests::figures::options::{Options, USAGE};
 use steadfast_tests::figures::{bytes, cluster, latency, restart, scale, throughput};
 
@@ -32,6 +33,7 @@ fn run() -> Result<(), String> {
         "throughput" => throughput::run(&options),
         "cluster" => cluster::run(&options),
         "scale" => scale::run(&options),
+        "failover" => failover::report(&options),
         other => return Err(format!("there is no figure {other}\n{USAGE}")),
     };
     let report = report.map_err(|error| error.to_string())?;

@@ -4,9 +4,11 @@
 //! charge. A worker whose answer got lost begins anew, and knows its own mark when it sees it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::links::Trap;
 use super::round::{Moment, Plan};
 
 /// How long a lock is held, if it is not released. Nobody renews it: who works for longer has lost it.
@@ -64,7 +66,7 @@ pub trait Door: Send {
     fn release(&mut self, order: &str, worker: &str);
 
     /// Whoever's answer passes next springs the trap.
-    fn arm(&mut self, trap: &std::sync::Arc<super::links::Trap>);
+    fn arm(&mut self, trap: &Arc<Trap>);
 
     /// No answer springs a trap any more.
     fn disarm(&mut self);
@@ -96,7 +98,7 @@ pub struct Job<'a> {
     /// Who charges.
     pub bank: Bank,
     /// Kills the leader.
-    pub trap: std::sync::Arc<super::links::Trap>,
+    pub trap: Arc<Trap>,
     /// Somebody has paused.
     pub paused: AtomicBool,
 }

@@ -25,8 +25,15 @@ pub struct Nodes {
     cluster: Arc<Mutex<Cluster>>,
     /// From each node to each.
     between: Vec<Vec<Link>>,
-    leader: Arc<Mutex<(usize, Option<usize>)>>,
+    leader: Arc<Mutex<Leader>>,
     config: Config,
+}
+
+/// Who leads, and who did until it was killed.
+#[derive(Clone, Copy, Debug)]
+struct Leader {
+    place: usize,
+    dead: Option<usize>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -48,7 +55,7 @@ impl Nodes {
             let row = |row: &Vec<Link>| row.iter().map(|link| link.address().to_owned()).collect();
             between.iter().map(row).collect()
         });
-        let leader = Arc::new(Mutex::new((cluster.leader(), None)));
+        let leader = Arc::new(Mutex::new(Leader { place: cluster.leader(), dead: None }));
         let config = cluster.config();
         Ok(Self { cluster: Arc::new(Mutex::new(cluster)), between, leader, config })
     }
@@ -57,10 +64,10 @@ impl Nodes {
 impl Servers for Nodes {
     fn kill_leader(&self) {
         let mut leader = locked(&self.leader);
-        let place = leader.0;
+        let place = leader.place;
         self.between.iter().map(|row| &row[place]).chain(&self.between[place]).for_each(Link::cut);
         locked(&self.cluster).kill(place);
-        leader.1 = Some(place);
+        leader.dead = Some(place);
     }
 
     /// They elect one.
@@ -68,11 +75,11 @@ impl Servers for Nodes {
 
     fn heal(&self) -> io::Result<()> {
         let (mut leader, mut cluster) = (locked(&self.leader), locked(&self.cluster));
-        if let Some(dead) = leader.1.take() {
+        if let Some(dead) = leader.dead.take() {
             self.between.iter().flatten().for_each(Link::mend);
             cluster.restart(dead);
         }
-        leader.0 = cluster.leader();
+        leader.place = cluster.leader();
         Ok(())
     }
 
@@ -135,7 +142,6 @@ impl Door for Worker {
         let (key, token) = (format!("charged:{order}"), self.token());
         let marked = match script {
             Script::Plain => self.ask(&["SET", &key, worker]),
-            // An answer of Steadfast needs no waiting for replicas.
             Script::Guarded | Script::Awaited => self.ask(&["SET", &key, worker, "FENCE", order, &token]),
         };
         match marked {

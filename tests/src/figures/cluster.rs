@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::daemon::{Daemon, is_installed};
-use super::loads::{self, Load, Seen};
+use super::loads::{self, Load, Program};
 use super::options::Options;
 use super::report::Report;
 use super::{etcd, machine};
@@ -73,17 +73,15 @@ pub fn run(options: &Options) -> io::Result<Report> {
             None
         }
     };
+    let load_ours = |load: &Load| loads::of_steadfast(&ours.addresses(), load, keys, seconds);
+    let ours = Program { servers: &ours.nodes, tool: &load_ours };
+    let load_theirs = theirs
+        .as_ref()
+        .map(|(tool, three)| (three, move |load: &Load| of_etcd(tool, three, load, keys, seconds)));
+    let theirs = load_theirs.as_ref().map(|(three, tool)| Program { servers: &three.nodes, tool });
     let mut rows = Vec::new();
     for load in &LOADS {
-        let (mut our, mut their) = (Seen::default(), Seen::default());
-        for round in 0..options.rounds() {
-            eprintln!("{}, round {}", load.name, round + 1);
-            if let Some((tool, three)) = &theirs {
-                loads::measure(&mut their, &three.nodes, || of_etcd(tool, three, load, keys, seconds))?;
-            }
-            let load_ours = || loads::of_steadfast(&ours.addresses(), load, keys, seconds);
-            loads::measure(&mut our, &ours.nodes, load_ours)?;
-        }
+        let (our, their) = loads::in_turn(load.name, load, options.rounds(), &ours, theirs.as_ref())?;
         rows.push(loads::row(load, &our, &their));
     }
     notes.push(format!("after: {}", machine::describe()));

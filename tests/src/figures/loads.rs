@@ -91,20 +91,45 @@ pub fn row(load: &Load, our: &Seen, their: &Seen) -> Vec<Cell> {
     ]
 }
 
-/// One run of a tool, with what it costs the servers.
+/// A program that is loaded.
+pub struct Program<'a> {
+    /// Its processes.
+    pub servers: &'a [Daemon],
+    /// Loads it: operations per second, 99th percentile in milliseconds, and how many there were.
+    pub tool: &'a dyn Fn(&Load) -> io::Result<(f64, f64, f64)>,
+}
+
+impl Program<'_> {
+    /// One run of the tool, with what it costs the servers.
+    fn measure(&self, load: &Load, seen: &mut Seen) -> io::Result<()> {
+        let ticks = || self.servers.iter().map(|server| machine::ticks(server.id())).sum::<io::Result<u64>>();
+        let before = ticks()?;
+        let figures = (self.tool)(load)?;
+        seen.add(figures, ticks()? - before);
+        Ok(())
+    }
+}
+
+/// So many rounds of a load, theirs and ours in turn; what was seen of ours, and of theirs.
 ///
 /// # Errors
-/// If the tool fails, or a server is gone.
-pub fn measure(
-    seen: &mut Seen,
-    servers: &[Daemon],
-    tool: impl FnOnce() -> io::Result<(f64, f64, f64)>,
-) -> io::Result<()> {
-    let ticks = || servers.iter().map(|server| machine::ticks(server.id())).sum::<io::Result<u64>>();
-    let before = ticks()?;
-    let figures = tool()?;
-    seen.add(figures, ticks()? - before);
-    Ok(())
+/// If a tool fails, or a server is gone.
+pub fn in_turn(
+    name: &str,
+    load: &Load,
+    rounds: u64,
+    ours: &Program<'_>,
+    theirs: Option<&Program<'_>>,
+) -> io::Result<(Seen, Seen)> {
+    let (mut our, mut their) = (Seen::default(), Seen::default());
+    for round in 1..=rounds {
+        eprintln!("{name}, round {round}");
+        if let Some(theirs) = theirs {
+            theirs.measure(load, &mut their)?;
+        }
+        ours.measure(load, &mut our)?;
+    }
+    Ok((our, their))
 }
 
 /// Operations per second, 99th percentile in milliseconds, and how many there were, of `steadfast bench`, whose connections are spread

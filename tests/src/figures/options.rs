@@ -7,11 +7,14 @@ pub const USAGE: &str = "usage: figures restart          [--keys N] [--rounds N]
        figures throughput       [--keys N] [--rounds N] [--seconds N] [--json]
        figures cluster          [--keys N] [--rounds N] [--seconds N] [--json]
        figures scale            [--keys N] [--rounds N] [--seconds N] [--json]
+       figures failover         [--orders N] [--lanes N] [--only NAME] [--json]
   --keys N        how many keys there are: 1000000; for bytes-per-write and throughput 100000; for cluster 10000; for scale the most, 10000000
   --rounds N      how often every program is restarted or loaded: 3
   --tail PERCENT  how many writes, in percent of the keys, the log holds behind the snapshot at least: 10
   --rate N        writes per second of the paced load: 2000
   --seconds N     how long one load lasts: 60; for throughput and scale 3, for cluster 5, for bytes-per-write 10, and longer where snapshots are waited for
+  --orders N      how many orders each database and script gets: 1000
+  --lanes N       how many orders are worked on at once, each with servers of its own: 4
   --only NAME     measure this program alone: steadfast, redis or etcd
   --json          print one JSON document instead of tables
 Build it with --release. Data lies in the temporary directory: TMPDIR names another, on the disk that is meant.";
@@ -26,6 +29,8 @@ pub struct Options {
     tail: Option<u64>,
     rate: Option<u64>,
     seconds: Option<u64>,
+    orders: Option<u64>,
+    lanes: Option<u64>,
     only: Option<String>,
     /// JSON in place of tables.
     pub json: bool,
@@ -55,6 +60,8 @@ impl Options {
                 "--tail" => &mut options.tail,
                 "--rate" => &mut options.rate,
                 "--seconds" => &mut options.seconds,
+                "--orders" => &mut options.orders,
+                "--lanes" => &mut options.lanes,
                 other => return Err(format!("{other} is no option\n{USAGE}")),
             };
             let number = args.next().and_then(|text| text.parse().ok()).filter(|number| *number > 0);
@@ -93,6 +100,18 @@ impl Options {
         self.seconds.unwrap_or(default)
     }
 
+    /// Orders for each database and script.
+    #[must_use]
+    pub fn orders(&self) -> u64 {
+        self.orders.unwrap_or(1000)
+    }
+
+    /// How many of them at once.
+    #[must_use]
+    pub fn lanes(&self) -> u64 {
+        self.lanes.unwrap_or(4)
+    }
+
     /// Whether this program is to be measured.
     #[must_use]
     pub fn wants(&self, program: &str) -> bool {
@@ -113,6 +132,8 @@ mod tests {
         let options = parse("restart --keys 2000 --json").expect("it is right");
         assert_eq!((options.keys(1), options.rounds(), options.json), (2000, 3, true));
         assert_eq!(options.tail(2000), 200);
+        let options = parse("failover --lanes 2").expect("it is right");
+        assert_eq!((options.orders(), options.lanes()), (1000, 2));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::loads::{self, Load, Seen};
+use super::loads::{self, Load, Program};
 use super::options::Options;
 use super::report::{Cell, Report, median};
 use super::restart::start_empty;
@@ -50,6 +50,8 @@ fn measure(options: &Options, keys: u64, connections: &[u32]) -> io::Result<Vec<
     let node = [start_empty(&server)?];
     eprintln!("{keys} keys: loading");
     system::load_named(&server, key, keys, keys, 0)?;
+    let tool = |load: &Load| loads::of_steadfast(&[server.address()], load, keys, options.seconds(3));
+    let program = Program { servers: &node, tool: &tool };
     let mut rows = Vec::new();
     for connections in connections {
         let load = Load {
@@ -60,13 +62,8 @@ fn measure(options: &Options, keys: u64, connections: &[u32]) -> io::Result<Vec<
             requests: 0,
             target: 0.0,
         };
-        let mut seen = Seen::default();
-        for round in 0..options.rounds() {
-            eprintln!("{keys} keys, {connections} connections, round {}", round + 1);
-            loads::measure(&mut seen, &node, || {
-                loads::of_steadfast(&[server.address()], &load, keys, options.seconds(3))
-            })?;
-        }
+        let name = format!("{keys} keys, {connections} connections");
+        let (seen, _) = loads::in_turn(&name, &load, options.rounds(), &program, None)?;
         let mib = machine::memory(node[0].id())?.now as f64 / f64::from(1 << 20);
         rows.push(vec![
             Cell::from(keys),

@@ -7,7 +7,7 @@ use std::io;
 use std::process::Command;
 
 use super::daemon::is_installed;
-use super::loads::{self, Load, Seen};
+use super::loads::{self, Load, Program};
 use super::machine;
 use super::options::Options;
 use super::redis::{self, Keeping, Redis};
@@ -72,20 +72,16 @@ pub fn run(options: &Options) -> io::Result<Report> {
         notes.push("Redis is not installed, and left out".into());
         None
     };
+    let load_ours = |load: &Load| loads::of_steadfast(&[ours.address()], load, keys, seconds);
+    let ours = Program { servers: std::slice::from_ref(&node), tool: &load_ours };
+    let load_theirs = theirs
+        .as_ref()
+        .map(|(server, daemon)| (daemon, move |load: &Load| of_redis(server.address(), load, keys)));
+    let theirs =
+        load_theirs.as_ref().map(|(daemon, tool)| Program { servers: std::slice::from_ref(*daemon), tool });
     let mut rows = Vec::new();
     for load in &LOADS {
-        let (mut our, mut their) = (Seen::default(), Seen::default());
-        for round in 0..options.rounds() {
-            eprintln!("{}, round {}", load.name, round + 1);
-            if let Some((server, daemon)) = &theirs {
-                loads::measure(&mut their, std::slice::from_ref(daemon), || {
-                    of_redis(server.address(), load, keys)
-                })?;
-            }
-            loads::measure(&mut our, std::slice::from_ref(&node), || {
-                loads::of_steadfast(&[ours.address()], load, keys, seconds)
-            })?;
-        }
+        let (our, their) = loads::in_turn(load.name, load, options.rounds(), &ours, theirs.as_ref())?;
         rows.push(loads::row(load, &our, &their));
     }
     notes.push(format!("after: {}", machine::describe()));

@@ -121,3 +121,19 @@ fn an_observer_that_loses_the_right_is_told_that_and_no_leader() {
     let reply = cluster.answer(observer, id).expect("within a bound");
     assert_eq!(reply.outcome.expect_err("she may not see it").code, ErrorCode::Denied);
 }
+
+#[test]
+fn an_observer_whose_node_hears_of_no_leader_is_told_before_its_time_what_is_known_here() {
+    let (mut cluster, candidate) = cluster();
+    let ann = field(&cluster.value(candidate, "ELECTION CAMPAIGN e ann here PX 600000"), "token");
+    let follower = cluster.follower();
+    let observer = cluster.connect(follower, None);
+    let id = cluster.ask(observer, &format!("ELECTION OBSERVE e UNLIKE {ann} here WAIT 600000"));
+    cluster.run(300);
+    assert_eq!(cluster.answer(observer, id), None, "that is known");
+    cluster.cut = Some(follower);
+    cluster.run(60_000);
+    let told = cluster.answer(observer, id).expect("it could wait for ever").outcome.expect("a leader");
+    assert_eq!(leads(&told), "ann: here", "as far as this node knows");
+    assert_eq!(cluster.replica(follower).watches.len(), 0);
+}

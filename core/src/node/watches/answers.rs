@@ -3,7 +3,6 @@
 use super::{AT_ONCE, Asked, BYTES_AT_ONCE, Waiting};
 use crate::access::rights::Rights;
 use crate::access::user::Principal;
-use crate::command::changes::ChangesCommand;
 use crate::command::evaluate::reply_room;
 use crate::command::observe::leader;
 use crate::command::{Command, needs};
@@ -103,10 +102,7 @@ impl Replica {
             }
         };
         let outcome = match command {
-            Command::Changes(command) => {
-                let command = command.clone();
-                self.tell_changes(ticket, &command, rights, out)
-            }
+            Command::Changes(_) => self.tell_changes(ticket, rights, out),
             Command::Claims(command) => {
                 let (told, ends) = (leader(self.state.committed_leader(&command.name)), waiting.ends);
                 let is_news = command.is_news(&told);
@@ -122,16 +118,12 @@ impl Replica {
     }
 
     /// What has changed, if there is something to tell or the time is up.
-    fn tell_changes(
-        &mut self,
-        ticket: Ticket,
-        changes: &ChangesCommand,
-        rights: Option<Rights>,
-        out: &mut Outbox,
-    ) -> Option<Outcome> {
+    fn tell_changes(&mut self, ticket: Ticket, rights: Option<Rights>, out: &mut Outbox) -> Option<Outcome> {
         let waiting = self.watches.waiting.get(&ticket)?;
         let (committed, waited) = (self.state.committed(), waiting.waited);
-        let principal = &waiting.asked.principal;
+        let Asked { principal, command: Command::Changes(changes) } = &waiting.asked else {
+            unreachable!("it waits for changes")
+        };
         let room = reply_room(&self.config.limits).saturating_sub(64);
         // What waited and heard nothing need not be looked for, however far the history reaches by now.
         let quiet = waiting.awaits.is_some() && !waiting.heard;
