@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::daemon::{Daemon, is_installed};
-use super::loads::{self, Load, Program};
+use super::loads::{self, Figures, Load, Program};
 use super::options::Options;
 use super::report::Report;
 use super::{etcd, machine};
@@ -156,8 +156,8 @@ fn tool(dir: &Path) -> io::Result<Option<std::path::PathBuf>> {
     }
 }
 
-/// Operations per second, 99th percentile in milliseconds, and how many there were.
-fn of_etcd(tool: &Path, three: &Three, load: &Load, keys: u64, seconds: u64) -> io::Result<(f64, f64, f64)> {
+/// What its tool says.
+fn of_etcd(tool: &Path, three: &Three, load: &Load, keys: u64, seconds: u64) -> io::Result<Figures> {
     let output = Command::new(tool)
         .args(["-endpoints", &three.addresses.join(","), "-operation", load.operation])
         .args(["-connections", &load.connections.to_string(), "-keys", &keys.to_string()])
@@ -168,7 +168,7 @@ fn of_etcd(tool: &Path, three: &Three, load: &Load, keys: u64, seconds: u64) -> 
         .map_err(|error| io::Error::other(format!("{error}: {}", String::from_utf8_lossy(&output.stderr))))?;
     let number = |name: &str| report[name].as_f64();
     match (number("per_second"), number("p99_us"), number("count")) {
-        (Some(per_second), Some(p99), Some(count)) => Ok((per_second, p99 / 1000.0, count)),
+        (Some(per_second), Some(p99), Some(count)) => Ok(Figures { per_second, p99: p99 / 1000.0, count }),
         _ => Err(io::Error::other(format!("{} printed {text:?}", tool.display()))),
     }
 }

@@ -25,6 +25,17 @@ pub struct Load {
     pub target: f64,
 }
 
+/// What a tool says of one run.
+#[derive(Clone, Copy, Debug)]
+pub struct Figures {
+    /// Operations per second.
+    pub per_second: f64,
+    /// 99th percentile of the latency, in milliseconds.
+    pub p99: f64,
+    /// How many operations there were.
+    pub count: f64,
+}
+
 /// What was seen of one program under one load.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
@@ -37,10 +48,10 @@ pub struct Seen {
 }
 
 impl Seen {
-    fn add(&mut self, (per_second, p99, count): (f64, f64, f64), ticks: u64) {
-        self.per_second.push(per_second);
-        self.p99.push(p99);
-        self.cost.push(ticks as f64 * 10_000.0 / count.max(1.0));
+    fn add(&mut self, figures: Figures, ticks: u64) {
+        self.per_second.push(figures.per_second);
+        self.p99.push(figures.p99);
+        self.cost.push(ticks as f64 * 10_000.0 / figures.count.max(1.0));
     }
 }
 
@@ -95,8 +106,8 @@ pub fn row(load: &Load, our: &Seen, their: &Seen) -> Vec<Cell> {
 pub struct Program<'a> {
     /// Its processes.
     pub servers: &'a [Daemon],
-    /// Loads it: operations per second, 99th percentile in milliseconds, and how many there were.
-    pub tool: &'a dyn Fn(&Load) -> io::Result<(f64, f64, f64)>,
+    /// Loads it.
+    pub tool: &'a dyn Fn(&Load) -> io::Result<Figures>,
 }
 
 impl Program<'_> {
@@ -132,12 +143,11 @@ pub fn in_turn(
     Ok((our, their))
 }
 
-/// Operations per second, 99th percentile in milliseconds, and how many there were, of `steadfast bench`, whose connections are spread
-/// over the nodes.
+/// What `steadfast bench` says, with its connections spread over the nodes.
 ///
 /// # Errors
 /// If it fails, or anything is not answered as it should be.
-pub fn of_steadfast(addresses: &[&str], load: &Load, keys: u64, seconds: u64) -> io::Result<(f64, f64, f64)> {
+pub fn of_steadfast(addresses: &[&str], load: &Load, keys: u64, seconds: u64) -> io::Result<Figures> {
     let duration = format!("{seconds}s");
     let output = Command::new(std::env::current_exe()?)
         .args(["bench", "--json", "-m", load.operation, "-s", "100"])
@@ -151,7 +161,7 @@ pub fn of_steadfast(addresses: &[&str], load: &Load, keys: u64, seconds: u64) ->
     let number = |name: &str| line[name].as_f64();
     match (number("per_second"), number("p99_us"), number("count")) {
         (Some(per_second), Some(p99), Some(count)) if report["errors"] == serde_json::json!({}) => {
-            Ok((per_second, p99 / 1000.0, count))
+            Ok(Figures { per_second, p99: p99 / 1000.0, count })
         }
         _ => Err(io::Error::other(format!("steadfast bench printed {text:?}"))),
     }

@@ -7,7 +7,7 @@ use std::io;
 use std::process::Command;
 
 use super::daemon::is_installed;
-use super::loads::{self, Load, Program};
+use super::loads::{self, Figures, Load, Program};
 use super::machine;
 use super::options::Options;
 use super::redis::{self, Keeping, Redis};
@@ -94,8 +94,8 @@ pub fn run(options: &Options) -> io::Result<Report> {
     })
 }
 
-/// Operations per second, 99th percentile in milliseconds, and how many there were.
-fn of_redis(address: &str, load: &Load, keys: u64) -> io::Result<(f64, f64, f64)> {
+/// What its tool says.
+fn of_redis(address: &str, load: &Load, keys: u64) -> io::Result<Figures> {
     let port = address.rsplit(':').next().unwrap_or_default();
     let output = Command::new(REDIS_BENCHMARK)
         .args(["-p", port, "-t", load.operation, "-d", "100", "--csv"])
@@ -111,7 +111,7 @@ fn of_redis(address: &str, load: &Load, keys: u64) -> io::Result<(f64, f64, f64)
         .filter_map(|cell| cell.trim_matches('"').parse().ok())
         .collect();
     match cells[..] {
-        [per_second, _, _, _, _, p99, _] => Ok((per_second, p99, load.requests as f64)),
+        [per_second, _, _, _, _, p99, _] => Ok(Figures { per_second, p99, count: load.requests as f64 }),
         _ => Err(io::Error::other(format!("{REDIS_BENCHMARK} printed {text:?}"))),
     }
 }
