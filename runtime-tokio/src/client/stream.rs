@@ -40,10 +40,10 @@ pub async fn run(
     if inputs.send(ClientInput::Connected { conn }).await.is_err() {
         return;
     }
-    let (read, mut write) = stream.into_split();
+    let (mut read, mut write) = stream.into_split();
     let reading = async {
         loop {
-            match read_some(&read).await {
+            match read_some(&mut read).await {
                 Ok(data) if !data.is_empty() => {
                     // Waits while the driver is behind, and with it the server.
                     if inputs.send(ClientInput::Bytes { conn, data }).await.is_err() {

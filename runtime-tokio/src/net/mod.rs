@@ -5,9 +5,13 @@ pub mod socket;
 pub mod writer;
 
 use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Poll, ready};
 use std::{fs, io};
 
 use bytes::Bytes;
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
 
 /// Most bytes of one read.
@@ -22,17 +26,16 @@ thread_local! {
 ///
 /// # Errors
 /// If the connection is lost.
-pub async fn read_some(read: &OwnedReadHalf) -> io::Result<Bytes> {
-    loop {
-        read.readable().await?;
-        let got = SCRATCH.with_borrow_mut(|scratch| {
-            read.try_read(scratch).map(|count| Bytes::copy_from_slice(&scratch[..count]))
-        });
-        match got {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            other => return other,
-        }
-    }
+pub async fn read_some(read: &mut OwnedReadHalf) -> io::Result<Bytes> {
+    // Not `readable` and `try_read`, which would ask the system once more after each read that left room.
+    poll_fn(|context| {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut *read).poll_read(context, &mut buffer))?;
+            Poll::Ready(Ok(Bytes::copy_from_slice(buffer.filled())))
+        })
+    })
+    .await
 }
 
 /// Randomness of the operating system, from which the core makes all of its draws.

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc::unbounded_channel;
 
-use super::node_thread::{Event, NodeHandle};
+use super::node_loop::{Event, NodeHandle};
 use crate::net::read_some;
 use crate::net::writer::write_all;
 
@@ -33,10 +33,10 @@ pub async fn serve(stream: TcpStream, first: Bytes, loopback: bool, node: NodeHa
     if !node.send(Event::Connected { conn, loopback, sender }) {
         return;
     }
-    let (read, mut write) = stream.into_split();
+    let (mut read, mut write) = stream.into_split();
     let drained = AtomicU64::new(0);
     let ended = {
-        let mut reading = std::pin::pin!(read_all(&read, first, conn, &node, &drained));
+        let mut reading = std::pin::pin!(read_all(&mut read, first, conn, &node, &drained));
         let mut writing = std::pin::pin!(write_all(&mut write, &mut outgoing, FLUSH, |count| {
             report(conn, count, &node, &drained);
         }));
@@ -49,7 +49,7 @@ pub async fn serve(stream: TcpStream, first: Bytes, loopback: bool, node: NodeHa
         }
     };
     match ended {
-        Ok(()) => linger(&read, write).await,
+        Ok(()) => linger(&mut read, write).await,
         Err(error) => {
             tracing::debug!(%conn, "connection lost: {error}");
             node.send(Event::Disconnected { conn });
@@ -59,7 +59,7 @@ pub async fn serve(stream: TcpStream, first: Bytes, loopback: bool, node: NodeHa
 
 /// Hands the node what comes, and waits when the node is behind.
 async fn read_all(
-    read: &OwnedReadHalf,
+    read: &mut OwnedReadHalf,
     first: Bytes,
     conn: ConnId,
     node: &NodeHandle,
@@ -87,7 +87,7 @@ fn report(conn: ConnId, count: u64, node: &NodeHandle, drained: &AtomicU64) {
 }
 
 /// Ends our side and waits a moment for the client to end its own.
-async fn linger(read: &OwnedReadHalf, mut write: OwnedWriteHalf) {
+async fn linger(read: &mut OwnedReadHalf, mut write: OwnedWriteHalf) {
     if write.shutdown().await.is_err() {
         return;
     }

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::connection;
-use super::node_thread::{Event, NodeHandle};
+use super::node_loop::{Event, NodeHandle};
 use crate::net::{read_some, socket};
 
 /// Most incoming links of peers; a few per member, as lost ones are noticed late.
@@ -156,7 +156,7 @@ async fn serve_peer(stream: TcpStream, first: Bytes, door: &Door) -> Result<(), 
     let lost = |error: io::Error| error.to_string();
     socket::prepare_peer(&stream).map_err(lost)?;
     // Nothing is ever sent to a peer on its own link, so this half stays open and unused.
-    let (read, _write) = stream.into_split();
+    let (mut read, _write) = stream.into_split();
     let mut splitter = PeerSplitter::new(door.peer_frame);
     let mut data = first;
     while !data.is_empty() {
@@ -167,7 +167,7 @@ async fn serve_peer(stream: TcpStream, first: Bytes, door: &Door) -> Result<(), 
             }
         }
         // A reset is how a killed peer's link ends; that it is gone is reported by our own link to it.
-        match read_some(&read).await {
+        match read_some(&mut read).await {
             Ok(next) => data = next,
             Err(error) => {
                 tracing::debug!("a peer's link was lost: {error}");

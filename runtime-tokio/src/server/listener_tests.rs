@@ -1,17 +1,17 @@
 //! Connections as the node sees them: the test stands in for the node and reads its events.
 
 use std::net::SocketAddr;
-use std::sync::mpsc::TryRecvError;
 
 use bytes::Bytes;
 use steadfast_core::protocol::peer::{self, PeerHeader};
 use steadfast_core::types::{BootNumber, ClusterId, ConnId, Incarnation, NodeId};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::error::TryRecvError;
 
 use super::*;
 use crate::net::writer::Outgoing;
-use crate::server::node_thread::Inbox;
+use crate::server::node_loop::Inbox;
 
 struct Bench {
     address: SocketAddr,
@@ -38,7 +38,7 @@ impl Bench {
     }
 
     /// The next event for the node.
-    async fn event(&self) -> Event {
+    async fn event(&mut self) -> Event {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             match self.events.try_recv() {
@@ -51,7 +51,7 @@ impl Bench {
     }
 
     /// A client that has said its first four bytes, as the node sees it.
-    async fn client(&self) -> (TcpStream, ConnId, UnboundedSender<Outgoing>) {
+    async fn client(&mut self) -> (TcpStream, ConnId, UnboundedSender<Outgoing>) {
         let mut stream = self.connect().await;
         stream.write_all(b"SFC1").await.expect("it is sent");
         let Event::Connected { conn, loopback: true, sender } = self.event().await else {
@@ -61,7 +61,7 @@ impl Bench {
         (stream, conn, sender)
     }
 
-    async fn bytes(&self, wanted: ConnId) -> Bytes {
+    async fn bytes(&mut self, wanted: ConnId) -> Bytes {
         match self.event().await {
             Event::Bytes { conn, data, .. } if conn == wanted => data,
             other => panic!("bytes of {wanted} were expected, not {other:?}"),
@@ -95,7 +95,7 @@ fn frame(body: &[u8]) -> Bytes {
 
 #[tokio::test]
 async fn a_close_sends_what_came_before_it_first() {
-    let bench = Bench::new(Limits::default()).await;
+    let mut bench = Bench::new(Limits::default()).await;
     let (mut stream, _, sender) = bench.client().await;
     sender.send(outgoing("reply ", false)).expect("the connection is there");
     sender.send(outgoing("goodbye", true)).expect("the connection is there");
@@ -104,7 +104,7 @@ async fn a_close_sends_what_came_before_it_first() {
 
 #[tokio::test]
 async fn unread_requests_do_not_cost_the_client_its_last_reply() {
-    let bench = Bench::new(Limits::default()).await;
+    let mut bench = Bench::new(Limits::default()).await;
     let (mut stream, _, sender) = bench.client().await;
     // Closing a socket with unread bytes resets the connection, and the reset overtakes what was sent.
     stream.write_all(&[7; 200_000]).await.expect("it is sent");
@@ -114,7 +114,7 @@ async fn unread_requests_do_not_cost_the_client_its_last_reply() {
 
 #[tokio::test]
 async fn a_client_that_closes_its_side_is_gone_and_gets_what_was_answered() {
-    let bench = Bench::new(Limits::default()).await;
+    let mut bench = Bench::new(Limits::default()).await;
     let (mut stream, conn, sender) = bench.client().await;
     stream.shutdown().await.expect("its side is open");
     let Event::Disconnected { conn: gone } = bench.event().await else { panic!("the node hears of it") };
@@ -125,7 +125,7 @@ async fn a_client_that_closes_its_side_is_gone_and_gets_what_was_answered() {
 
 #[tokio::test]
 async fn what_was_sent_is_reported_with_the_next_bytes() {
-    let bench = Bench::new(Limits::default()).await;
+    let mut bench = Bench::new(Limits::default()).await;
     let (mut stream, _, sender) = bench.client().await;
     sender.send(outgoing("12345", false)).expect("the connection is there");
     let mut got = [0; 5];
@@ -137,7 +137,7 @@ async fn what_was_sent_is_reported_with_the_next_bytes() {
 
 #[tokio::test]
 async fn much_sent_is_reported_without_waiting_for_bytes() {
-    let bench = Bench::new(Limits::default()).await;
+    let mut bench = Bench::new(Limits::default()).await;
     let (mut stream, _, sender) = bench.client().await;
     let chunk = Outgoing { chunks: vec![Bytes::from(vec![1; 1 << 20])], close: true };
     sender.send(chunk).expect("the connection is there");
@@ -152,7 +152,7 @@ async fn much_sent_is_reported_without_waiting_for_bytes() {
 
 #[tokio::test]
 async fn a_node_that_is_behind_stops_clients_from_being_read() {
-    let bench = Bench::new(Limits::default()).await;
+    let mut bench = Bench::new(Limits::default()).await;
     let (mut stream, _, _sender) = bench.client().await;
     // Nobody takes events, so their permits stay out; the client can then send only what the kernel buffers.
     let flood = vec![7; 1 << 20];
@@ -166,7 +166,7 @@ async fn a_node_that_is_behind_stops_clients_from_being_read() {
 
 #[tokio::test]
 async fn peers_frames_arrive_whole_however_they_were_split() {
-    let bench = Bench::new(Limits::default()).await;
+    let mut bench = Bench::new(Limits::default()).await;
     let (first, second) = (frame(b"one"), frame(b"two"));
     let mut stream = bench.connect().await;
     for byte in first.iter().chain(&second) {
@@ -181,7 +181,7 @@ async fn peers_frames_arrive_whole_however_they_were_split() {
 #[tokio::test]
 async fn a_peers_bad_frame_closes_its_link() {
     let limits = Limits { peer_frame_bytes: 1000, ..Limits::default() };
-    let bench = Bench::new(limits).await;
+    let mut bench = Bench::new(limits).await;
     let mut stream = bench.connect().await;
     stream.write_all(&frame(&[0; 2000])).await.expect("it is sent");
     let mut rest = Vec::new();
@@ -209,7 +209,7 @@ async fn a_caller_that_says_nothing_is_closed_in_time() {
 #[tokio::test]
 async fn connections_beyond_all_bounds_are_closed_unseen() {
     let limits = Limits { connections: 1, ..Limits::default() };
-    let bench = Bench::new(limits).await;
+    let mut bench = Bench::new(limits).await;
     let most = 1 + PEER_LINKS + REFUSED;
     let mut open = Vec::new();
     for _ in 0..most {
@@ -224,7 +224,7 @@ async fn connections_beyond_all_bounds_are_closed_unseen() {
 
 #[tokio::test]
 async fn the_end_waits_for_clients_bytes_and_for_nobody_else() {
-    let bench = Bench::new(Limits::default()).await;
+    let mut bench = Bench::new(Limits::default()).await;
     let (mut client, _, sender) = bench.client().await;
     let _silent = bench.connect().await;
     let mut peer = bench.connect().await;

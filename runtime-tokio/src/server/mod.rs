@@ -1,12 +1,12 @@
-//! The server: the core's node on one thread, its disk on another, its password hashing on a few, and
-//! connections on tokio. Nothing here decides anything about data.
+//! The server: the core's node and the connections as tasks of one thread, the disk on others, password hashing on
+//! a few. Nothing here decides anything about data.
 //!
 //! | file | job |
 //! |---|---|
 //! | `config.rs` | what the operator asked for, checked |
 //! | `datadir.rs` | the data directory: created, locked |
 //! | `disk.rs` | executes disk operations, in order |
-//! | `node_thread.rs` | steps the node, batch by batch |
+//! | `node_loop.rs` | steps the node, batch by batch |
 //! | `router.rs` | hands on what the node puts out |
 //! | `listener.rs` | the port: clients or peers? |
 //! | `connection.rs` | a client's bytes, in and out |
@@ -24,7 +24,7 @@ pub mod logging;
 mod connection;
 mod link;
 mod listener;
-mod node_thread;
+mod node_loop;
 mod router;
 #[cfg(test)]
 pub(crate) mod scratch;
@@ -52,7 +52,7 @@ use disk::{Disk, DiskThreads};
 use ending::{Ending, StartError};
 use link::LinkQueue;
 use listener::Door;
-use node_thread::{Event, NodeHandle};
+use node_loop::{Event, NodeHandle};
 use router::{Router, Watcher};
 
 use crate::net;
@@ -68,6 +68,7 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 pub struct Server {
     address: SocketAddr,
     node: NodeHandle,
+    looping: JoinSet<()>,
     accepting: JoinHandle<JoinSet<()>>,
     stop_accepting: watch::Sender<bool>,
     node_ended: watch::Sender<bool>,
@@ -92,7 +93,7 @@ pub struct Progress {
 }
 
 impl Server {
-    /// Opens everything and starts the threads. Must be called within a tokio runtime.
+    /// Opens everything and starts threads and tasks. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// What could not be opened or started, with the way out.
@@ -129,11 +130,11 @@ impl Server {
         let core = Node::new(config.node(address), seed);
         let (ended, halted) = oneshot::channel();
         let clock = Clock::start();
-        spawn("node", move || {
+        let mut looping = JoinSet::new();
+        looping.spawn(async move {
             // A panic drops `ended`, and so is told apart from a halt.
-            let _ = ended.send(node_thread::run(core, &inbox, router, clock));
-        })
-        .map_err(StartError::Other)?;
+            let _ = ended.send(node_loop::run(core, inbox, router, clock).await);
+        });
 
         let (stop_accepting, stop) = watch::channel(false);
         let (node_ended, ended) = watch::channel(false);
@@ -143,6 +144,7 @@ impl Server {
         Ok(Self {
             address,
             node,
+            looping,
             accepting,
             stop_accepting,
             node_ended,
@@ -186,7 +188,7 @@ impl Server {
             halted = &mut self.halted => halted.map_or(Ending::Panicked, Ending::Halted),
             () = stop => self.stop().await,
         };
-        self.close(ending == Ending::Unfinished).await;
+        self.close().await;
         ending
     }
 
@@ -202,18 +204,16 @@ impl Server {
     }
 
     /// Sends everything that the node has put out, then ends all tasks.
-    async fn close(mut self, node_hangs: bool) {
+    async fn close(mut self) {
         self.stop_accepting.send_replace(true);
         self.node_ended.send_replace(true);
         self.node.close();
         let mut connections = self.accepting.await.unwrap_or_default();
-        // With the node's thread its ends of the connections are gone, so each sends what it has and closes.
-        // If that thread hangs, nobody will ever end them.
-        if !node_hangs {
-            let flushed = async { while connections.join_next().await.is_some() {} };
-            if tokio::time::timeout(FLUSH, flushed).await.is_err() {
-                tracing::warn!(connections = connections.len(), "clients did not read their last replies");
-            }
+        // With the node's loop its ends of the connections are gone, so each sends what it has and closes.
+        self.looping.shutdown().await;
+        let flushed = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(FLUSH, flushed).await.is_err() {
+            tracing::warn!(connections = connections.len(), "clients did not read their last replies");
         }
         self.links.iter().for_each(|queue| queue.close());
         let _ = tokio::time::timeout(LAST_WORDS, async {

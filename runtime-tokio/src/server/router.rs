@@ -17,7 +17,7 @@ use super::disk::DiskThreads;
 use super::link::LinkQueue;
 use crate::net::writer::Outgoing;
 
-/// A connection as the node's thread sees it. Its channel needs no bound of its own: the core closes a connection
+/// A connection as the node's loop sees it. Its channel needs no bound of its own: the core closes a connection
 /// for which more than `unsent_bytes` wait, and knows how many wait because the task reports what it sent.
 #[derive(Debug)]
 struct Connection {
@@ -25,7 +25,7 @@ struct Connection {
     gathered: Vec<Bytes>,
 }
 
-/// A peer as the node's thread sees it.
+/// A peer as the node's loop sees it.
 #[derive(Debug)]
 struct Peer {
     queue: Arc<LinkQueue>,

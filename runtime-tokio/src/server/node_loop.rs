@@ -1,10 +1,14 @@
-//! The node's thread: takes the inputs that are there, steps the node through each, and hands on what came out, once per
+//! The node's loop: takes the inputs that are there, steps the node through each, and hands on what came out, once per
 //! batch. What the disk has done comes before all else: a sync waits for the write before it, and many answers wait for the
 //! sync, while clients' requests can gather for the next. Every decision is the node's.
+//!
+//! It is a task beside those of the connections: all that were ready to be read have been when its turn comes, and no
+//! request or answer crosses from one thread to another.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,8 +16,10 @@ use steadfast_core::Node;
 use steadfast_core::io::{HaltReason, Input, Outbox};
 use steadfast_core::time::Micros;
 use steadfast_core::types::ConnId;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::clock::{Clock, duration};
 use super::router::Router;
@@ -74,10 +80,10 @@ pub enum Event {
     },
 }
 
-/// The end that the node's thread takes from.
+/// The end that the node's loop takes from.
 #[derive(Debug)]
 pub struct Inbox {
-    events: Receiver<Event>,
+    events: UnboundedReceiver<Event>,
     /// What the disk has done; a nudge among the events tells of each.
     done: Receiver<Input>,
 }
@@ -85,7 +91,7 @@ pub struct Inbox {
 /// How the other threads and tasks reach the node.
 #[derive(Clone, Debug)]
 pub struct NodeHandle {
-    events: Sender<Event>,
+    events: UnboundedSender<Event>,
     done: Sender<Input>,
     next_conn: Arc<AtomicU64>,
     client_chunks: Arc<Semaphore>,
@@ -93,10 +99,10 @@ pub struct NodeHandle {
 }
 
 impl NodeHandle {
-    /// A handle, and the end that the node's thread takes from.
+    /// A handle, and the end that the node's loop takes from.
     #[must_use]
     pub fn new() -> (Self, Inbox) {
-        let ((events, receiver), (done, disk)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
+        let ((events, receiver), (done, disk)) = (unbounded_channel(), channel());
         let handle = Self {
             events,
             done,
@@ -146,30 +152,37 @@ impl Inbox {
     ///
     /// # Errors
     /// If there is none, or nobody can send any more.
-    pub fn try_recv(&self) -> Result<Event, TryRecvError> {
+    pub fn try_recv(&mut self) -> Result<Event, TryRecvError> {
         self.events.try_recv()
     }
+}
 
-    /// Waits for an event, at most for the given time; nothing if none comes in it.
-    ///
-    /// # Errors
-    /// If nobody can send events any more.
-    fn wait(&self, at_most: Option<Duration>) -> Result<Option<Event>, RecvTimeoutError> {
-        let event = match at_most {
-            Some(wait) => self.events.recv_timeout(wait),
-            None => self.events.recv().map_err(RecvTimeoutError::from),
-        };
-        match event {
-            Ok(event) => Ok(Some(event)),
-            Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(gone) => Err(gone),
+/// Wakes the loop when the node wants its next tick. One for all waits, as it seldom changes.
+struct Alarm {
+    sleep: Pin<Box<Sleep>>,
+    set_to: Option<Micros>,
+}
+
+impl Alarm {
+    fn new() -> Self {
+        Self { sleep: Box::pin(sleep(Duration::ZERO)), set_to: None }
+    }
+
+    /// Waits for this moment, for ever if there is none.
+    async fn wait(&mut self, at: Option<Micros>, now: Micros) {
+        let Some(at) = at else { return std::future::pending().await };
+        if self.set_to != Some(at) {
+            self.sleep.as_mut().reset(Instant::now() + duration(at.since(now)));
+            self.set_to = Some(at);
         }
+        self.sleep.as_mut().await;
+        self.set_to = None;
     }
 }
 
 /// Runs the node until it halts.
-pub fn run(mut node: Node, inbox: &Inbox, mut router: Router, clock: Clock) -> HaltReason {
-    let mut out = Outbox::default();
+pub async fn run(mut node: Node, mut inbox: Inbox, mut router: Router, clock: Clock) -> HaltReason {
+    let (mut out, mut alarm) = (Outbox::default(), Alarm::new());
     let mut first = Some(Event::Input(Input::Tick));
     loop {
         let begun = clock.now().mono;
@@ -189,10 +202,19 @@ pub fn run(mut node: Node, inbox: &Inbox, mut router: Router, clock: Clock) -> H
         if let Some(reason) = router.halted() {
             return reason.clone();
         }
-        let until_wake = router.wake().map(|at| duration(at.since(clock.now().mono)));
-        match inbox.wait(until_wake) {
-            Ok(event) => first = event,
-            Err(_) => return HaltReason::Stopped,
+        let now = clock.now().mono;
+        if !inbox.events.is_empty() || router.wake().is_some_and(|at| at <= now) {
+            // There is more to do, but what came out goes out first.
+            tokio::task::yield_now().await;
+            continue;
+        }
+        tokio::select! {
+            biased;
+            event = inbox.events.recv() => match event {
+                Some(event) => first = Some(event),
+                None => return HaltReason::Stopped,
+            },
+            () = alarm.wait(router.wake(), now) => {}
         }
     }
 }
