@@ -10,12 +10,13 @@
 //! | `machine.rs` | what the kernel counts of a process, and how busy the machine is |
 //! | `report.rs` | medians, percentiles, tables, JSON |
 //! | `loads.rs` | what those of throughput have in common |
-//! | `restart.rs`, `latency.rs`, `bytes.rs`, `throughput.rs`, `cluster.rs`, `scale.rs` | one figure each |
+//! | `restart.rs`, `latency.rs`, `bytes.rs`, `throughput.rs`, `cluster.rs`, `scale.rs`, `core.rs` | one figure each |
 //!
 //! Nothing here judges a figure: it prints what was measured, beside the target.
 
 pub mod bytes;
 pub mod cluster;
+pub mod core;
 pub mod daemon;
 pub mod etcd;
 pub mod latency;

@@ -7,8 +7,9 @@ pub const USAGE: &str = "usage: figures restart          [--keys N] [--rounds N]
        figures throughput       [--keys N] [--rounds N] [--seconds N] [--json]
        figures cluster          [--keys N] [--rounds N] [--seconds N] [--json]
        figures scale            [--keys N] [--rounds N] [--seconds N] [--json]
+       figures core             [--keys N] [--rounds N] [--json]
        figures failover         [--orders N] [--lanes N] [--only NAME] [--json]
-  --keys N        how many keys there are: 1000000; for bytes-per-write and throughput 100000; for cluster 10000; for scale the most, 10000000
+  --keys N        how many keys there are: 1000000; for bytes-per-write, throughput and core 100000; for cluster 10000; for scale the most, 10000000
   --rounds N      how often every program is restarted or loaded: 3
   --tail PERCENT  how many writes, in percent of the keys, the log holds behind the snapshot at least: 10
   --rate N        writes per second of the paced load: 2000

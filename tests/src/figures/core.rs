@@ -1,0 +1,244 @@
+//! What an operation costs the core alone: one node in this process, whose disk and network cost next to nothing. Quieter than any
+//! figure with a server in it, and one process to profile: `perf record`, `valgrind --tool=callgrind`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use steadfast_core::Node;
+use steadfast_core::access::password::Cost;
+use steadfast_core::config::{AccessMode, LogConfig, Member, NodeConfig, SnapshotConfig, Timing};
+use steadfast_core::inspect::RoleName;
+use steadfast_core::io::{DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, Input, Outbox, Output};
+use steadfast_core::limits::Limits;
+use steadfast_core::protocol::frame::Message;
+use steadfast_core::protocol::native::{ClientFrame, Hello, Request, ServerDecoder, ServerFrame};
+use steadfast_core::time::{Micros, Millis, Stamp};
+use steadfast_core::types::{Blob, ConnId, NodeId};
+use uuid::Uuid;
+
+use super::machine;
+use super::options::Options;
+use super::report::{Cell, Report, median};
+
+const CONNECTIONS: u64 = 50;
+/// Requests that come in one step of each connection, and what is asked.
+const LOADS: [(&str, u64, bool); 4] =
+    [("SET", 1, true), ("SET, 16 at once", 16, true), ("GET", 1, false), ("GET, 16 at once", 16, false)];
+/// So many requests make a round.
+const ROUND: u64 = 160_000;
+
+/// Measures, and says what was seen.
+///
+/// # Errors
+/// If a request is not answered as it should be.
+pub fn run(options: &Options) -> io::Result<Report> {
+    let keys = options.keys(100_000);
+    let mut notes = vec![format!("before: {}", machine::describe())];
+    let mut bench = Bench::new();
+    let mut rows = Vec::new();
+    for (name, at_once, writes) in LOADS {
+        let mut micros = Vec::new();
+        // The first round finds other keys, and is not counted.
+        for round in 0..=options.rounds() {
+            let spent = bench.round(keys, at_once, writes).map_err(io::Error::other)?;
+            if round > 0 {
+                micros.push(spent.as_secs_f64() * 1e6 / ROUND as f64);
+            }
+        }
+        let least = micros.iter().copied().fold(f64::INFINITY, f64::min);
+        rows.push(vec![Cell::from(name), Cell::Number(median(&micros), 2), Cell::Number(least, 2)]);
+    }
+    notes.push(format!("after: {}", machine::describe()));
+    notes.push(format!("{CONNECTIONS} connections, values of 100 bytes, {keys} keys"));
+    let title = "Microseconds in the core for an operation".into();
+    Ok(Report { title, columns: vec!["load", "median", "least"], rows, notes })
+}
+
+/// A node with a disk and clients in memory.
+struct Bench {
+    node: Node,
+    out: Outbox,
+    now: Stamp,
+    wake: Option<Micros>,
+    files: BTreeMap<FileName, Vec<u8>>,
+    inputs: VecDeque<Input>,
+    answers: Vec<(ConnId, Bytes)>,
+    decoders: BTreeMap<ConnId, ServerDecoder>,
+    requests: u64,
+    /// What snapshots took that other threads would do.
+    elsewhere: Duration,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let config = NodeConfig {
+            id: NodeId(1),
+            cluster_name: "figures".into(),
+            members: vec![Member { id: NodeId(1), address: "here:1".into() }],
+            limits: Limits::default(),
+            timing: Timing::default(),
+            log: LogConfig::default(),
+            snapshot: SnapshotConfig::default(),
+            access: AccessMode::InsecureNoAuth,
+            password_cost: Cost::default(),
+            root_password: None,
+        };
+        let mut bench = Self {
+            node: Node::new(config, [7; 32]),
+            out: Outbox::default(),
+            now: Stamp { mono: Micros(1), wall: Millis(1_700_000_000_000) },
+            wake: None,
+            files: BTreeMap::new(),
+            inputs: VecDeque::from([Input::Tick]),
+            answers: Vec::new(),
+            decoders: BTreeMap::new(),
+            requests: 0,
+            elsewhere: Duration::ZERO,
+        };
+        while bench.node.inspect().role != RoleName::Leader {
+            bench.pass(Micros::from_millis(1));
+        }
+        for conn in (1..=CONNECTIONS).map(ConnId) {
+            bench.decoders.insert(conn, ServerDecoder::new(8 << 20));
+            let hello = Hello {
+                versions: (1, 1),
+                max_frame: 8 << 20,
+                client: "figures".into(),
+                client_version: "0".into(),
+                cluster: None,
+                auth: None,
+            };
+            bench.inputs.push_back(Input::Connected { conn, loopback: true });
+            bench.inputs.push_back(Input::Bytes { conn, data: encode(&ClientFrame::Hello(hello)) });
+        }
+        bench.pass(Micros::from_millis(1));
+        bench
+    }
+
+    /// Steps the node until nothing follows, and then some time later.
+    fn pass(&mut self, time: Micros) {
+        while let Some(input) = self.inputs.pop_front() {
+            self.step(input);
+        }
+        self.now.mono = self.now.mono.after(time);
+        self.now.wall = Millis(1_700_000_000_000 + self.now.mono.0 / 1000);
+        if self.wake.take_if(|at| *at <= self.now.mono).is_some() {
+            self.step(Input::Tick);
+        }
+    }
+
+    fn step(&mut self, input: Input) {
+        self.node.step(self.now, input, &mut self.out);
+        for output in self.out.drain() {
+            match output {
+                Output::Disk { token, op } => {
+                    let result = execute(&mut self.files, op);
+                    self.inputs.push_back(Input::DiskDone { token, result });
+                }
+                Output::Compute { token, job } => {
+                    let begun = Instant::now();
+                    let result = job.run();
+                    self.elsewhere += begun.elapsed();
+                    self.inputs.push_back(Input::Computed { token, result });
+                }
+                Output::Send { conn, data } => {
+                    self.inputs.push_back(Input::Drained { conn, bytes: data.len() as u64 });
+                    self.answers.push((conn, data));
+                }
+                Output::WakeAt(at) => self.wake = Some(at),
+                Output::Halt(reason) => panic!("the node halted: {reason}"),
+                Output::SendPeer { .. } | Output::Close { .. } | Output::Trace(_) => {}
+            }
+        }
+    }
+
+    /// The time that the node has taken for a round.
+    fn round(&mut self, keys: u64, at_once: u64, writes: bool) -> Result<Duration, String> {
+        let mut spent = Duration::ZERO;
+        for _ in 0..ROUND / CONNECTIONS / at_once {
+            for conn in (1..=CONNECTIONS).map(ConnId) {
+                let frames: Vec<u8> = (0..at_once).flat_map(|_| self.request(keys, writes)).collect();
+                self.inputs.push_back(Input::Bytes { conn, data: frames.into() });
+            }
+            self.elsewhere = Duration::ZERO;
+            let begun = Instant::now();
+            self.pass(Micros(500));
+            spent += begun.elapsed().saturating_sub(self.elsewhere);
+            self.check(at_once * CONNECTIONS)?;
+        }
+        Ok(spent)
+    }
+
+    fn request(&mut self, keys: u64, writes: bool) -> Bytes {
+        self.requests += 1;
+        // Any key, in no order that a cache could know.
+        let key = self.requests.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
+        let key = Blob::from(format!("bench:key:{:012}", key % keys).into_bytes());
+        let args = match writes {
+            true => vec!["SET".into(), key, vec![b'x'; 100].into()],
+            false => vec!["GET".into(), key],
+        };
+        let id = Uuid::from_u128(u128::from(self.requests));
+        encode(&ClientFrame::Request(Request { id, once: None, deadline_ms: 1000, trace: None, args }))
+    }
+
+    /// So many requests were answered, and none with an error.
+    fn check(&mut self, wanted: u64) -> Result<(), String> {
+        let mut answered = 0;
+        for (conn, data) in self.answers.drain(..) {
+            let decoder = self.decoders.get_mut(&conn).ok_or("an answer to nobody")?;
+            decoder.push(&data);
+            while let Some(frame) = decoder.next().map_err(|error| error.to_string())? {
+                match frame {
+                    ServerFrame::Response(response) => {
+                        response.reply.outcome.map_err(|failure| failure.to_string())?;
+                        answered += 1;
+                    }
+                    ServerFrame::Welcome(_) => {}
+                    other => return Err(format!("{other:?}")),
+                }
+            }
+        }
+        if answered == wanted { Ok(()) } else { Err(format!("{answered} of {wanted} were answered")) }
+    }
+}
+
+fn encode(frame: &ClientFrame) -> Bytes {
+    frame.encode(8 << 20).expect("it is short")
+}
+
+/// A disk that never fails.
+fn execute(files: &mut BTreeMap<FileName, Vec<u8>>, op: DiskOp) -> Result<DiskReply, DiskError> {
+    let gone = |file: FileName| DiskError { kind: DiskErrorKind::NotFound, message: format!("no {file}") };
+    match op {
+        DiskOp::Create { file } => drop(files.insert(file, Vec::new())),
+        DiskOp::WriteAt { file, offset, data } => {
+            let bytes = files.get_mut(&file).ok_or_else(|| gone(file))?;
+            let end = offset as usize + data.len();
+            bytes.resize(bytes.len().max(end), 0);
+            bytes[offset as usize..end].copy_from_slice(&data);
+        }
+        DiskOp::Truncate { file, len } => {
+            files.get_mut(&file).ok_or_else(|| gone(file))?.resize(len as usize, 0);
+        }
+        DiskOp::Rename { from, to } => {
+            let bytes = files.remove(&from).ok_or_else(|| gone(from))?;
+            files.insert(to, bytes);
+        }
+        DiskOp::Remove { file } => drop(files.remove(&file)),
+        DiskOp::Sync { .. } | DiskOp::SyncDir => {}
+        DiskOp::List => {
+            let listing = files.iter().map(|(file, bytes)| (*file, bytes.len() as u64));
+            return Ok(DiskReply::Listing(listing.collect()));
+        }
+        DiskOp::Read { file, offset, len } => {
+            let bytes = files.get(&file).ok_or_else(|| gone(file))?;
+            let start = bytes.len().min(offset as usize);
+            let end = bytes.len().min(start + len as usize);
+            return Ok(DiskReply::Data(Bytes::copy_from_slice(&bytes[start..end])));
+        }
+    }
+    Ok(DiskReply::Done)
+}
