@@ -354,22 +354,44 @@ impl fmt::Display for HaltReason {
 #[derive(Clone, Debug, Default)]
 pub struct Outbox {
     outputs: Vec<Output>,
+    /// Comes after these, and may grow: most answers follow one to the same client.
+    growing: Option<(ConnId, Vec<u8>)>,
 }
+
+/// What is sent to a client at once grows no further than this.
+const GROWN: usize = 16 << 10;
 
 impl Outbox {
     /// Adds one output.
     pub fn push(&mut self, output: Output) {
+        self.end_growing();
         self.outputs.push(output);
+    }
+
+    /// Adds bytes for a client, which `append` puts behind those that are there: to what was the last output, if that was
+    /// for the same client.
+    pub fn send<T>(&mut self, conn: ConnId, append: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        if !matches!(&self.growing, Some((to, bytes)) if *to == conn && bytes.len() < GROWN) {
+            self.end_growing();
+        }
+        append(&mut self.growing.get_or_insert_with(|| (conn, Vec::with_capacity(128))).1)
+    }
+
+    fn end_growing(&mut self) {
+        if let Some((conn, bytes)) = self.growing.take() {
+            self.outputs.push(Output::Send { conn, data: bytes.into() });
+        }
     }
 
     /// Takes everything out, in order.
     pub fn drain(&mut self) -> std::vec::Drain<'_, Output> {
+        self.end_growing();
         self.outputs.drain(..)
     }
 
     /// Whether nothing is in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.outputs.is_empty()
+        self.outputs.is_empty() && self.growing.is_none()
     }
 }

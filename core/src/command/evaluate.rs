@@ -37,8 +37,6 @@ pub struct Request<'a> {
     pub principal: &'a Principal,
     /// What.
     pub command: &'a Command,
-    /// [`Command::digest`] of it.
-    pub digest: u64,
     /// The client's number for it, if it is to execute once.
     pub once: Option<Once>,
     /// The forwarding node's number for it, if it was forwarded.
@@ -167,7 +165,7 @@ impl<'a> Evaluation<'a> {
         }
         // Of a failure too: a retry gets the same one.
         if let Some(keeping) = self.keeping.take() {
-            self.view.effect(keeping.effect(&outcome, self.request.digest));
+            self.view.effect(keeping.effect(&outcome, self.digest()));
         }
         if self.request.command.is_write() {
             self.keep(&outcome, in_session, forwarded);
@@ -195,7 +193,7 @@ impl<'a> Evaluation<'a> {
         // An answer of earlier is nobody's who may not execute the command now.
         self.permit_run().map_err(Early::RefusedForGood)?;
         let (index, answer) = kept.stored;
-        if answer.digest == self.request.digest {
+        if answer.digest == self.digest() {
             return Err(Early::Stored(index, answer));
         }
         let message = format!("another command was executed under the id '{}': use another id", shown(id));
@@ -282,7 +280,7 @@ impl<'a> Evaluation<'a> {
 
     /// An answer was found under the number of this command.
     fn known(&self, index: Index, reply: Arc<Answer>) -> Result<Early, Failure> {
-        if reply.digest == self.request.digest {
+        if reply.digest == self.digest() {
             return Ok(Early::Stored(index, reply));
         }
         let message = "another command was executed under this number: number every command anew";
@@ -388,8 +386,8 @@ impl<'a> Evaluation<'a> {
 
     /// Makes the answer part of the command's own entry, so that a retry finds it however soon it comes.
     fn keep(&mut self, outcome: &Outcome, in_session: bool, forwarded: bool) {
-        let Request { digest, once, forwarded: forward, .. } = *self.request;
-        let reply = || StoredReply { outcome: outcome.clone(), digest };
+        let Request { once, forwarded: forward, .. } = *self.request;
+        let reply = || StoredReply { outcome: outcome.clone(), digest: self.request.command.digest() };
         if let (true, Some(Once { session: id, seq, floor })) = (in_session, once) {
             // The command may have ended its own session, and the answer goes with it.
             if self.view.session(id).is_some() {
@@ -428,6 +426,11 @@ impl<'a> Evaluation<'a> {
         let session = self.request.once.map(|once| (once.session, once.seq));
         let forward = self.request.forwarded.map(|id| (id.origin, id.boot, id.seq));
         (session, forward)
+    }
+
+    /// What tells the command from others under the same number. Not kept: most commands have none.
+    fn digest(&self) -> u64 {
+        self.request.command.digest()
     }
 
     /// What is asked.

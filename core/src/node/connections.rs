@@ -8,7 +8,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 
 use super::forward::{Task, Ticket};
@@ -113,7 +112,7 @@ impl Connections {
             None
         };
         if let Some((code, text)) = refusal {
-            self.send_raw(conn, &ServerFrame::Goodbye(Failure::new(code, text)), usize::MAX, out);
+            send_raw(conn, &ServerFrame::Goodbye(Failure::new(code, text)), usize::MAX, out);
             out.push(Output::Close { conn });
             return;
         }
@@ -292,39 +291,36 @@ impl Connections {
     }
 
     pub fn send(&mut self, conn: ConnId, frame: &ServerFrame, out: &mut Outbox) {
-        let Some(max_frame) = self.table.get(&conn).map(|connection| connection.max_frame) else { return };
-        let sent = self.send_raw(conn, frame, max_frame, out);
         let Some(connection) = self.table.get_mut(&conn) else { return };
+        let sent = send_raw(conn, frame, connection.max_frame, out);
         connection.unsent = connection.unsent.saturating_add(sent as u64);
         if connection.unsent > self.config.limits.unsent_bytes {
             // It reads more slowly than it asks, and there is no room to tell it so.
             self.close(conn, out);
         }
     }
-
-    fn send_raw(&self, conn: ConnId, frame: &ServerFrame, max_frame: usize, out: &mut Outbox) -> usize {
-        let data = encode(frame, max_frame);
-        let sent = data.len();
-        out.push(Output::Send { conn, data });
-        sent
-    }
 }
 
-/// A frame's bytes. An answer that the client does not take is replaced by one that says so, with its receipt: the
+/// Sends a frame, and says how many bytes it has.
+fn send_raw(conn: ConnId, frame: &ServerFrame, max_frame: usize, out: &mut Outbox) -> usize {
+    out.send(conn, |bytes| {
+        let before = bytes.len();
+        append(frame, max_frame, bytes);
+        bytes.len() - before
+    })
+}
+
+/// Adds a frame's bytes. An answer that the client does not take is replaced by one that says so, with its receipt: the
 /// command did what it did.
-fn encode(frame: &ServerFrame, max_frame: usize) -> Bytes {
-    match frame.encode(max_frame) {
-        Ok(data) => data,
-        Err(error) => {
-            let failure = Failure::new(ErrorCode::ReplyTooLarge, error.to_string());
-            let smaller = match frame {
-                ServerFrame::Response(response) => ServerFrame::Response(Response {
-                    reply: Reply { outcome: Err(failure), receipt: response.reply.receipt },
-                    ..response.clone()
-                }),
-                _ => ServerFrame::Goodbye(failure),
-            };
-            smaller.encode(usize::MAX).expect("an error is short")
-        }
-    }
+fn append(frame: &ServerFrame, max_frame: usize, out: &mut Vec<u8>) {
+    let Err(error) = frame.append(max_frame, out) else { return };
+    let failure = Failure::new(ErrorCode::ReplyTooLarge, error.to_string());
+    let smaller = match frame {
+        ServerFrame::Response(response) => ServerFrame::Response(Response {
+            reply: Reply { outcome: Err(failure), receipt: response.reply.receipt },
+            ..response.clone()
+        }),
+        _ => ServerFrame::Goodbye(failure),
+    };
+    smaller.append(usize::MAX, out).expect("an error is short");
 }

@@ -195,7 +195,6 @@ impl Replica {
         let request = Request {
             principal: &task.principal,
             command: &task.command,
-            digest: task.command.digest(),
             once: task.once,
             forwarded,
             info: &self.info,

@@ -3,7 +3,7 @@
 //!
 //! This file releases; it never decides what an answer depends on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::forward::Ticket;
 use crate::raft::Round;
@@ -51,8 +51,10 @@ pub struct Waiter {
 #[derive(Clone, Debug, Default)]
 pub struct Waiting {
     next: u64,
-    /// Waiting for a commit, by index.
-    commits: BTreeMap<(Index, u64), Waiter>,
+    /// Waiting for a commit, by index and number: what came in this order anyway, as writes do.
+    queue: VecDeque<(u64, Waiter)>,
+    /// And what depends on an earlier entry than something that came before it.
+    others: BTreeMap<(Index, u64), Waiter>,
     /// Waiting for a round only, by round.
     rounds: BTreeMap<(Round, u64), Waiter>,
     /// The askers on other nodes, so that a repetition is told from a new command.
@@ -63,7 +65,7 @@ impl Waiting {
     /// How many answers wait.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.commits.len() + self.rounds.len()
+        self.queue.len() + self.others.len() + self.rounds.len()
     }
 
     /// Whether this asker waits.
@@ -78,17 +80,31 @@ impl Waiting {
         if matches!(waiter.asker, Asker::There { .. }) {
             self.askers.insert(waiter.asker);
         }
-        self.commits.insert((waiter.depends, self.next), waiter);
+        if self.queue.back().is_none_or(|(_, last)| last.depends <= waiter.depends) {
+            self.queue.push_back((self.next, waiter));
+        } else {
+            self.others.insert((waiter.depends, self.next), waiter);
+        }
+    }
+
+    /// Takes out the next one whose entry is committed.
+    fn pop_committed(&mut self, commit: Index) -> Option<(u64, Waiter)> {
+        let queued = self.queue.front().map(|(number, waiter)| (waiter.depends, *number));
+        let other = self.others.first_key_value().map(|(place, _)| *place);
+        let (depends, _) = queued.into_iter().chain(other).min()?;
+        if depends > commit {
+            return None;
+        }
+        if other.is_none_or(|other| queued.is_some_and(|queued| queued < other)) {
+            return self.queue.pop_front();
+        }
+        self.others.pop_first().map(|((_, number), waiter)| (number, waiter))
     }
 
     /// Takes out the answers that are true now, in the order of what they depended on.
     pub fn release(&mut self, commit: Index, confirmed: Option<Round>) -> Vec<Waiter> {
         let mut ready = Vec::new();
-        while let Some(first) = self.commits.first_entry() {
-            if first.key().0 > commit {
-                break;
-            }
-            let ((_, number), waiter) = first.remove_entry();
+        while let Some((number, waiter)) = self.pop_committed(commit) {
             match waiter.round {
                 Some(round) if confirmed.is_none_or(|confirmed| round > confirmed) => {
                     self.rounds.insert((round, number), waiter);
@@ -111,8 +127,10 @@ impl Waiting {
     /// Takes everything out: the term is lost.
     pub fn take_all(&mut self) -> Vec<Waiter> {
         self.askers.clear();
-        let commits = std::mem::take(&mut self.commits).into_values();
-        commits.chain(std::mem::take(&mut self.rounds).into_values()).collect()
+        let committed = std::iter::from_fn(|| self.pop_committed(Index(u64::MAX)));
+        let mut all: Vec<Waiter> = committed.map(|(_, waiter)| waiter).collect();
+        all.extend(std::mem::take(&mut self.rounds).into_values());
+        all
     }
 }
 
@@ -154,6 +172,20 @@ mod tests {
         assert_eq!(released(&mut waiting, 4, 1), [2]);
         assert_eq!(released(&mut waiting, 5, 1), [1]);
         assert_eq!(released(&mut waiting, 5, 2), [3]);
+        assert_eq!(waiting.len(), 0);
+    }
+
+    #[test]
+    fn answers_are_released_in_the_order_of_what_they_depend_on_however_they_came() {
+        let mut waiting = Waiting::default();
+        for (number, depends) in [(1, 5), (2, 7), (3, 6), (4, 7), (5, 5), (6, 8)] {
+            waiting.push(waiter(number, depends, None));
+        }
+        assert_eq!(waiting.len(), 6);
+        assert_eq!(released(&mut waiting, 6, 0), [1, 5, 3]);
+        assert_eq!(released(&mut waiting, 7, 0), [2, 4]);
+        waiting.push(waiter(7, 3, Some(9)));
+        assert_eq!(waiting.take_all().len(), 2);
         assert_eq!(waiting.len(), 0);
     }
 

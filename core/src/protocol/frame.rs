@@ -53,21 +53,41 @@ pub trait Message: Sized {
     /// [`EncodeError`] if it would be longer or can't be written.
     fn encode(&self, maximum: usize) -> Result<Bytes, EncodeError> {
         let mut out = Vec::with_capacity(128);
-        out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&[self.kind(), 0, 0, 0]);
-        out.extend_from_slice(&[0; 8]);
-        self.write(&mut out)?;
-        if out.len() > maximum {
-            return Err(EncodeError::TooLarge { length: out.len(), maximum });
-        }
-        let Ok(length) = u32::try_from(out.len() - HEADER_BYTES) else {
-            return Err(EncodeError::TooLarge { length: out.len(), maximum: u32::MAX as usize });
-        };
-        out[8..12].copy_from_slice(&length.to_le_bytes());
-        let crc = checksum(&out[..12], &out[HEADER_BYTES..]);
-        out[12..16].copy_from_slice(&crc.to_le_bytes());
+        self.append(maximum, &mut out)?;
         Ok(Bytes::from(out))
     }
+
+    /// Adds the frame, of at most so many bytes, to others; nothing of it if there is an error.
+    ///
+    /// # Errors
+    /// As for [`Message::encode`].
+    fn append(&self, maximum: usize, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        let start = out.len();
+        let appended = append_whole(self, maximum, out);
+        if appended.is_err() {
+            out.truncate(start);
+        }
+        appended
+    }
+}
+
+fn append_whole(message: &impl Message, maximum: usize, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    let start = out.len();
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&[message.kind(), 0, 0, 0]);
+    out.extend_from_slice(&[0; 8]);
+    message.write(out)?;
+    let frame = &mut out[start..];
+    if frame.len() > maximum {
+        return Err(EncodeError::TooLarge { length: frame.len(), maximum });
+    }
+    let Ok(length) = u32::try_from(frame.len() - HEADER_BYTES) else {
+        return Err(EncodeError::TooLarge { length: frame.len(), maximum: u32::MAX as usize });
+    };
+    frame[8..12].copy_from_slice(&length.to_le_bytes());
+    let crc = checksum(&frame[..12], &frame[HEADER_BYTES..]);
+    frame[12..16].copy_from_slice(&crc.to_le_bytes());
+    Ok(())
 }
 
 /// Why a message can't be sent. The connection is fine.

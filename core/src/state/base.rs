@@ -50,7 +50,7 @@ impl Base {
             None => self.keys.remove(key),
         };
         if let Some(capture) = &mut self.capture {
-            capture.keys.keep(key, old.clone());
+            capture.keys.keep(key, old.as_ref());
         }
         old
     }
@@ -68,7 +68,7 @@ impl Base {
             None => rows.remove(key),
         };
         if let Some(capture) = &mut self.capture {
-            T::section(&mut capture.tables).keep(key, old.clone());
+            T::section(&mut capture.tables).keep(key, old.as_ref());
         }
         old
     }

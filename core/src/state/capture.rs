@@ -231,15 +231,15 @@ impl<K: Ord + Clone + Size, V: Clone + Size> Section<K, V> {
     }
 
     /// A row has just become another one: this is what it was.
-    pub(super) fn keep(&mut self, key: &K, old: Option<V>) {
+    pub(super) fn keep(&mut self, key: &K, old: Option<&V>) {
         let passed = match &self.passed {
             Passed::Nothing => false,
             Passed::UpTo(last) => key <= last,
             Passed::All => true,
         };
         if !passed && !self.kept.contains_key(key) {
-            self.bytes += kept_size(key, old.as_ref());
-            self.kept.insert(key.clone(), old);
+            self.bytes += kept_size(key, old);
+            self.kept.insert(key.clone(), old.cloned());
         }
     }
 

@@ -104,20 +104,30 @@ impl Packed {
             Self::Short { value, .. } | Self::Apart { value, .. } => Blob::tail_of(Arc::clone(value), 0),
             Self::Large { kind, members, .. } => return collection(*kind, (**members).clone()),
         };
-        match self.kind() {
-            Kind::String => Data::String(value),
-            kind => collection(kind, Members::from_small(value)),
-        }
+        small(self.kind(), value)
     }
 
-    /// What commands saw of it, with its deadline. The value stays in the allocation that it is in.
+    /// What commands saw of it, with its deadline. The value stays in the allocation that it is in, which is not even touched:
+    /// it was written long ago, and to count another owner would wait for memory.
     pub(super) fn into_record(self, deadline: Option<Deadline>) -> KeyRecord {
         let revision = self.revision();
         let data = match self {
             Self::Large { kind, members, .. } => collection(kind, *members),
-            small => small.data(),
+            Self::Short { kind, value, .. } | Self::Apart { kind, value, .. } => {
+                small(kind, Blob::tail_of(value, 0))
+            }
+            Self::Joint { kind, name_len, bytes, .. } => small(kind, Blob::tail_of(bytes, name_len)),
+            inline @ Self::Inline { .. } => inline.data(),
         };
         KeyRecord { data, revision, deadline }
+    }
+}
+
+/// What is held as the string of its bytes.
+fn small(kind: Kind, value: Blob) -> Data {
+    match kind {
+        Kind::String => Data::String(value),
+        kind => collection(kind, Members::from_small(value)),
     }
 }
 

@@ -107,7 +107,6 @@ impl World {
         let request = Request {
             principal: &ask.principal,
             command: &ask.command,
-            digest: ask.command.digest(),
             once: ask.once,
             forwarded: ask.forwarded,
             info: &info,
