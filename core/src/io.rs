@@ -228,7 +228,8 @@ pub enum DiskOp {
         /// At least one byte.
         data: Bytes,
     },
-    /// Make every completed write to the file durable, its size included (`fdatasync`).
+    /// Make every write to the file that was issued before durable, its size included (`fdatasync`). A driver begins it
+    /// once those have ended, however they did.
     Sync {
         /// Which.
         file: FileName,

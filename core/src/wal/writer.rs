@@ -1,6 +1,7 @@
 //! The log's writer: group commit into zero-filled segments.
 //!
-//! Entries queue up; one batch at a time is written and synced while the next one gathers. A batch is
+//! Entries queue up; one batch at a time is written and synced while the next one gathers. Both are asked for at once: the
+//! disk does the one after the other, and nobody has to hear of the write before the sync can begin. A batch is
 //! written only once all before it is durable, so a mark always names its own beginning as the synced
 //! place, and whatever is found torn after a crash belongs to the one batch that was under way. The writer
 //! never reads, never overwrites a sector that may hold acknowledged bytes, and never tries again what
@@ -104,20 +105,15 @@ struct Write {
     file: FileName,
     /// For another try, should the disk be full.
     op: DiskOp,
-    stage: Stage,
+    /// What has not been reported of it.
+    writing: Option<Pending>,
+    syncing: Option<Pending>,
+    /// The disk had no space for it. What of it is there is not believed, synced or not, and is written over.
+    refused: bool,
     /// All writes up to here are durable once it is.
     covers: WriteSeq,
     /// Whether it holds more than a mark.
     entries: bool,
-}
-
-#[derive(Clone, Debug)]
-enum Stage {
-    /// The disk had no space for it. What of it is there is not believed, and is written over.
-    Refused,
-    Writing(Pending),
-    Written,
-    Syncing(Pending),
 }
 
 /// A segment that the log has left.
@@ -342,23 +338,16 @@ impl Wal {
         result: Result<DiskReply, DiskError>,
     ) -> Result<(), HaltReason> {
         if let Some(write) = &mut self.write {
-            match write.stage {
-                Stage::Writing(pending) if pending.token == token => {
-                    write.stage = if has_no_space(&result) { Stage::Refused } else { Stage::Written };
-                    return self.settle(Task::Batch, pending, result);
-                }
-                Stage::Syncing(pending) if pending.token == token => {
-                    pending.settle(result)?;
-                    self.durable = write.covers;
-                    self.marked = !write.entries;
-                    self.write = None;
-                    if !self.header_durable {
-                        self.header_durable = true;
-                        self.release(self.covered);
-                    }
-                    return Ok(());
-                }
-                _ => {}
+            if let Some(pending) = write.writing.take_if(|pending| pending.token == token) {
+                write.refused = has_no_space(&result);
+                self.settle(Task::Batch, pending, result)?;
+                self.end_write();
+                return Ok(());
+            }
+            if let Some(pending) = write.syncing.take_if(|pending| pending.token == token) {
+                pending.settle(result)?;
+                self.end_write();
+                return Ok(());
             }
         }
         if let Mending::Writing { rebuild, pending: waits, .. } = &mut self.mending
@@ -404,6 +393,20 @@ impl Wal {
         // There may be space now, before somebody else takes it.
         self.retry_at_once();
         Ok(())
+    }
+}
+
+impl Wal {
+    /// If the batch under way is written and synced, it is durable.
+    fn end_write(&mut self) {
+        let ended = |write: &mut Write| write.writing.is_none() && write.syncing.is_none() && !write.refused;
+        let Some(write) = self.write.take_if(ended) else { return };
+        self.durable = write.covers;
+        self.marked = !write.entries;
+        if !self.header_durable {
+            self.header_durable = true;
+            self.release(self.covered);
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 //! behind a large file, all others on another; each thread one after the other, in the order in which they were issued.
 //!
 //! Which operation depends on which, and what is durable when, is decided by the core, which issues none before all
-//! that it depends on was reported done; nothing here retries, merges or skips an operation.
+//! that it depends on was reported done, but for a sync, which may follow its write at once; nothing here retries, merges
+//! or skips an operation.
 //!
 //! A file stays open from its first use until it is removed or replaced. That is not for speed alone: Linux
 //! reports a failed write-back once to every descriptor that was open when it failed, so a sync through a
@@ -172,14 +173,16 @@ impl Disk {
     }
 }
 
-/// A disk thread: executes what comes and reports each result, until nobody can send operations any more.
+/// A disk thread: executes what comes and reports each result, in this order, until nobody can send operations any more.
 pub fn run(
     mut disk: Disk,
     operations: &Receiver<(Token, DiskOp)>,
     mut report: impl FnMut(Token, Result<DiskReply, DiskError>),
 ) {
-    while let Ok((token, op)) = operations.recv() {
+    let (mut next, mut written) = (None, None);
+    while let Some((token, op)) = next.take().or_else(|| operations.recv().ok()) {
         let words = describe(&op);
+        let writes = matches!(op, DiskOp::WriteAt { .. }).then_some(words.1);
         let begun = Instant::now();
         let result = disk.execute(op);
         let took = begun.elapsed();
@@ -188,6 +191,17 @@ pub fn run(
         }
         if let Err(error) = &result {
             tracing::debug!(kind = ?error.kind, "disk: {words}: {error}");
+        }
+        if let Some(file) = writes.filter(|_| result.is_ok()) {
+            next = operations.try_recv().ok();
+            if matches!(&next, Some((_, DiskOp::Sync { file: synced })) if Some(*synced) == file) {
+                // It waits for both, so it is woken once.
+                written = Some((token, result));
+                continue;
+            }
+        }
+        if let Some((token, result)) = written.take() {
+            report(token, result);
         }
         report(token, result);
     }

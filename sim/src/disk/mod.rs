@@ -93,6 +93,8 @@ struct Inflight {
     stalled: bool,
     /// For a sync that has begun: changes numbered below this are covered.
     covers: Option<u64>,
+    /// For a sync that would have begun: a write that was issued before it has not ended.
+    held: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -152,7 +154,7 @@ impl Disk {
         let stall = self.next_stall();
         let delay = self.delay(delay) + stall;
         let stalled = stall + self.stall_us > 0;
-        self.inflight.insert(id, Inflight { token, op, stalled, covers: None });
+        self.inflight.insert(id, Inflight { token, op, stalled, covers: None, held: false });
         (id, stage, delay)
     }
 
@@ -176,6 +178,24 @@ impl Disk {
             std::mem::take(&mut op.stalled).then_some((*id, stage))
         });
         next.collect()
+    }
+
+    /// Whether a sync has to wait for a write of its file that was issued before it. It goes on with [`Disk::freed`].
+    pub fn hold(&mut self, id: OpId) -> bool {
+        let Some(DiskOp::Sync { file }) = self.inflight.get(&id).map(|op| op.op.clone()) else {
+            return false;
+        };
+        let writes = |op: &Inflight| matches!(op.op, DiskOp::WriteAt { file: other, .. } if other == file);
+        let held = self.inflight.range(..id).any(|(_, op)| writes(op));
+        self.inflight.get_mut(&id).expect("it is under way").held = held;
+        held
+    }
+
+    /// The syncs that need not wait any more, each with the microseconds until it looks again whether it begins.
+    pub fn freed(&mut self) -> Vec<(OpId, u64)> {
+        let held: Vec<OpId> = self.inflight.iter().filter(|(_, op)| op.held).map(|(id, _)| *id).collect();
+        let free: Vec<OpId> = held.into_iter().filter(|id| !self.hold(*id)).collect();
+        free.into_iter().map(|id| (id, self.delay(self.spec.queue))).collect()
     }
 
     /// A sync looks which writes it covers; its end comes after the microseconds returned.

@@ -211,7 +211,7 @@ impl Cluster {
         let mut next = Vec::new();
         for (node, machine) in self.machines.iter().enumerate().filter(|(_, it)| it.node.is_some()) {
             let stands = |op: &Op| machine.stalled == Some(op.token.owner);
-            let ops = (0..machine.ops.len()).filter(|at| !stands(&machine.ops[*at]));
+            let ops = (0..machine.ops.len()).filter(|at| !stands(&machine.ops[*at]) && !machine.holds(*at));
             next.extend(ops.map(|op| Next::Disk(node, op)));
             next.extend(machine.computed.front().map(|_| Next::Computed(node)));
             next.extend(machine.wake_us().filter(|at| *at <= self.now).map(|_| Next::Wake(node)));

@@ -177,6 +177,16 @@ impl Machine {
         Moment { disk: self.disk.clone(), under_way: under_way.map(|op| op.op.clone()).collect() }
     }
 
+    /// Whether an operation is a sync that can't begin yet: a write of its file that was issued before has not ended.
+    #[must_use]
+    pub fn holds(&self, at: usize) -> bool {
+        let Op { op: DiskOp::Sync { file }, stage: Stage::Issued, .. } = &self.ops[at] else { return false };
+        self.ops[..at].iter().any(|op| {
+            matches!(op.stage, Stage::Issued)
+                && matches!(&op.op, DiskOp::WriteAt { file: other, .. } if other == file)
+        })
+    }
+
     /// Takes an operation one step further. The boundary that this is; and the report, once it is to be heard.
     pub fn advance(&mut self, at: usize) -> (Option<Point>, Option<Report>) {
         let op = &mut self.ops[at];

@@ -315,6 +315,9 @@ impl World<'_> {
             (matches!(what, DiskOp::Sync { .. }), matches!(what, DiskOp::WriteAt { .. }));
         let is_read = matches!(what, DiskOp::Read { .. } | DiskOp::List);
         let text = if self.listener.is_some() { disk_op(what) } else { String::new() };
+        if stage == Stage::SyncBegin && process.disk.hold(op) {
+            return;
+        }
         if stage == Stage::SyncBegin {
             let at = self.now + process.disk.begin_sync(op);
             self.push(at, Event::Disk { node, boot, op, stage: Stage::Finish });
@@ -324,9 +327,13 @@ impl World<'_> {
         }
         let fails = is_sync && process.fails_sync();
         let (_, result) = process.disk.finish(op, fails);
+        let freed = if is_write { process.disk.freed() } else { Vec::new() };
         let at = self.now + process.disk.notice_delay();
         process.unheard_syncs += u32::from(is_sync && !fails);
         self.push(at, Event::DiskDone { node, boot, token, result, sync: is_sync && !fails });
+        for (op, after) in freed {
+            self.push(self.now + after, Event::Disk { node, boot, op, stage: Stage::SyncBegin });
+        }
         let what = if fails { "SYNC FAILS" } else { "executed" };
         self.note(Place::Node(node), what, || text);
         if fails {

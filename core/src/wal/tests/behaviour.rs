@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use super::rig::{IDENTITY, Machine, Rig, Stop};
 use crate::config::LogConfig;
-use crate::io::{DiskErrorKind, DiskOp, FileName, HaltReason, Outbox, Output};
+use crate::disk::SPACE_PAUSE;
+use crate::io::{DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, HaltReason, Outbox, Output, Token};
 use crate::testdisk::{MemDisk, Rng};
 use crate::time::Micros;
 use crate::types::{BootNumber, EntryId, Index, Term, WriteSeq};
@@ -177,7 +178,7 @@ fn before_its_segment_is_vouched_for_the_log_neither_writes_nor_cleans_up() {
     assert!(out.is_empty());
     rig.wal.vouched(rig.wal.prepared());
     rig.wal.pump(rig.now, &mut out);
-    assert_eq!(out.drain().count(), 2, "one for the log, and one to clean up");
+    assert_eq!(out.drain().count(), 3, "a write and a sync for the log, and one to clean up");
 }
 
 #[test]
@@ -246,7 +247,7 @@ fn no_snapshot_takes_the_segment_before_one_whose_header_is_not_durable() {
     }
     let next = FileName::Wal(rig.wal.prepared());
     rig.append_next(900);
-    let (mut out, mut held) = (Outbox::default(), None);
+    let (mut out, mut held) = (Outbox::default(), Vec::new());
     let covered = rig.machine.model.acknowledged();
     for turn in 0..40 {
         if turn == 20 {
@@ -256,7 +257,9 @@ fn no_snapshot_takes_the_segment_before_one_whose_header_is_not_durable() {
         for output in out.drain() {
             let Output::Disk { token, op } = output else { panic!("a disk operation") };
             match op {
-                DiskOp::WriteAt { file, .. } if file == next => held = Some((token, op)),
+                DiskOp::WriteAt { file, .. } | DiskOp::Sync { file } if file == next => {
+                    held.push((token, op))
+                }
                 _ => {
                     let result = rig.machine.disk.execute(&op);
                     rig.wal.disk_done(token, result).expect("no failure was planned");
@@ -264,16 +267,53 @@ fn no_snapshot_takes_the_segment_before_one_whose_header_is_not_durable() {
             }
         }
     }
-    let (token, op) = held.expect("its first batch is under way");
+    assert_eq!(held.len(), 2, "its first batch is under way");
     let mut later = rig.machine.clone();
     later.crash(&mut Rng(1));
     later.recover().expect("what the hard state vouches for was never begun, and is not lost");
-    let result = rig.machine.disk.execute(&op);
-    rig.wal.disk_done(token, result).expect("no failure was planned");
+    for (token, op) in held {
+        let result = rig.machine.disk.execute(&op);
+        rig.wal.disk_done(token, result).expect("no failure was planned");
+    }
     rig.settle().expect("settles");
     assert_eq!(rig.wal.cold(), [], "then it goes");
     machine.crash(&mut Rng(2));
     assert_eq!(machine.recover().expect("recovers").len(), 1);
+}
+
+#[test]
+fn a_batch_is_durable_once_it_is_written_and_synced_whichever_is_reported_first() {
+    let mut machine = Machine::new(4096, 2048);
+    let mut rig = machine.start().expect("starts");
+    rig.settle().expect("settles");
+    rig.append_next(10);
+    let mut out = Outbox::default();
+    let full = || Err(DiskError { kind: DiskErrorKind::NoSpace, message: String::new() });
+    for (sync_first, written) in [(true, false), (false, false), (true, true)] {
+        rig.now = rig.now.after(SPACE_PAUSE);
+        rig.wal.pump(rig.now, &mut out);
+        let tokens: Vec<Token> = out.drain().map(token).collect();
+        let [write, sync] = tokens[..] else { panic!("a write and its sync: {tokens:?}") };
+        let result = if written { Ok(DiskReply::Done) } else { full() };
+        let mut reports = [(write, result), (sync, Ok(DiskReply::Done))];
+        if sync_first {
+            reports.reverse();
+        }
+        for (token, result) in reports {
+            assert_eq!(rig.wal.durable(), WriteSeq(0));
+            rig.wal.disk_done(token, result).expect("that ends no node");
+            rig.wal.pump(rig.now, &mut out);
+            assert!(out.is_empty(), "neither before both are reported, nor at once where there was no space");
+        }
+    }
+    assert_eq!(rig.wal.durable(), WriteSeq(1));
+}
+
+fn token(output: Output) -> Token {
+    match output {
+        Output::Disk { token, .. } => token,
+        other => panic!("a disk operation: {other:?}"),
+    }
 }
 
 #[test]

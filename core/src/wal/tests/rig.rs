@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::config::LogConfig;
+use crate::disk::file_of;
 use crate::hard::{HardRecovery, HardRecoveryStep, HardStore, Phase};
 use crate::io::{DiskOp, HaltReason, Outbox, Output, Owner, Token};
 use crate::state::effect::Founding;
@@ -253,7 +254,13 @@ impl Rig<'_> {
         if self.waiting.is_empty() {
             return Ok(false);
         }
-        let (token, op) = self.waiting.remove((pick % self.waiting.len() as u64) as usize);
+        let mut picked = (pick % self.waiting.len() as u64) as usize;
+        if let DiskOp::Sync { file } = self.waiting[picked].1 {
+            // It begins after the writes that were issued before it.
+            let writes = |op: &DiskOp| matches!(op, DiskOp::WriteAt { .. }) && file_of(op) == Some(file);
+            picked = self.waiting[..picked].iter().position(|(_, op)| writes(op)).unwrap_or(picked);
+        }
+        let (token, op) = self.waiting.remove(picked);
         let result = self.machine.execute(&op)?;
         match token.owner {
             Owner::Hard => self.hard.disk_done(token, result)?,

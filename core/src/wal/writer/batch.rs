@@ -2,7 +2,8 @@
 
 use super::super::format::{BatchBuilder, ENTRY_BYTES, HEADER_BYTES, Link, MARK_BYTES, Position, align};
 use super::super::prepare::{Preparation, segment_bytes};
-use super::{Closed, Stage, Wal, Write};
+use super::{Closed, Wal, Write};
+use crate::disk::{Pending, Tokens};
 use crate::io::{DiskOp, FileName, Outbox};
 use crate::time::Micros;
 use crate::types::{EntryId, Index, WriteSeq};
@@ -14,14 +15,10 @@ impl Wal {
     pub(super) fn pump_write(&mut self, now: Micros, out: &mut Outbox) {
         let waits = self.waits_for_space();
         if let Some(write) = &mut self.write {
-            if matches!(write.stage, Stage::Refused) && !waits {
-                let op = write.op.clone();
-                write.stage = Stage::Writing(self.tokens.issue("writing the log", op, out));
-                return;
-            }
-            if matches!(write.stage, Stage::Written) {
-                let op = DiskOp::Sync { file: write.file };
-                write.stage = Stage::Syncing(self.tokens.issue("syncing the log", op, out));
+            if write.refused && write.syncing.is_none() && !waits {
+                write.refused = false;
+                let (file, op) = (write.file, write.op.clone());
+                (write.writing, write.syncing) = issue(&mut self.tokens, file, op, out);
             }
             return;
         }
@@ -147,9 +144,20 @@ impl Wal {
         );
         let file = FileName::Wal(self.tail.position.segment);
         let op = DiskOp::WriteAt { file, offset, data };
-        let stage = Stage::Writing(self.tokens.issue("writing the log", op.clone(), out));
+        let (writing, syncing) = issue(&mut self.tokens, file, op.clone(), out);
         let covers = WriteSeq(self.durable.0 + count as u64);
-        self.write = Some(Write { file, op, stage, covers, entries: count > 0 });
+        self.write = Some(Write { file, op, writing, syncing, refused: false, covers, entries: count > 0 });
         self.idle_since = None;
     }
+}
+
+/// Asks for a batch to be written, and synced after that.
+fn issue(
+    tokens: &mut Tokens,
+    file: FileName,
+    op: DiskOp,
+    out: &mut Outbox,
+) -> (Option<Pending>, Option<Pending>) {
+    let writing = tokens.issue("writing the log", op, out);
+    (Some(writing), Some(tokens.issue("syncing the log", DiskOp::Sync { file }, out)))
 }

@@ -53,7 +53,6 @@ impl Engine {
         let request = Request {
             principal: &principal,
             command: &command,
-            digest: command.digest(),
             once: ask.once.map(|(session, seq)| Once { session, seq, floor: seq.saturating_sub(3) }),
             forwarded: None,
             info: &NodeInfo::default(),
