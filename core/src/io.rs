@@ -396,3 +396,38 @@ impl Outbox {
         self.outputs.is_empty() && self.growing.is_none()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(out: &mut Outbox) -> Vec<String> {
+        let show = |output| match output {
+            Output::Send { conn, data } => format!("{}: {}", conn.0, String::from_utf8_lossy(&data)),
+            other => format!("{other:?}"),
+        };
+        out.drain().map(show).collect()
+    }
+
+    #[test]
+    fn what_goes_to_one_client_in_a_row_is_one_output_and_the_order_stays() {
+        let mut out = Outbox::default();
+        let send = |out: &mut Outbox, conn, text: &str| {
+            out.send(ConnId(conn), |bytes| bytes.extend_from_slice(text.as_bytes()));
+        };
+        assert!(out.is_empty());
+        send(&mut out, 1, "a");
+        send(&mut out, 1, "b");
+        assert!(!out.is_empty());
+        send(&mut out, 2, "c");
+        send(&mut out, 1, "d");
+        out.push(Output::Close { conn: ConnId(1) });
+        send(&mut out, 1, "e");
+        assert_eq!(shown(&mut out), ["1: ab", "2: c", "1: d", "Close { conn: ConnId(1) }", "1: e"]);
+        assert!(out.is_empty());
+        let long = "x".repeat(GROWN);
+        send(&mut out, 1, &long);
+        send(&mut out, 1, "y");
+        assert_eq!(shown(&mut out), [format!("1: {long}"), "1: y".into()], "it does not grow without end");
+    }
+}

@@ -124,6 +124,11 @@ impl Node {
     }
 
     fn try_step(&mut self, now: Stamp, input: Input, out: &mut Outbox) -> Stepped {
+        if let Input::Drained { conn, bytes } = input {
+            // Nothing follows from it, and it comes with most requests.
+            self.connections.drained(conn, bytes);
+            return Ok(());
+        }
         if let Phase::New(streams) = &self.phase {
             let startup = Startup::new(self.config.clone(), (**streams).clone(), out);
             self.phase = Phase::Starting(Box::new(startup));
@@ -152,7 +157,7 @@ impl Node {
             }
             Input::Connected { conn, loopback } => self.connections.connected(now.mono, conn, loopback, out),
             Input::Bytes { conn, data } => self.connections.bytes(now.mono, conn, &data, out),
-            Input::Drained { conn, bytes } => self.connections.drained(conn, bytes),
+            Input::Drained { .. } => unreachable!("nothing follows from it"),
             Input::Disconnected { conn } => self.connections.disconnected(conn),
             Input::Peer { frame } => self.peer(now, &frame, out)?,
             Input::DiskDone { token, result } => match &mut self.phase {

@@ -223,3 +223,25 @@ fn a_wiped_disk_is_an_empty_directory() {
     assert_eq!(disk.run(DiskOp::List).unwrap(), DiskReply::Listing(vec![]));
     assert_eq!(disk.run(DiskOp::Sync { file: FILE }).unwrap_err().kind, DiskErrorKind::NotFound);
 }
+
+#[test]
+fn a_sync_waits_for_the_writes_of_its_file_that_came_before_it_and_for_no_others() {
+    let other = FileName::Wal(2);
+    let mut disk = disk(3, 0, 0).with_synced(&[0; SECTOR]);
+    disk.run(DiskOp::Create { file: other }).unwrap();
+    let write = |file| DiskOp::WriteAt { file, offset: 0, data: Bytes::from_static(&[1; SECTOR]) };
+    let (elsewhere, ..) = disk.submit(TOKEN, write(other));
+    let (early, ..) = disk.submit(TOKEN, DiskOp::Sync { file: FILE });
+    let (before, ..) = disk.submit(TOKEN, write(FILE));
+    let (sync, ..) = disk.submit(TOKEN, DiskOp::Sync { file: FILE });
+    let (after, ..) = disk.submit(TOKEN, write(FILE));
+    assert!(!disk.hold(early), "nothing was issued before it");
+    assert!(disk.hold(sync));
+    for (write, frees) in [(elsewhere, false), (after, false), (before, true)] {
+        disk.finish(write, false).1.unwrap();
+        let freed: Vec<OpId> = disk.freed().into_iter().map(|(id, _)| id).collect();
+        assert_eq!(freed, if frees { vec![sync] } else { vec![] });
+    }
+    assert!(!disk.hold(sync));
+    assert_eq!(disk.freed(), [], "it is let go once");
+}
