@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use steadfast_core::Node;
 use steadfast_core::io::{HaltReason, Input, Outbox};
-use steadfast_core::time::Micros;
+use steadfast_core::time::{Micros, Stamp};
 use steadfast_core::types::ConnId;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -185,18 +185,20 @@ pub async fn run(mut node: Node, mut inbox: Inbox, mut router: Router, clock: Cl
     let (mut out, mut alarm) = (Outbox::default(), Alarm::new());
     let mut first = Some(Event::Input(Input::Tick));
     loop {
-        let begun = clock.now().mono;
+        let mut now = clock.now();
+        let begun = now.mono;
         while let Some(event) = first.take().or_else(|| inbox.try_recv().ok()) {
             for input in inbox.done.try_iter() {
-                step(&mut node, input, &mut router, &mut out, clock);
+                step(&mut node, now, input, &mut router, &mut out);
             }
-            handle(&mut node, event, &mut router, &mut out, clock);
-            if clock.now().mono.since(begun) >= BATCH {
+            handle(&mut node, now, event, &mut router, &mut out);
+            now = clock.now();
+            if now.mono.since(begun) >= BATCH {
                 break;
             }
         }
-        if router.take_due(clock.now().mono) {
-            step(&mut node, Input::Tick, &mut router, &mut out, clock);
+        if router.take_due(now.mono) {
+            step(&mut node, now, Input::Tick, &mut router, &mut out);
         }
         router.flush();
         if let Some(reason) = router.halted() {
@@ -220,8 +222,8 @@ pub async fn run(mut node: Node, mut inbox: Inbox, mut router: Router, clock: Cl
 }
 
 /// Steps the node through one event; a connection that the node has closed is not spoken of any more.
-fn handle(node: &mut Node, event: Event, router: &mut Router, out: &mut Outbox, clock: Clock) {
-    let mut step = |router: &mut Router, input| step(node, input, router, out, clock);
+fn handle(node: &mut Node, now: Stamp, event: Event, router: &mut Router, out: &mut Outbox) {
+    let mut step = |router: &mut Router, input| step(node, now, input, router, out);
     match event {
         Event::Input(input) => step(router, input),
         // It was taken before this.
@@ -256,11 +258,11 @@ fn handle(node: &mut Node, event: Event, router: &mut Router, out: &mut Outbox, 
     }
 }
 
-fn step(node: &mut Node, input: Input, router: &mut Router, out: &mut Outbox, clock: Clock) {
+fn step(node: &mut Node, now: Stamp, input: Input, router: &mut Router, out: &mut Outbox) {
     if router.halted().is_some() {
         return;
     }
-    node.step(clock.now(), input, out);
+    node.step(now, input, out);
     for output in out.drain() {
         router.route(output);
     }
