@@ -2,8 +2,8 @@
 //!
 //! A driver (the simulator or the tokio runtime) hands each event to [`crate::Node::step`] as an [`Input`]
 //! and executes the [`Output`]s that come back, in any order it likes: no output may be issued before all
-//! that it depends on was reported done, so a driver has no ordering rules to get right. The one exception
-//! is what TCP gives anyway: bytes to one connection keep their order.
+//! that it depends on was reported done. There are two exceptions: bytes to one connection keep their order, as TCP
+//! gives it anyway; and a [`DiskOp::Sync`] begins when the writes of its file that were issued before it have ended.
 //!
 //! Both enums are plain, serialisable data: a production node can record its inputs, and the simulator
 //! can replay that recording bit for bit. Nothing here decides anything.

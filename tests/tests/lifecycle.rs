@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use steadfast_core::error::Certainty;
 use steadfast_tests::cluster::Cluster;
@@ -193,6 +194,26 @@ fn every_acknowledged_reply_arrives_when_a_server_is_told_to_stop_under_load() {
     let acknowledged: BTreeSet<_> = results.into_iter().flat_map(|(acknowledged, _)| acknowledged).collect();
     let silent: Vec<_> = put.difference(&acknowledged).collect();
     assert!(silent.is_empty(), "these were done, and nobody was told: {silent:?}");
+}
+
+#[test]
+fn a_server_that_is_told_twice_to_stop_ends_at_once() {
+    let scratch = Scratch::new("lifecycle");
+    let mut server = Process::single(&scratch.join("data"));
+    let mut client = server.raw();
+    client.request(Uuid::from_u128(1), ["SET", "large", &"x".repeat(1 << 20)]).expect("it is sent");
+    client.response().reply.outcome.expect("it is set");
+    for number in 2..32 {
+        client.request(Uuid::from_u128(number), ["GET", "large"]).expect("it is sent");
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    server.terminate();
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(server.is_running(), "it gives a client who does not read some seconds");
+    let asked = Instant::now();
+    server.terminate();
+    assert_eq!(server.wait(), Some(7));
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
 }
 
 #[test]

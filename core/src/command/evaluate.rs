@@ -428,7 +428,7 @@ impl<'a> Evaluation<'a> {
         (session, forward)
     }
 
-    /// What tells the command from others under the same number. Not kept: most commands have none.
+    /// What tells the command from others under the same number. Not kept: most commands need none.
     fn digest(&self) -> u64 {
         self.request.command.digest()
     }

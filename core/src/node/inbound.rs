@@ -3,8 +3,9 @@
 //! The other end, and how the two work together, is in `forward.rs`. This file evaluates nothing, and never decides what
 //! is refused.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use crate::error::Failure;
 use crate::types::{BootNumber, Incarnation};
 
 /// Most refused numbers of one node that a leader remembers. At the limit it is silent instead, and the command
@@ -25,8 +26,8 @@ struct Incoming {
     next: u64,
     /// The origin holds all answers up to here: what comes of these is late.
     floor: u64,
-    /// The numbers above it that were refused and not logged: they must not be executed, however often they come.
-    refused: BTreeSet<u64>,
+    /// The numbers above it that were refused and not logged, and why: they must not be executed, however often they come.
+    refused: BTreeMap<u64, Failure>,
 }
 
 /// What a leader does with a position that arrives.
@@ -77,10 +78,10 @@ impl Inbound {
         Arrival::Next
     }
 
-    /// Whether this number was refused.
+    /// Why this number was refused, if it was.
     #[must_use]
-    pub fn is_refused(&self, origin: Incarnation, seq: u64) -> bool {
-        self.streams.get(&origin).is_some_and(|stream| stream.refused.contains(&seq))
+    pub fn refusal(&self, origin: Incarnation, seq: u64) -> Option<&Failure> {
+        self.streams.get(&origin)?.refused.get(&seq)
     }
 
     /// Whether there is room to refuse another number.
@@ -90,14 +91,15 @@ impl Inbound {
     }
 
     /// A number that has just arrived is refused, and [`Inbound::may_refuse`] said that it can be remembered.
-    pub fn refuse(&mut self, origin: Incarnation, seq: u64) {
-        self.streams.entry(origin).or_default().refused.insert(seq);
+    pub fn refuse(&mut self, origin: Incarnation, seq: u64, why: Failure) {
+        self.streams.entry(origin).or_default().refused.insert(seq, why);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorCode;
 
     #[test]
     fn a_leader_takes_a_stream_in_order_only() {
@@ -126,16 +128,18 @@ mod tests {
         let mut inbound = Inbound::default();
         let (origin, boot) = (Incarnation(2), BootNumber(7));
         inbound.heard(origin, boot, 5, 4);
-        inbound.refuse(origin, 5);
-        assert!(inbound.is_refused(origin, 5));
+        let why = |code| Failure::new(code, "later");
+        inbound.refuse(origin, 5, why(ErrorCode::DurabilityLag));
+        assert_eq!(inbound.refusal(origin, 5), Some(&why(ErrorCode::DurabilityLag)));
         assert_eq!(inbound.heard(origin, boot, 6, 5), Some(5));
-        inbound.refuse(origin, 6);
+        inbound.refuse(origin, 6, why(ErrorCode::Overloaded));
         assert_eq!(
             inbound.heard(origin, boot, 5, 4),
             None,
             "its frame was doubled, and comes with the old floor"
         );
-        assert!(inbound.is_refused(origin, 6) && !inbound.is_refused(origin, 5));
+        assert_eq!(inbound.refusal(origin, 6), Some(&why(ErrorCode::Overloaded)));
+        assert_eq!(inbound.refusal(origin, 5), None);
     }
 
     #[test]

@@ -232,7 +232,7 @@ impl Replica {
             && write
         {
             // However often it comes: its client may be told that nothing happened.
-            self.inbound.refuse(origin, seq);
+            self.inbound.refuse(origin, seq, failure.clone());
         }
         self.refuse(asker, failure, relay.filter(|_| write), out)
     }

@@ -62,9 +62,8 @@ impl Replica {
                 let first = seq == floor.saturating_add(1);
                 let Some(floor) = self.inbound.heard(origin, boot, seq, floor) else { return Ok(()) };
                 let overload = self.overload(task.command.is_write(), task.command.grows());
-                if self.inbound.is_refused(origin, seq) {
-                    let text = "the leader had too much to do when the command came: try again later";
-                    let reply = Reply::refused(Failure::new(ErrorCode::Overloaded, text));
+                if let Some(why) = self.inbound.refusal(origin, seq) {
+                    let reply = Reply::refused(why.clone());
                     self.send_forward(header.from, &ForwardMessage::Reply { boot, seq, reply }, out);
                     return Ok(());
                 }
@@ -76,8 +75,10 @@ impl Replica {
                 match self.inbound.arrive(origin, position, first) {
                     Arrival::Early => return Ok(()),
                     Arrival::Repeated if overload.is_some() || self.waiting.has(&asker) => return Ok(()),
-                    Arrival::Next if overload.is_some() => self.inbound.refuse(origin, seq),
-                    Arrival::Next | Arrival::Repeated => {}
+                    Arrival::Next => {
+                        overload.into_iter().for_each(|why| self.inbound.refuse(origin, seq, why))
+                    }
+                    Arrival::Repeated => {}
                 }
                 self.execute(asker, &task, Some(Relay { floor, again }), out)
             }

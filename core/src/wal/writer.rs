@@ -108,7 +108,8 @@ struct Write {
     /// What has not been reported of it.
     writing: Option<Pending>,
     syncing: Option<Pending>,
-    /// The disk had no space for it. What of it is there is not believed, synced or not, and is written over.
+    /// The disk had no space for it. What of it is there is not believed, synced or not, and is written over. (A file system
+    /// that finds out at the sync only, as networks' do, halts the node: nobody can tell what was lost.)
     refused: bool,
     /// All writes up to here are durable once it is.
     covers: WriteSeq,

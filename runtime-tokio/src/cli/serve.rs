@@ -1,16 +1,16 @@
 //! `steadfast serve`: runs a node until it is told to stop. The banner goes to standard output, logs and errors to
 //! standard error.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{io, thread};
 
 use clap::Args;
 use steadfast_core::config::AccessMode;
 use steadfast_core::io::FileName;
 use steadfast_core::types::NodeId;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::settings::Settings;
 use super::{EXIT_USAGE, complain, say};
@@ -79,8 +79,8 @@ pub fn main(args: &ServeArgs, change: fn(&mut ServerConfig)) -> u8 {
 
 async fn serve(config: &ServerConfig) -> u8 {
     // Before anything else, so that no signal finds the process half started.
-    let signals = match Signals::new() {
-        Ok(signals) => signals,
+    let stop = match listen() {
+        Ok(stop) => stop,
         Err(error) => {
             complain(&format!("can't listen to signals: {error}"));
             return EXIT_START;
@@ -109,7 +109,7 @@ async fn serve(config: &ServerConfig) -> u8 {
             let _ = say(banner.text().as_bytes());
         }
     });
-    let ending = server.run(signals.stop()).await;
+    let ending = server.run(async { drop(stop.await) }).await;
     match &ending {
         Ending::Halted(steadfast_core::io::HaltReason::Stopped) => tracing::info!("stopped"),
         other => complain(&other.in_words(&config.data).to_string()),
@@ -234,16 +234,25 @@ impl Signals {
             _ = self.hangup.recv() => {}
         }
     }
+}
 
-    /// Ready at the first signal. A second one ends the process at once.
-    async fn stop(mut self) {
-        self.next().await;
-        tokio::spawn(async move {
-            self.next().await;
-            complain("stopped at once, as asked twice: clients may miss answers");
-            std::process::exit(i32::from(EXIT_UNFINISHED));
-        });
-    }
+/// Ready at the first signal. A second one ends the process at once, whatever the server's thread is doing: these are heard on another.
+fn listen() -> io::Result<oneshot::Receiver<()>> {
+    let runtime = super::runtime()?;
+    let mut signals = {
+        let _runtime = runtime.enter();
+        Signals::new()?
+    };
+    let (stop, asked) = oneshot::channel();
+    let hear = async move {
+        signals.next().await;
+        let _ = stop.send(());
+        signals.next().await;
+        complain("stopped at once, as asked twice: clients may miss answers");
+        std::process::exit(i32::from(EXIT_UNFINISHED));
+    };
+    thread::Builder::new().name("signals".into()).spawn(move || runtime.block_on(hear))?;
+    Ok(asked)
 }
 
 #[cfg(test)]

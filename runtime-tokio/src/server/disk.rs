@@ -195,7 +195,7 @@ pub fn run(
         if let Some(file) = writes.filter(|_| result.is_ok()) {
             next = operations.try_recv().ok();
             if matches!(&next, Some((_, DiskOp::Sync { file: synced })) if Some(*synced) == file) {
-                // It waits for both, so it is woken once.
+                // The log waits for both, so it is told of both together.
                 written = Some((token, result));
                 continue;
             }

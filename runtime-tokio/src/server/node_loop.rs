@@ -1,6 +1,6 @@
 //! The node's loop: takes the inputs that are there, steps the node through each, and hands on what came out, once per
-//! batch. What the disk has done comes before all else: a sync waits for the write before it, and many answers wait for the
-//! sync, while clients' requests can gather for the next. Every decision is the node's.
+//! batch. What the disk has done comes before all else: the next batch of the log and many answers wait for it, while
+//! clients' requests can gather. Every decision is the node's.
 //!
 //! It is a task beside those of the connections: all that were ready to be read have been when its turn comes, and no
 //! request or answer crosses from one thread to another.

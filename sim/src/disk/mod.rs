@@ -195,6 +195,9 @@ impl Disk {
     pub fn freed(&mut self) -> Vec<(OpId, u64)> {
         let held: Vec<OpId> = self.inflight.iter().filter(|(_, op)| op.held).map(|(id, _)| *id).collect();
         let free: Vec<OpId> = held.into_iter().filter(|id| !self.hold(*id)).collect();
+        for id in &free {
+            self.inflight.get_mut(id).expect("it is under way").stalled |= self.stall_us > 0;
+        }
         free.into_iter().map(|id| (id, self.delay(self.spec.queue))).collect()
     }
 

@@ -144,13 +144,16 @@ pub fn report(options: &Options) -> io::Result<Report> {
         vec!["database", "script", "orders", "leader died", "charged twice", "twice, after a pause", "never"];
     let title = "Two workers, one order, and the leader killed amid it".to_owned();
     let mut report = Report { title, columns, ..Report::default() };
-    for (database, script) in
-        SUBJECTS.into_iter().filter(|(database, _)| options.wants(&database.to_string()))
-    {
-        if database == Database::Redis && !is_installed(PROGRAM) {
-            report.notes.push(format!("{database}, {script}: left out, for Redis is not installed"));
-            continue;
-        }
+    let mut subjects = SUBJECTS.to_vec();
+    subjects.retain(|(database, _)| options.wants(&database.to_string()));
+    if subjects.is_empty() {
+        return Err(io::Error::other("--only wants steadfast or redis here"));
+    }
+    if !is_installed(PROGRAM) {
+        subjects.retain(|(database, _)| *database != Database::Redis);
+        report.notes.push("Redis is not installed, and left out".into());
+    }
+    for (database, script) in subjects {
         let tally = run(database, script, options.orders(), options.lanes())?;
         let counts = [tally.orders, tally.deaths, tally.doubled, tally.doubled_late, tally.uncharged];
         let names = [database.to_string(), script.to_string()].map(Cell::Text);

@@ -16,7 +16,7 @@ pub const USAGE: &str = "usage: figures restart          [--keys N] [--rounds N]
   --seconds N     how long one load lasts: 60; for throughput and scale 3, for cluster 5, for bytes-per-write 10, and longer where snapshots are waited for
   --orders N      how many orders each database and script gets: 1000
   --lanes N       how many orders are worked on at once, each with servers of its own: 4
-  --only NAME     measure this program alone: steadfast, redis or etcd
+  --only NAME     measure this program alone: steadfast, redis or etcd; for failover one of the first two
   --json          print one JSON document instead of tables
 Build it with --release. Data lies in the temporary directory: TMPDIR names another, on the disk that is meant.";
 

@@ -75,6 +75,7 @@ impl Lane {
         let lost = |error: std::io::Error| format!("a connection was lost: {error}");
         self.stream.set_nonblocking(true).map_err(lost)?;
         let mut stream = TcpStream::from_std(self.stream).map_err(lost)?;
+        let (mut read, mut write) = stream.split();
         let measured = begin + load.warmup..begin + load.warmup + load.duration;
         let mut work = Work {
             load: &load,
@@ -96,13 +97,15 @@ impl Lane {
             if work.under_way.is_empty() && work.is_over {
                 return Ok(work.tally);
             }
-            if !work.out.is_empty() {
-                stream.write_all(&work.out).await.map_err(lost)?;
-                work.out.clear();
-            }
             let wake = wait.unwrap_or_else(|| (Instant::now() + LAST_ANSWERS).max(work.measured.end));
             let read = tokio::select! {
-                read = stream.read(&mut buffer) => read.map_err(lost)?,
+                biased;
+                // Answers are read meanwhile: a server that can't send them takes no more requests.
+                written = write.write(&work.out), if !work.out.is_empty() => {
+                    work.out.drain(..written.map_err(lost)?);
+                    continue;
+                }
+                read = read.read(&mut buffer) => read.map_err(lost)?,
                 () = sleep_until(wake.into()) => match wait {
                     Some(_) => continue,
                     None => return Err(format!("no answer within {LAST_ANSWERS:?}")),
