@@ -59,6 +59,8 @@ pub struct Inspection {
     pub commit: Index,
     /// The log in memory begins behind this index: a snapshot covers everything up to it.
     pub start: Index,
+    /// The last entry that the snapshot in use covers. One that was found damaged is in use no more.
+    pub snapshot: Option<Index>,
     /// The last index of its log.
     pub last: Index,
     /// The highest index that its own disk holds durably.

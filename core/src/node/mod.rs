@@ -389,6 +389,7 @@ fn nowhere(role: RoleName) -> Inspection {
         commit: Index(0),
         last: Index(0),
         start: Index(0),
+        snapshot: None,
         durable: Index(0),
         state_digest: State::default().digest(),
         waiting: 0,

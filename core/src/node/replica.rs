@@ -401,6 +401,7 @@ impl Replica {
             leader: self.raft.leader(),
             commit: self.state.committed(),
             start: self.raft.log().start().index,
+            snapshot: self.snapshots.current.map(|meta| meta.seal.at.index),
             last: self.raft.log().last(),
             durable: self.raft.durable(),
             state_digest: self.state.digest(),

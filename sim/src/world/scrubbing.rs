@@ -5,6 +5,7 @@
 //! before it was found.
 
 use steadfast_core::io::FileName;
+use steadfast_core::types::Index;
 
 use super::{Place, World};
 use crate::probes::WorldProbe;
@@ -34,7 +35,10 @@ impl World<'_> {
         let node = Stream::new(self.schedule.seed, "scrubbing").below(self.nodes.len() as u64) as usize;
         let Some((file, sector, bytes)) = self.nodes[node].disk.strike_cold() else { return false };
         let round_us = bytes * 1_000_000 / rate;
-        if round_us > ROUND_US {
+        // A snapshot that the node found damaged at its start, and did not need, lies there until the next one; nothing reads it.
+        let in_use = self.nodes[node].seen.as_ref().and_then(|seen| seen.snapshot);
+        let unread = matches!(file, FileName::Snapshot(index) if in_use != Some(Index(index)));
+        if round_us > ROUND_US || unread {
             self.nodes[node].disk.heal();
             return false;
         }

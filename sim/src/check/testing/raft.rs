@@ -73,6 +73,7 @@ impl Cluster {
             leader: None,
             commit: Index(node.commit),
             start: Index(0),
+            snapshot: None,
             last: Index(node.log.len() as u64),
             durable: Index(node.durable),
             state_digest: node.digest,
