@@ -10,12 +10,13 @@ use steadfast_core::Node;
 use steadfast_core::access::password::Cost;
 use steadfast_core::config::{AccessMode, LogConfig, Member, NodeConfig, SnapshotConfig, Timing};
 use steadfast_core::inspect::RoleName;
-use steadfast_core::io::{DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, Input, Outbox, Output};
+use steadfast_core::io::{Input, Outbox, Output};
 use steadfast_core::limits::Limits;
 use steadfast_core::protocol::frame::Message;
 use steadfast_core::protocol::native::{ClientFrame, Hello, Request, ServerDecoder, ServerFrame};
 use steadfast_core::time::{Micros, Millis, Stamp};
 use steadfast_core::types::{Blob, ConnId, NodeId};
+use steadfast_sim::explore::image::Image;
 use uuid::Uuid;
 
 use super::machine;
@@ -63,7 +64,7 @@ struct Bench {
     out: Outbox,
     now: Stamp,
     wake: Option<Micros>,
-    files: BTreeMap<FileName, Vec<u8>>,
+    disk: Image,
     inputs: VecDeque<Input>,
     answers: Vec<(ConnId, Bytes)>,
     decoders: BTreeMap<ConnId, ServerDecoder>,
@@ -91,7 +92,7 @@ impl Bench {
             out: Outbox::default(),
             now: Stamp { mono: Micros(1), wall: Millis(1_700_000_000_000) },
             wake: None,
-            files: BTreeMap::new(),
+            disk: Image::default(),
             inputs: VecDeque::from([Input::Tick]),
             answers: Vec::new(),
             decoders: BTreeMap::new(),
@@ -136,7 +137,7 @@ impl Bench {
             match output {
                 Output::Disk { token, op } => {
                     let begun = Instant::now();
-                    let result = execute(&mut self.files, op);
+                    let result = self.disk.execute(&op);
                     self.elsewhere += begun.elapsed();
                     self.inputs.push_back(Input::DiskDone { token, result });
                 }
@@ -225,38 +226,4 @@ impl Bench {
 
 fn encode(frame: &ClientFrame) -> Bytes {
     frame.encode(8 << 20).expect("it is short")
-}
-
-/// A disk that never fails.
-fn execute(files: &mut BTreeMap<FileName, Vec<u8>>, op: DiskOp) -> Result<DiskReply, DiskError> {
-    let gone = |file: FileName| DiskError { kind: DiskErrorKind::NotFound, message: format!("no {file}") };
-    match op {
-        DiskOp::Create { file } => drop(files.insert(file, Vec::new())),
-        DiskOp::WriteAt { file, offset, data } => {
-            let bytes = files.get_mut(&file).ok_or_else(|| gone(file))?;
-            let end = offset as usize + data.len();
-            bytes.resize(bytes.len().max(end), 0);
-            bytes[offset as usize..end].copy_from_slice(&data);
-        }
-        DiskOp::Truncate { file, len } => {
-            files.get_mut(&file).ok_or_else(|| gone(file))?.resize(len as usize, 0);
-        }
-        DiskOp::Rename { from, to } => {
-            let bytes = files.remove(&from).ok_or_else(|| gone(from))?;
-            files.insert(to, bytes);
-        }
-        DiskOp::Remove { file } => drop(files.remove(&file)),
-        DiskOp::Sync { .. } | DiskOp::SyncDir => {}
-        DiskOp::List => {
-            let listing = files.iter().map(|(file, bytes)| (*file, bytes.len() as u64));
-            return Ok(DiskReply::Listing(listing.collect()));
-        }
-        DiskOp::Read { file, offset, len } => {
-            let bytes = files.get(&file).ok_or_else(|| gone(file))?;
-            let start = bytes.len().min(offset as usize);
-            let end = bytes.len().min(start + len as usize);
-            return Ok(DiskReply::Data(Bytes::copy_from_slice(&bytes[start..end])));
-        }
-    }
-    Ok(DiskReply::Done)
 }
