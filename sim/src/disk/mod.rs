@@ -182,10 +182,8 @@ impl Disk {
 
     /// Whether a sync has to wait for a write of its file that was issued before it. It goes on with [`Disk::freed`].
     pub fn hold(&mut self, id: OpId) -> bool {
-        let Some(DiskOp::Sync { file }) = self.inflight.get(&id).map(|op| op.op.clone()) else {
-            return false;
-        };
-        let writes = |op: &Inflight| matches!(op.op, DiskOp::WriteAt { file: other, .. } if other == file);
+        let Some(Inflight { op: DiskOp::Sync { file }, .. }) = self.inflight.get(&id) else { return false };
+        let writes = |op: &Inflight| matches!(&op.op, DiskOp::WriteAt { file: other, .. } if other == file);
         let held = self.inflight.range(..id).any(|(_, op)| writes(op));
         self.inflight.get_mut(&id).expect("it is under way").held = held;
         held

@@ -35,10 +35,7 @@ impl World<'_> {
         let node = Stream::new(self.schedule.seed, "scrubbing").below(self.nodes.len() as u64) as usize;
         let Some((file, sector, bytes)) = self.nodes[node].disk.strike_cold() else { return false };
         let round_us = bytes * 1_000_000 / rate;
-        // A snapshot that the node found damaged at its start, and did not need, lies there until the next one; nothing reads it.
-        let in_use = self.nodes[node].seen.as_ref().and_then(|seen| seen.snapshot);
-        let unread = matches!(file, FileName::Snapshot(index) if in_use != Some(Index(index)));
-        if round_us > ROUND_US || unread {
+        if round_us > ROUND_US || self.gave_up(node, file) {
             self.nodes[node].disk.heal();
             return false;
         }
@@ -47,6 +44,16 @@ impl World<'_> {
         let until = self.now + 2 * round_us + SLACK_US;
         self.scrubbing = Some(Scrubbing { node, file, sector, until });
         true
+    }
+
+    /// Whether a node rightly uses a snapshot no more: it was shown damage in it since its start, and needed it no longer. The file lies
+    /// there until the next one, and nothing reads it. The node's word alone is not enough.
+    fn gave_up(&self, node: usize, file: FileName) -> bool {
+        let FileName::Snapshot(index) = file else { return false };
+        let process = &self.nodes[node];
+        let in_use = process.seen.as_ref().and_then(|seen| seen.snapshot);
+        let evidence = &process.disk.evidence;
+        in_use != Some(Index(index)) && (evidence.shown.contains(&file) || evidence.unread)
     }
 
     /// Whether it takes too long.
