@@ -184,6 +184,7 @@ mod tests {
         let result = if data.is_empty() { 0 } else { data.len() as i64 };
         let args = if name == "openat" { "O_CREAT" } else { "" };
         Call {
+            thread: 1,
             name: name.into(),
             begun,
             ended: begun + 5,

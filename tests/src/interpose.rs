@@ -1,7 +1,7 @@
 //! A server whose disk misbehaves: a library, loaded before libc, takes the place of one function.
 //!
-//! A lying `fdatasync` is the negative control of the durability test. To the disk thread everything looks as it should,
-//! and the system call is never made, or too late: exactly what a build does whose disk thread skips the sync. It takes
+//! A lying `fdatasync` is the negative control of the durability test. To the server everything looks as it should,
+//! and the system call is never made, or too late: exactly what a build does that skips the sync. It takes
 //! a second to make, and no production code has a switch that could ever turn syncs off, as a feature of Cargo would
 //! be, which `--all-features` turns on. A failing call is a broken disk, without one.
 

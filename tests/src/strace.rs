@@ -74,6 +74,8 @@ pub fn forger(calls: &str, how: &str, files: &[&Path], note: &Path) -> Vec<OsStr
 /// One call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
+    /// The thread that made it. A process has the number of its first one.
+    pub thread: u32,
     /// Its name.
     pub name: String,
     /// When it began, in microseconds.
@@ -109,9 +111,10 @@ pub fn read(file: &Path, process: u32) -> Option<Vec<Call>> {
 #[must_use]
 pub fn parse(text: &str) -> Vec<Call> {
     let mut calls = Vec::new();
-    let mut unfinished: Vec<(&str, u64, String)> = Vec::new();
+    let mut unfinished: Vec<(u32, u64, String)> = Vec::new();
     for line in text.lines() {
         let (thread, rest) = line.split_once(' ').expect("a line begins with a thread");
+        let thread = thread.parse().unwrap_or_else(|_| panic!("no thread: {line}"));
         let (time, rest) = rest.trim_start().split_once(' ').expect("then comes the time");
         let time = micros(time);
         if rest.starts_with("+++") || rest.starts_with("---") {
@@ -123,9 +126,9 @@ pub fn parse(text: &str) -> Vec<Call> {
             let at = unfinished.iter().position(|(of, ..)| *of == thread).expect("what is resumed has begun");
             let (_, begun, begin) = unfinished.swap_remove(at);
             let (_, end) = end.split_once(" resumed>").expect("the rest follows");
-            calls.extend(call(begun, Some(time), &format!("{begin}{end}")));
+            calls.extend(call(thread, begun, Some(time), &format!("{begin}{end}")));
         } else {
-            calls.extend(call(time, None, rest));
+            calls.extend(call(thread, time, None, rest));
         }
     }
     calls.sort_by_key(|call| call.begun);
@@ -133,7 +136,7 @@ pub fn parse(text: &str) -> Vec<Call> {
 }
 
 /// A whole call; `None` for one that never returned because its process ended.
-fn call(begun: u64, ended: Option<u64>, text: &str) -> Option<Call> {
+fn call(thread: u32, begun: u64, ended: Option<u64>, text: &str) -> Option<Call> {
     let (name, rest) = text.split_once('(').expect("a call has arguments");
     let (args, result) = rest.rsplit_once(" = ").expect("a call has a result");
     let (result, took) = match result.rsplit_once(" <") {
@@ -149,6 +152,7 @@ fn call(begun: u64, ended: Option<u64>, text: &str) -> Option<Call> {
     let mut data = if matches!(name, "openat" | "fdatasync" | "fsync") { Vec::new() } else { strings(args) };
     data.truncate(usize::try_from(result_number).unwrap_or(0));
     Some(Call {
+        thread,
         name: name.to_owned(),
         begun,
         ended: ended.unwrap_or(begun + took),
@@ -219,6 +223,7 @@ mod tests {
         assert_eq!(calls.len(), 2);
         assert_eq!((calls[0].target.as_str(), calls[0].begun, calls[0].ended), ("/w", 5_000_001, 5_000_020));
         assert_eq!((calls[1].data.as_slice(), calls[1].ended), (&b"SFA"[..], 5_000_017));
+        assert_eq!((calls[0].thread, calls[1].thread), (12, 13));
         assert_eq!(calls[1].target, "TCP:[127.0.0.1:1->127.0.0.1:2]");
     }
 

@@ -28,9 +28,25 @@ fn a_single_node_replies_after_the_sync() {
     if !strace::available() {
         return;
     }
-    let checked = single(None).expect("every reply comes after its sync");
+    let checked = single(None, CLIENTS).0.expect("every reply comes after its sync");
     assert_eq!(checked.replies as u64, CLIENTS * ROUNDS * TOGETHER);
     assert!(checked.shown > 0, "reads show values too");
+}
+
+/// Where nobody else is kept waiting, the thread that serves clients syncs, the process's first.
+#[test]
+fn a_single_node_replies_to_a_single_client_after_the_sync() {
+    if !strace::available() {
+        return;
+    }
+    let (checked, calls, process) = single(None, 1);
+    let checked = checked.expect("every reply comes after its sync");
+    assert_eq!(checked.replies as u64, ROUNDS * TOGETHER);
+    let syncs: Vec<_> = calls.iter().filter(|call| call.name == "fdatasync").collect();
+    let slow = syncs.iter().filter(|call| call.ended - call.begun >= 500).count();
+    let own = syncs.iter().filter(|call| call.thread == process).count();
+    // After a slow one, the next is the other thread's.
+    assert!(2 * own + 2 * slow >= syncs.len(), "{own} of {} syncs, of which {slow} were slow", syncs.len());
 }
 
 #[test]
@@ -38,7 +54,7 @@ fn a_server_that_skips_the_sync_is_found_out() {
     if !strace::available() {
         return;
     }
-    let found = single(Some(Fault::SyncSkipped)).expect_err("no reply was preceded by a sync");
+    let found = single(Some(Fault::SyncSkipped), CLIENTS).0.expect_err("no reply was preceded by a sync");
     assert!(found.contains("durable on 0 of 1 nodes: [None]"), "{found}");
 }
 
@@ -47,7 +63,7 @@ fn a_server_that_syncs_too_late_is_found_out() {
     if !strace::available() {
         return;
     }
-    let found = single(Some(Fault::SyncLate)).expect_err("every reply came before its sync");
+    let found = single(Some(Fault::SyncLate), 1).0.expect_err("every reply came before its sync");
     assert!(found.contains("durable on 0 of 1 nodes: [Some("), "{found}");
 }
 
@@ -73,18 +89,19 @@ fn a_majority_that_skips_the_sync_is_found_out() {
     assert!(found.contains("of 3 nodes"), "{found}");
 }
 
-/// A single node under strace, perhaps with a lying sync; every write must be acknowledged.
-fn single(lie: Option<Fault>) -> Result<Checked, String> {
+/// A single node under strace, perhaps with a lying sync; every write must be acknowledged. Its calls, too, and its process.
+fn single(lie: Option<Fault>, clients: u64) -> (Result<Checked, String>, Vec<strace::Call>, u32) {
     let scratch = Scratch::new("durability");
     let preload = lie.map(|lie| library(lie, scratch.path()));
     let trace = scratch.join("trace");
     let tracer = strace::tracer(&trace, preload.as_deref());
     let server = Options::single(&scratch.join("data")).under(tracer).start();
-    let acknowledged = write_and_read(|_| server.raw());
-    assert_eq!(acknowledged.len() as u64, CLIENTS * ROUNDS * TOGETHER, "every write is acknowledged");
+    let acknowledged = write_and_read(clients, |_| server.raw());
+    assert_eq!(acknowledged.len() as u64, clients * ROUNDS * TOGETHER, "every write is acknowledged");
     let (address, process) = (server.address.clone(), server.id());
     assert_eq!(server.stop(), Some(0));
-    durability::check(&[NodeCalls { address, calls: calls(&trace, process) }], &acknowledged)
+    let node = NodeCalls { address, calls: calls(&trace, process) };
+    (durability::check(std::slice::from_ref(&node), &acknowledged), node.calls, process)
 }
 
 /// Three nodes under strace, some of which skip the sync.
@@ -96,7 +113,7 @@ fn three(liars: &[usize]) -> (BTreeSet<u64>, Vec<NodeCalls>) {
         let preload = liars.contains(&place).then_some(preload.as_path());
         options.under(strace::tracer(&trace(place), preload))
     });
-    let acknowledged = write_and_read(|client| cluster.raw(client as usize % 3));
+    let acknowledged = write_and_read(CLIENTS, |client| cluster.raw(client as usize % 3));
     let processes: Vec<u32> = cluster.nodes.iter().flatten().map(Process::id).collect();
     assert_eq!(cluster.stop(), [Some(0); 3]);
     let nodes = processes.iter().enumerate().map(|(place, process)| NodeCalls {
@@ -108,8 +125,8 @@ fn three(liars: &[usize]) -> (BTreeSet<u64>, Vec<NodeCalls>) {
 
 /// Clients that write, several writes at a time so that batches arise, and read what others write; gives the writes
 /// that were acknowledged.
-fn write_and_read(connect: impl Fn(u64) -> RawClient) -> BTreeSet<u64> {
-    let clients: Vec<_> = (0..CLIENTS).map(|client| (client, connect(client))).collect();
+fn write_and_read(clients: u64, connect: impl Fn(u64) -> RawClient) -> BTreeSet<u64> {
+    let clients: Vec<_> = (0..clients).map(|client| (client, connect(client))).collect();
     let threads: Vec<_> = clients
         .into_iter()
         .map(|(client, connection)| thread::spawn(move || work(client, connection)))

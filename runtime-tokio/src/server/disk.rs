@@ -1,9 +1,6 @@
-//! Executes the core's disk operations on a real directory: those on snapshots on one thread, so that no write waits
-//! behind a large file, all others on another; each thread one after the other, in the order in which they were issued.
+//! Executes the core's disk operations on a real directory, one at a time. Who executes which is in `disk_threads.rs`.
 //!
-//! Which operation depends on which, and what is durable when, is decided by the core, which issues none before all
-//! that it depends on was reported done, but for a sync, which may follow its write at once; nothing here retries, merges
-//! or skips an operation.
+//! Nothing here retries, merges or skips an operation, or decides on their order.
 //!
 //! A file stays open from its first use until it is removed or replaced. That is not for speed alone: Linux
 //! reports a failed write-back once to every descriptor that was open when it failed, so a sync through a
@@ -14,39 +11,9 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender};
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use steadfast_core::io::{DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, Owner, Token};
-
-/// An operation slower than this is worth a line in the log: everybody waits for the disk.
-const SLOW: Duration = Duration::from_secs(1);
-
-/// Where the two threads take their operations from.
-#[derive(Debug)]
-pub struct DiskThreads {
-    /// For everything but snapshots.
-    pub log: Sender<(Token, DiskOp)>,
-    /// For snapshots.
-    pub snapshots: Sender<(Token, DiskOp)>,
-}
-
-impl DiskThreads {
-    /// Hands an operation to its thread. It fails only while the process ends, and then nobody waits.
-    pub fn send(&self, token: Token, op: DiskOp) {
-        let of_snapshot = |file: FileName| {
-            matches!(file, FileName::Snapshot(_) | FileName::SnapshotTmp(_) | FileName::SnapshotPart(_))
-        };
-        // A file is always the same thread's, which holds it open.
-        let thread = match describe(&op).1 {
-            Some(file) if of_snapshot(file) => &self.snapshots,
-            None if token.owner == Owner::Snapshot => &self.snapshots,
-            _ => &self.log,
-        };
-        let _ = thread.send((token, op));
-    }
-}
+use steadfast_core::io::{DiskError, DiskErrorKind, DiskOp, DiskReply, FileName};
 
 /// A data directory, and the files of it that are open. Their number is bounded by the log's size limit
 /// over the segment size.
@@ -173,42 +140,8 @@ impl Disk {
     }
 }
 
-/// A disk thread: executes what comes and reports each result, in this order, until nobody can send operations any more.
-pub fn run(
-    mut disk: Disk,
-    operations: &Receiver<(Token, DiskOp)>,
-    mut report: impl FnMut(Token, Result<DiskReply, DiskError>),
-) {
-    let (mut next, mut written) = (None, None);
-    while let Some((token, op)) = next.take().or_else(|| operations.recv().ok()) {
-        let words = describe(&op);
-        let writes = matches!(op, DiskOp::WriteAt { .. }).then_some(words.1);
-        let begun = Instant::now();
-        let result = disk.execute(op);
-        let took = begun.elapsed();
-        if took >= SLOW {
-            tracing::warn!(millis = took.as_millis() as u64, "the disk is slow: {words}");
-        }
-        if let Err(error) = &result {
-            tracing::debug!(kind = ?error.kind, "disk: {words}: {error}");
-        }
-        if let Some(file) = writes.filter(|_| result.is_ok()) {
-            next = operations.try_recv().ok();
-            if matches!(&next, Some((_, DiskOp::Sync { file: synced })) if Some(*synced) == file) {
-                // The log waits for both, so it is told of both together.
-                written = Some((token, result));
-                continue;
-            }
-        }
-        if let Some((token, result)) = written.take() {
-            report(token, result);
-        }
-        report(token, result);
-    }
-}
-
-/// An operation in words, without its data.
-fn describe(op: &DiskOp) -> Description {
+/// An operation in words, without its data; and its file.
+pub(super) fn describe(op: &DiskOp) -> Description {
     match op {
         DiskOp::Create { file } => Description("creating", Some(*file)),
         DiskOp::WriteAt { file, .. } => Description("writing", Some(*file)),
@@ -223,7 +156,7 @@ fn describe(op: &DiskOp) -> Description {
 }
 
 /// What an operation does, formatted only if somebody reads it.
-struct Description(&'static str, Option<FileName>);
+pub(super) struct Description(&'static str, pub(super) Option<FileName>);
 
 impl std::fmt::Display for Description {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::server::scratch::Scratch;
-use steadfast_core::io::Owner;
 
 const SEGMENT: FileName = FileName::Wal(7);
 
@@ -183,24 +182,4 @@ fn a_full_disk_and_a_quota_are_told_apart_from_other_failures() {
     assert_eq!(kind_of(&error), DiskErrorKind::NoSpace);
     assert_eq!(kind_of(&io::Error::from(ErrorKind::QuotaExceeded)), DiskErrorKind::NoSpace);
     assert_eq!(kind_of(&io::Error::other("anything")), DiskErrorKind::Io);
-}
-
-#[test]
-fn results_are_reported_in_the_order_of_the_operations() {
-    let scratch = Scratch::new("disk");
-    let (sender, operations) = std::sync::mpsc::channel();
-    let ops = [
-        DiskOp::Create { file: SEGMENT },
-        write(SEGMENT, 0, b"x"),
-        DiskOp::Sync { file: SEGMENT },
-        DiskOp::Remove { file: SEGMENT },
-        DiskOp::Sync { file: SEGMENT },
-    ];
-    for (seq, op) in (0..).zip(ops) {
-        sender.send((Token { owner: Owner::Wal, seq }, op)).expect("the receiver is there");
-    }
-    drop(sender);
-    let mut reports = Vec::new();
-    run(disk(&scratch), &operations, |token, result| reports.push((token.seq, result.is_ok())));
-    assert_eq!(reports, [(0, true), (1, true), (2, true), (3, true), (4, false)]);
 }

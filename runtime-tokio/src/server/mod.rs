@@ -1,11 +1,12 @@
-//! The server: the core's node and the connections as tasks of one thread, the disk on others, password hashing on
+//! The server: the core's node and the connections as tasks of one thread, most work of the disk on others, password hashing on
 //! a few. Nothing here decides anything about data.
 //!
 //! | file | job |
 //! |---|---|
 //! | `config.rs` | what the operator asked for, checked |
 //! | `datadir.rs` | the data directory: created, locked |
-//! | `disk.rs` | executes disk operations, in order |
+//! | `disk.rs` | executes disk operations |
+//! | `disk_threads.rs` | who executes which, in order |
 //! | `node_loop.rs` | steps the node, batch by batch |
 //! | `router.rs` | hands on what the node puts out |
 //! | `listener.rs` | the port: clients or peers? |
@@ -22,6 +23,7 @@ pub mod ending;
 pub mod logging;
 
 mod connection;
+mod disk_threads;
 mod link;
 mod listener;
 mod node_loop;
@@ -32,13 +34,12 @@ pub(crate) mod scratch;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 use std::{io, thread};
 
 use steadfast_core::Node;
 use steadfast_core::inspect::RoleName;
-use steadfast_core::io::{DiskOp, FileName, HaltReason, Input, Token};
+use steadfast_core::io::{FileName, HaltReason, Input};
 use steadfast_core::trace::Event as Traced;
 use steadfast_core::types::NodeId;
 use tokio::net::TcpListener;
@@ -48,7 +49,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use clock::Clock;
 use config::ServerConfig;
 use datadir::DataDir;
-use disk::{Disk, DiskThreads};
+use disk_threads::{DiskThread, DiskThreads};
 use ending::{Ending, StartError};
 use link::LinkQueue;
 use listener::Door;
@@ -57,7 +58,8 @@ use router::{Router, Watcher};
 
 use crate::net;
 
-/// How long the node may take to answer what is under way when it is asked to stop.
+/// How long the node may take to answer what is under way when it is asked to stop. (If its loop itself waits for a disk that hangs,
+/// it hears of that later: a second signal ends the process all the same.)
 const STOP: Duration = Duration::from_secs(10);
 /// How long the connections together may take to read their last replies. Longer than each alone may.
 const FLUSH: Duration = Duration::from_secs(7);
@@ -108,10 +110,16 @@ impl Server {
         let seed = net::draw_seed().map_err(StartError::Seed)?;
 
         let (node, inbox) = NodeHandle::new();
-        let (log, log_ended) = start_disk("disk", data.path(), &node).map_err(StartError::Other)?;
-        let (snapshots, snapshots_ended) =
-            start_disk("snapshots", data.path(), &node).map_err(StartError::Other)?;
-        let disk = DiskThreads { log, snapshots };
+        let start_disk = |name| {
+            let node = node.clone();
+            let report = move |token, result| {
+                node.report_disk(Input::DiskDone { token, result });
+            };
+            DiskThread::start(name, data.path(), report).map_err(StartError::Other)
+        };
+        let (log, log_ended) = start_disk("disk")?;
+        let (snapshots, snapshots_ended) = start_disk("snapshots")?;
+        let disk = DiskThreads::new(log, snapshots);
         // After the node's end there is nobody to hand results to.
         let handle = node.clone();
         let computed = move |token, result| {
@@ -225,25 +233,6 @@ impl Server {
         })
         .await;
     }
-}
-
-/// Where a disk thread takes operations from, and what tells that it has ended.
-type DiskThread = (Sender<(Token, DiskOp)>, oneshot::Receiver<()>);
-
-/// Starts a disk thread.
-fn start_disk(name: &str, dir: &Path, node: &NodeHandle) -> io::Result<DiskThread> {
-    let disk = Disk::new(dir)?;
-    let node = node.clone();
-    let report = move |token, result| {
-        node.report_disk(Input::DiskDone { token, result });
-    };
-    let (sender, operations) = channel();
-    let (ended, disk_ended) = oneshot::channel();
-    spawn(name, move || {
-        disk::run(disk, &operations, report);
-        let _ = ended.send(());
-    })?;
-    Ok((sender, disk_ended))
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! The node's loop: takes the inputs that are there, steps the node through each, and hands on what came out, once per
 //! batch. What the disk has done comes before all else: the next batch of the log and many answers wait for it, while
-//! clients' requests can gather. Every decision is the node's.
+//! clients' requests can gather. Where nobody else would be kept waiting, it does the disk's work itself. Every decision is the node's.
 //!
 //! It is a task beside those of the connections: all that were ready to be read have been when its turn comes, and no
 //! request or answer crosses from one thread to another.
@@ -192,6 +192,10 @@ pub async fn run(mut node: Node, mut inbox: Inbox, mut router: Router, clock: Cl
                 step(&mut node, now, input, &mut router, &mut out);
             }
             handle(&mut node, now, event, &mut router, &mut out);
+            if !inbox.events.is_empty() {
+                // The disk works while the node does.
+                router.hand_over_disk_work();
+            }
             now = clock.now();
             if now.mono.since(begun) >= BATCH {
                 break;
@@ -201,6 +205,17 @@ pub async fn run(mut node: Node, mut inbox: Inbox, mut router: Router, clock: Cl
             step(&mut node, now, Input::Tick, &mut router, &mut out);
         }
         router.flush();
+        if inbox.events.is_empty() && router.may_execute_disk_work() {
+            // Whoever has something to ask by now asks it first.
+            tokio::task::yield_now().await;
+            if inbox.events.is_empty() && router.may_execute_disk_work() {
+                for input in router.execute_disk_work() {
+                    step(&mut node, clock.now(), input, &mut router, &mut out);
+                }
+                router.flush();
+            }
+        }
+        router.hand_over_disk_work();
         if let Some(reason) = router.halted() {
             return reason.clone();
         }
@@ -234,6 +249,7 @@ fn handle(node: &mut Node, now: Stamp, event: Event, router: &mut Router, out: &
         }
         Event::Bytes { conn, drained, data, permit } => {
             if router.is_connected(conn) {
+                router.heard(conn);
                 if drained > 0 {
                     step(router, Input::Drained { conn, bytes: drained });
                 }

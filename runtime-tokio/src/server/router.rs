@@ -1,19 +1,20 @@
 //! Hands what the node puts out to whoever executes it. Bytes are gathered per connection and per peer
-//! until the end of a batch, so that a batch wakes each of them once. Nothing here decides anything.
+//! until the end of a batch, so that a batch wakes each of them once. Of the disk's work it knows whether anybody but the
+//! disk would be kept waiting if the node's loop did it. Nothing else is decided here.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use bytes::Bytes;
-use steadfast_core::io::{HaltReason, Output, Token};
+use steadfast_core::io::{HaltReason, Input, Output, Token};
 use steadfast_core::job::Job;
 use steadfast_core::time::Micros;
 use steadfast_core::trace::Event;
 use steadfast_core::types::{ConnId, NodeId};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::disk::DiskThreads;
+use super::disk_threads::DiskThreads;
 use super::link::LinkQueue;
 use crate::net::writer::Outgoing;
 
@@ -32,6 +33,14 @@ struct Peer {
     gathered: Vec<Bytes>,
 }
 
+/// Which clients have asked anything since a batch of the log was last given away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Askers {
+    Nobody,
+    One(ConnId),
+    Several,
+}
+
 /// Sees every trace event.
 pub type Watcher = Box<dyn FnMut(&Event) + Send>;
 
@@ -42,6 +51,9 @@ pub struct Router {
     written: Vec<ConnId>,
     peers: HashMap<NodeId, Peer>,
     disk: DiskThreads,
+    askers: Askers,
+    /// Whether the last [`Router::flush`] had bytes for any client.
+    answered: bool,
     compute: Sender<(Token, Job)>,
     watcher: Watcher,
     wake: Option<Micros>,
@@ -62,6 +74,8 @@ impl Router {
             written: Vec::new(),
             peers,
             disk,
+            askers: Askers::Nobody,
+            answered: false,
             compute,
             watcher,
             wake: None,
@@ -89,6 +103,15 @@ impl Router {
         self.connections.contains_key(&conn)
     }
 
+    /// A client has sent something.
+    pub fn heard(&mut self, conn: ConnId) {
+        self.askers = match self.askers {
+            Askers::Nobody => Askers::One(conn),
+            Askers::One(known) if known == conn => Askers::One(conn),
+            Askers::One(_) | Askers::Several => Askers::Several,
+        };
+    }
+
     /// Executes one output, or gathers it. What follows a halt is not executed.
     pub fn route(&mut self, output: Output) {
         if self.halted.is_some() {
@@ -96,7 +119,7 @@ impl Router {
         }
         match output {
             // A send fails only when its receiver is gone, which happens while the process ends.
-            Output::Disk { token, op } => self.disk.send(token, op),
+            Output::Disk { token, op } => self.disk.take(token, op),
             Output::Compute { token, job } => drop(self.compute.send((token, job))),
             Output::Send { conn, data } => {
                 if let Some(connection) = self.connections.get_mut(&conn) {
@@ -118,8 +141,9 @@ impl Router {
         }
     }
 
-    /// Hands over everything gathered.
+    /// Hands over all bytes that were gathered.
     pub fn flush(&mut self) {
+        self.answered = !self.written.is_empty();
         for conn in self.written.drain(..) {
             if let Some(connection) = self.connections.get_mut(&conn) {
                 let chunks = std::mem::take(&mut connection.gathered);
@@ -129,6 +153,27 @@ impl Router {
         for peer in self.peers.values_mut().filter(|peer| !peer.gathered.is_empty()) {
             peer.queue.push(peer.gathered.drain(..));
         }
+    }
+
+    /// Hands the disk operations that were gathered to their thread.
+    pub fn hand_over_disk_work(&mut self) {
+        if self.disk.hand_over() {
+            self.askers = Askers::Nobody;
+        }
+    }
+
+    /// Whether the node's loop may execute them itself: nobody is there whom it would keep waiting. The one client that asks
+    /// waits for this very batch, and there are no peers, who are to hear of a node even while its disk stalls.
+    #[must_use]
+    pub fn may_execute_disk_work(&self) -> bool {
+        let alone = matches!(self.askers, Askers::One(_)) && !self.answered && self.peers.is_empty();
+        alone && self.halted.is_none() && self.disk.may_execute_here()
+    }
+
+    /// Executes them, and says what became of them. If one was slow, the rest is left for the thread.
+    pub fn execute_disk_work(&mut self) -> Vec<Input> {
+        self.askers = Askers::Nobody;
+        self.disk.execute_here()
     }
 
     /// When the node wants its next tick; asking takes the wish if it is due.
@@ -152,8 +197,11 @@ impl Router {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::disk::Disk;
+    use crate::server::disk_threads::{DiskThread, Work};
+    use crate::server::scratch::Scratch;
     use std::sync::mpsc::{Receiver, channel};
-    use steadfast_core::io::DiskOp;
+    use steadfast_core::io::{DiskOp, FileName, Owner};
     use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
     const CONN: ConnId = ConnId(1);
@@ -162,15 +210,23 @@ mod tests {
         router: Router,
         outgoing: UnboundedReceiver<Outgoing>,
         link: Arc<LinkQueue>,
-        _disk: Receiver<(Token, DiskOp)>,
+        _disk: [Work; 2],
         _compute: Receiver<(Token, Job)>,
     }
 
     fn bench() -> Bench {
-        let ((log, _disk), (compute, _compute)) = (channel(), channel());
-        let disk = DiskThreads { snapshots: log.clone(), log };
+        bench_with(&[NodeId(2)])
+    }
+
+    fn bench_with(peers: &[NodeId]) -> Bench {
+        let scratch = Scratch::new("router");
+        let thread = || DiskThread::new(Disk::new(scratch.path()).expect("the scratch directory is there"));
+        let ((log, writing), (snapshots, keeping)) = (thread(), thread());
+        let (disk, _disk) = (DiskThreads::new(log, snapshots), [writing, keeping]);
+        let (compute, _compute) = channel();
         let link = Arc::new(LinkQueue::new(10, 1000));
-        let mut router = Router::new(disk, compute, [(NodeId(2), link.clone())], Box::new(|_| {}));
+        let mut router =
+            Router::new(disk, compute, peers.iter().map(|id| (*id, link.clone())), Box::new(|_| {}));
         let (sender, outgoing) = unbounded_channel();
         router.connect(CONN, sender);
         Bench { router, outgoing, link, _disk, _compute }
@@ -224,6 +280,51 @@ mod tests {
         bench.router.route(Output::SendPeer { to: NodeId(9), frame: Bytes::from("y") });
         bench.router.flush();
         assert_eq!(bench.link.take().await, Some(vec![Bytes::from("x")]));
+    }
+
+    /// A batch of the log has come out, for the only client that has asked anything.
+    fn asked(peers: &[NodeId]) -> Bench {
+        let (mut bench, file) = (bench_with(peers), FileName::Wal(1));
+        bench.router.heard(CONN);
+        bench.router.heard(CONN);
+        let ops = [DiskOp::WriteAt { file, offset: 0, data: Bytes::from("x") }, DiskOp::Sync { file }];
+        for (seq, op) in (0..).zip(ops) {
+            bench.router.route(Output::Disk { token: Token { owner: Owner::Wal, seq }, op });
+        }
+        bench.router.flush();
+        bench
+    }
+
+    #[test]
+    fn a_batch_is_executed_by_the_loop_only_if_that_keeps_nobody_waiting() {
+        assert!(asked(&[]).router.may_execute_disk_work());
+        assert!(!asked(&[NodeId(2)]).router.may_execute_disk_work(), "a peer");
+        type Happening = (&'static str, fn(&mut Router));
+        let cases: [Happening; 4] = [
+            ("another client", |router| router.heard(ConnId(2))),
+            ("somebody who was answered, and may ask again", |router| {
+                router.route(send("answer"));
+                router.flush();
+            }),
+            ("it is handed over", Router::hand_over_disk_work),
+            ("the node has halted", |router| router.route(Output::Halt(HaltReason::Stopped))),
+        ];
+        for (what, happens) in cases {
+            let mut bench = asked(&[]);
+            happens(&mut bench.router);
+            assert!(!bench.router.may_execute_disk_work(), "{what}");
+        }
+    }
+
+    #[test]
+    fn who_asks_counts_from_the_batch_before() {
+        let mut bench = asked(&[]);
+        bench.router.heard(ConnId(2));
+        bench.router.hand_over_disk_work();
+        assert_eq!(bench.router.askers, Askers::Nobody);
+        bench.router.heard(ConnId(2));
+        bench.router.hand_over_disk_work();
+        assert_eq!(bench.router.askers, Askers::One(ConnId(2)), "nothing was handed over");
     }
 
     #[test]
