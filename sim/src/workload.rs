@@ -70,6 +70,9 @@ pub fn draw(stream: &mut Stream, cluster: &Cluster) -> (Vec<Op>, Vec<ClientSpec>
     let users = stream.between(1, USERS.len() as u64);
     let mut setup = if cluster.access { setup(stream, users) } else { vec![] };
     setup.extend(durability::setup(stream));
+    if plan.due_together && plan.hot.is_multiple_of(2) {
+        setup.push(durability::whatever_is_due());
+    }
     let list = (0..clients).map(|number| {
         let user =
             if number == 0 || stream.chance(300_000) { "root" } else { USERS[stream.below(users) as usize] };
@@ -127,7 +130,7 @@ fn plan(stream: &mut Stream, cluster: &Cluster) -> Plan {
         mix.push((Counter, 4));
         mix.push((Register, 4));
     }
-    Plan {
+    let mut plan = Plan {
         hot: stream.between(1, 5),
         think_us: stream.magnitude(500, 100_000),
         big_ppm: *stream.pick(&[0, 0, 20_000, 200_000]),
@@ -138,7 +141,12 @@ fn plan(stream: &mut Stream, cluster: &Cluster) -> Plan {
         watchers: if stream.chance(400_000) { stream.between(1, 2) } else { 0 },
         storm: (cluster.access && stream.chance(120_000)).then(|| *stream.pick(&USERS)),
         rules: cluster.access && stream.chance(300_000),
+    };
+    // Whether a scan keeps to the rules shows only where there are both.
+    if plan.rules && !plan.mix.iter().any(|(family, _)| *family == Scan) {
+        plan.mix.push((Scan, 4));
     }
+    plan
 }
 
 /// The first letters of the keys in a mix.

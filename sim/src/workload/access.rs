@@ -88,14 +88,14 @@ pub(super) fn rules(stream: &mut Stream) -> String {
     match stream.below(10) {
         0..4 => format!("{} {permission} ON {prefix} {to} ROLE ops", pick(gives, ["GRANT", "REVOKE"])),
         4 => format!("ROLE {} ops {to} {user}", pick(gives, ["GIVE", "TAKE"])),
-        5 | 6 => {
-            // What may be written and not deleted is told apart by a denial alone.
-            let permission = if stream.chance(400_000) { "DELETE" } else { permission };
+        5..8 => {
+            // What may be written and not deleted, and what of a prefix may not be read, is told apart by a denial alone.
+            let permission = *stream.pick(&["DELETE", "DELETE", "READ", "READ", permission]);
             let to = pick(denies, ["TO", "FROM"]);
             let pattern = *stream.pick(&["r0", "r1", "c0", "h0", "s0", "r?", "*1"]);
             format!("{} {permission} ON {pattern} {to} {user}", pick(denies, ["DENY", "UNDENY"]))
         }
-        7 => format!("{} WATCH ON * {to} {user}", pick(gives, ["GRANT", "REVOKE"])),
+        8 => format!("{} WATCH ON * {to} {user}", pick(gives, ["GRANT", "REVOKE"])),
         _ => format!("{} {permission} ON {prefix} {to} {user}", pick(gives, ["GRANT", "REVOKE"])),
     }
 }

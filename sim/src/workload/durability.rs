@@ -14,6 +14,12 @@ pub(super) fn setup(stream: &mut Stream) -> Vec<Op> {
         .collect()
 }
 
+/// Where many keys are due together, reads come upon them, and log that. They are answered when that is durable, whatever the
+/// leeway of the keys is.
+pub(super) fn whatever_is_due() -> Op {
+    Op::new(0, &["DURABILITY", "ASYNC", "*", "MS", "5000", "BYTES", "100000"])
+}
+
 /// A change of what is configured.
 pub(super) fn change(stream: &mut Stream) -> String {
     match stream.below(10) {
