@@ -85,7 +85,7 @@ pub(super) fn rules(stream: &mut Stream) -> String {
     let (gives, denies) = (stream.chance(550_000), stream.chance(500_000));
     let pick = |yes: bool, words: [&'static str; 2]| if yes { words[0] } else { words[1] };
     let to = pick(gives, ["TO", "FROM"]);
-    match stream.below(10) {
+    match stream.below(12) {
         0..4 => format!("{} {permission} ON {prefix} {to} ROLE ops", pick(gives, ["GRANT", "REVOKE"])),
         4 => format!("ROLE {} ops {to} {user}", pick(gives, ["GIVE", "TAKE"])),
         5..8 => {
@@ -96,6 +96,8 @@ pub(super) fn rules(stream: &mut Stream) -> String {
             format!("{} {permission} ON {pattern} {to} {user}", pick(denies, ["DENY", "UNDENY"]))
         }
         8 => format!("{} WATCH ON * {to} {user}", pick(gives, ["GRANT", "REVOKE"])),
+        // A wait ends when its user's own right does.
+        9 => format!("{} LOCK ON k* {to} {user}", pick(gives, ["GRANT", "REVOKE"])),
         _ => format!("{} {permission} ON {prefix} {to} {user}", pick(gives, ["GRANT", "REVOKE"])),
     }
 }
