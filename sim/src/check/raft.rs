@@ -332,8 +332,12 @@ impl RaftJudge {
         if figures.commit > figures.last {
             fail!("node {node} committed up to {}, and its log ends at {}", figures.commit, figures.last);
         }
+        let known = self.committed.len() as u64;
         for at in from.0 + 1..=figures.commit.0 {
             self.commit(seen, Index(at))?;
+        }
+        if figures.commit.0 > known {
+            self.commits_of_its_term(seen)?;
         }
         if before.is_some_and(|shown| shown.commit == figures.commit) {
             return Ok(());
@@ -343,6 +347,42 @@ impl RaftJudge {
             fail!("nodes {first} and {node} differ in their state at index {}", figures.commit);
         }
         Ok(())
+    }
+
+    /// A leader is the first to call entries committed, and those of earlier terms never by counting, but because one of its own
+    /// term lies behind them on a majority of disks (paper, section 5.4.2 and figure 8). Which of them it shows as committed may
+    /// be fewer, while they wait for a snapshot. A node that is the only one has nobody to count.
+    fn commits_of_its_term(&self, seen: &Observation<'_>) -> Result<(), Stop> {
+        let (node, term) = (seen.node, seen.inspection.term);
+        let leads = seen.inspection.role == RoleName::Leader && self.voters.len() > 1;
+        let Some(newest) = self.committed.last().filter(|newest| leads && newest.term != term) else {
+            return Ok(());
+        };
+        let log = self.nodes.get(&node).map_or(&[][..], |watched| &watched.log);
+        let own = log.iter().position(|(of, _)| *of == term);
+        if own.is_none_or(|place| self.disks_with(place, log[place]) <= self.voters.len() / 2) {
+            let (at, of) = (seen.inspection.commit, newest.term);
+            fail!("node {node}, leader of term {term}, committed {at}, an entry of term {of}, by counting");
+        }
+        Ok(())
+    }
+
+    /// On how many voters' disks an entry lies at this place, or lay before they were emptied or went back in time.
+    fn disks_with(&self, place: usize, entry: (Term, u64)) -> usize {
+        let held = |voter: &NodeId| {
+            let mut before = self.rolled_back.iter().filter(|(node, _)| node == voter);
+            before.any(|(_, held)| held.get(place) == Some(&entry))
+        };
+        let holds = |voter: &&NodeId| {
+            held(voter)
+                || match self.emptied.get(voter) {
+                    Some(held) => held.get(place) == Some(&entry),
+                    None => self.nodes.get(voter).is_some_and(|watched| {
+                        watched.durable.0 > place as u64 && watched.log.get(place) == Some(&entry)
+                    }),
+                }
+        };
+        self.voters.iter().filter(holds).count()
     }
 
     fn commit(&mut self, seen: &Observation<'_>, at: Index) -> Result<(), Stop> {
@@ -360,20 +400,7 @@ impl RaftJudge {
             }
             return Ok(());
         }
-        let held = |voter: &NodeId| {
-            let mut before = self.rolled_back.iter().filter(|(node, _)| node == voter);
-            before.any(|(_, held)| held.get(place) == Some(&(term, digest)))
-        };
-        let holds = |voter: &&NodeId| {
-            held(voter)
-                || match self.emptied.get(voter) {
-                    Some(held) => held.get(place) == Some(&(term, digest)),
-                    None => self.nodes.get(voter).is_some_and(|watched| {
-                        watched.durable >= at && watched.log.get(place) == Some(&(term, digest))
-                    }),
-                }
-        };
-        let durable = self.voters.iter().filter(holds).count();
+        let durable = self.disks_with(place, (term, digest));
         if durable <= self.voters.len() / 2 {
             fail!("node {node} committed {at}, which lies on {durable} of {} disks", self.voters.len());
         }

@@ -184,6 +184,24 @@ fn a_commit_that_no_majority_holds_durably_is_found() {
 }
 
 #[test]
+fn an_entry_of_an_earlier_term_that_is_committed_by_counting_is_found() {
+    // Node 2 leads in term 2. Node 3 has what is left of term 1, and not yet what is of term 2.
+    let log = vec![(1, "a"), (1, "old"), (2, "own")];
+    let begin = || {
+        let mut c = Cluster::new();
+        c.passes(3, |n| (n.term, n.vote) = (2, Some(2)));
+        c.passes(2, |n| (n.term, n.vote, n.role) = (2, Some(2), RoleName::Leader));
+        c.passes(2, |n| (n.log, n.durable) = (log.clone(), 3));
+        c.passes(3, |n| (n.log, n.durable) = (log[..2].to_vec(), 2));
+        c
+    };
+    begin().fails(2, |n| n.commit = 2, "by counting");
+    let mut c = begin();
+    c.passes(3, |n| (n.log, n.durable) = (log.clone(), 3));
+    c.passes(2, |n| n.commit = 2);
+}
+
+#[test]
 fn nodes_that_commit_different_entries_are_found() {
     let mut c = Cluster::new();
     c.passes(3, |n| (n.term, n.vote, n.log, n.durable) = (2, None, vec![(2, "z")], 1));
