@@ -2,9 +2,9 @@
 //! each in the order in which they were issued. The latter has a stand-in: the node's loop may execute a batch of the log itself,
 //! because to wake a thread and to be woken by it takes a good part of the time of a quick sync.
 //!
-//! While the loop does that, it hears nobody. When that keeps no one waiting, is for the router to say; here is said that it is nothing but a
-//! short batch, only while the thread has nothing to do, and not after an operation that was slow, before a sync was quick again. So
-//! each time that a disk begins to stall, the loop waits for one operation, however long that takes.
+//! While the loop does that, it hears nobody; the router says when that keeps no one waiting. Beyond that, here: it takes nothing but a
+//! short batch, only while the thread has nothing to do, and after a slow operation none before a sync was quick again. So each
+//! time that a disk begins to stall, the loop waits for one operation, however long that takes.
 //!
 //! Which operation depends on which, and what is durable when, is decided by the core, which issues none before all
 //! that it depends on was reported done, but for a sync, which may follow its write at once.
