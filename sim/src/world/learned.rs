@@ -48,6 +48,8 @@ impl World<'_> {
             "$saying" => Blob::from(learned.saying.as_str()),
             "$session" => Blob::from(learned.session.0.to_string()),
             "$newest" => Blob::from(learned.newest.to_string()),
+            "$half" => Blob::from((learned.newest.0 / 2).to_string()),
+            "$late" => Blob::from((learned.newest.0 / 4 * 3).to_string()),
             word => Blob::from(word),
         };
         op.args.iter().map(fill).collect()

@@ -242,7 +242,8 @@ fn last_ops(worker: usize) -> Vec<Op> {
     ]
 }
 
-/// Reads of every key that the schedule's clients may have written.
+/// Reads of every key that the schedule's clients may have written, and of all changes that are still known: of the whole run's, or
+/// of its last half's, or of its last quarter's.
 fn read_back(schedule: &Schedule) -> Vec<Op> {
     let mut keys = BTreeSet::new();
     for op in schedule.clients.iter().flat_map(|client| &client.ops) {
@@ -263,6 +264,9 @@ fn read_back(schedule: &Schedule) -> Vec<Op> {
     for chunk in unique.chunks(16) {
         ops.push(Op { think_us: 0, args: ["MGET"].iter().chain(chunk).map(ToString::to_string).collect() });
     }
+    let changes =
+        ["0", "$half", "$late"].map(|from| Op::new(0, &["CHANGES", from, "PREFIX", "", "PREVIOUS"]));
+    ops.extend(changes);
     ops.push(Op::new(0, &["PING"]));
     ops
 }
