@@ -27,6 +27,7 @@ pub mod inspect;
 pub mod io;
 pub mod job;
 pub mod limits;
+pub mod membership;
 pub mod node;
 pub mod protocol;
 pub mod raft;

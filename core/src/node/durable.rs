@@ -57,7 +57,7 @@ impl Replica {
             self.writes.pop_front();
         }
         if let Some(index) = newest {
-            self.raft.log_durable(index);
+            self.raft.log_durable(self.now.mono, index);
         }
         let counted = self.raft.is_leader();
         if self.hard.durable() == self.hard.issued() {

@@ -67,7 +67,7 @@ impl Replica {
         };
         assert_eq!(Some(start), self.raft.term_start(), "a term starts with its leader's own entry");
         // Alone, every member supports what this one does.
-        if start > Index(1) && self.raft.members().len() == 1 && self.state.level() < FEATURE_LEVEL {
+        if start > Index(1) && self.raft.is_alone() && self.state.level() < FEATURE_LEVEL {
             self.append(Cause::System, vec![Effect::Level(FEATURE_LEVEL)]);
         }
         for (seq, task, again) in self.forwarder.own(self.now.mono) {
@@ -299,7 +299,7 @@ impl Replica {
         let clock = self.clock.as_mut().expect("a leader has a clock");
         let time = clock.read(self.now).max(self.state.time());
         let entry = Entry { time, cause, effects };
-        let index = self.raft.propose(entry.encode());
+        let index = self.raft.propose(self.now.mono, entry.encode());
         self.take_into_pending(index, entry);
         index
     }

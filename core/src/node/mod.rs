@@ -309,7 +309,7 @@ impl Node {
 impl Replica {
     /// Checks a frame's envelope and handles it.
     fn frame(&mut self, header: &PeerHeader, body: Bytes, out: &mut Outbox) -> Stepped {
-        if !self.raft.members().iter().any(|(member, _)| *member == header.from) {
+        if !self.raft.membership().nodes().contains(&header.from) {
             return Ok(());
         }
         match self.peers.check(header) {

@@ -357,6 +357,8 @@ impl Replica {
                 probe(out, Probe::DoubtfulVoteWithheld);
                 Ok(())
             }
+            // The founders are the members: no entry changes that yet.
+            RaftEvent::Members | RaftEvent::ChangeAgreed => Ok(()),
         }
     }
 

@@ -17,6 +17,7 @@ use crate::config::NodeConfig;
 use crate::founding::{FoundingMessage, FoundingRun, Step};
 use crate::hard::{self, HardRecovered, HardRecovery, HardRecoveryStep, HardState, HardStore};
 use crate::io::{DiskError, DiskReply, HaltReason, Outbox, Output, Owner, Token};
+use crate::membership::Membership;
 use crate::protocol::peer::{self, PeerHeader};
 use crate::raft::{Log, LogEntry, Raft, Start};
 use crate::snapshot::{Damaged, SnapshotRecovered, SnapshotRecovery};
@@ -357,7 +358,8 @@ impl Startup {
         let start = Start {
             id: self.config.id,
             incarnation: state.incarnation,
-            members: set.members,
+            membership: Membership::of(set.members),
+            read_membership: |_| None,
             doubtful,
             term: state.term,
             vote: state.vote,

@@ -7,6 +7,7 @@ use rand_core::Rng;
 use super::progress::Progress;
 use super::read::Rounds;
 use super::{Leadership, Message, Needs, Raft, RaftEvent, Role};
+use crate::membership::Voter;
 use crate::time::Micros;
 use crate::types::{Index, NodeId, Term};
 
@@ -22,8 +23,12 @@ impl Raft {
         }
     }
 
+    /// A node that is no voter of the newest membership in its log stands all the same while it does not know that one to be committed,
+    /// if it is a voter of one before: it may be the only one that has it (thesis, section 4.2.2 and figure 4.6). Its own vote
+    /// does not count then.
     fn may_lead(&self, now: Micros) -> bool {
-        self.may_vote() && !self.repairing && now >= self.passes_until
+        let votes = self.memberships.since(self.commit).any(|members| members.is_voter(self.voter()));
+        votes && !self.doubtful && !self.repairing && now >= self.passes_until
     }
 
     /// The leader asks this node to take over: it stands for election without asking first whether it could win, since
@@ -38,10 +43,13 @@ impl Raft {
     /// election itself for a while.
     pub fn hand_over(&mut self, now: Micros) {
         let Role::Leader(leader) = &self.role else { return };
-        let heard = |peer: &Progress| peer.counted && now < peer.heard_at.after(self.timing.election);
-        let best =
-            leader.progress.iter().filter(|(_, peer)| heard(peer)).max_by_key(|(_, peer)| peer.matched);
-        let Some((&to, _)) = best else { return };
+        let heard = |peer: &&Progress| now < peer.heard_at.after(self.timing.election);
+        let voters = self.membership().voters().iter();
+        let held = voters.filter_map(|voter| {
+            let peer = leader.progress.get(&voter.0).filter(|peer| peer.counts_as(*voter)).filter(heard)?;
+            Some((peer.matched, voter.0))
+        });
+        let Some((_, to)) = held.max_by_key(|(matched, _)| *matched) else { return };
         self.send(to, Message::TimeoutNow { term: self.term }, Needs::Term);
         self.passes_until = now.after(Micros(self.timing.election.0.saturating_mul(8)));
         self.become_follower(now, self.term, None);
@@ -59,7 +67,7 @@ impl Raft {
         }
         let term = if real { self.term } else { self.term.next() };
         let (last_index, last_term) = (self.log.last(), self.log.last_term());
-        for to in self.others() {
+        for to in self.other_voters() {
             let message = if real {
                 Message::Vote { term, last_index, last_term }
             } else {
@@ -69,7 +77,7 @@ impl Raft {
         }
         // A pre-vote promises nothing. The vote for itself counts once it is durable (`vote_durable`).
         if !real {
-            self.count_vote(now, self.id, true);
+            self.count_vote(now, self.voter(), true);
         }
     }
 
@@ -82,7 +90,7 @@ impl Raft {
         last_index: Index,
         last_term: Term,
     ) {
-        if !self.may_vote() {
+        if self.doubtful {
             self.events.push(RaftEvent::Abstained);
             return;
         }
@@ -103,7 +111,7 @@ impl Raft {
         last_index: Index,
         last_term: Term,
     ) {
-        if !self.may_vote() {
+        if self.doubtful {
             self.events.push(RaftEvent::Abstained);
             return;
         }
@@ -124,8 +132,7 @@ impl Raft {
     pub(super) fn receive_vote_reply(
         &mut self,
         now: Micros,
-        from: NodeId,
-        counted: bool,
+        from: Voter,
         term: Term,
         granted: bool,
         real_reply: bool,
@@ -139,21 +146,23 @@ impl Raft {
         let opened = real_reply || !granted;
         if opened && term > self.term {
             self.become_follower(now, term, None);
-        } else if counted && (term == asked || (!granted && !real_reply && asked > Term(0))) {
+        } else if term == asked || (!granted && !real_reply && asked > Term(0)) {
             self.count_vote(now, from, granted);
         }
     }
 
-    /// Counts one answer, and changes role once a majority has given the same one.
-    pub(super) fn count_vote(&mut self, now: Micros, from: NodeId, yes: bool) {
-        let quorum = self.quorum();
+    /// Counts one answer if it is a voter's, and changes role once a majority has said yes, or can't any more.
+    pub(super) fn count_vote(&mut self, now: Micros, from: Voter, yes: bool) {
         let Role::Candidate { real, granted, refused } = &mut self.role else { return };
         if yes && !granted.contains(&from) {
             granted.push(from);
         } else if !yes && !refused.contains(&from) {
             refused.push(from);
         }
-        match (*real, granted.len() >= quorum, refused.len() >= quorum) {
+        let members = self.memberships.current();
+        let won = members.agrees(|voter| granted.contains(&voter));
+        let lost = members.refuses(|voter| refused.contains(&voter));
+        match (*real, won, lost) {
             (false, true, _) => self.ask(now, true),
             (true, true, _) => self.become_leader(now),
             (_, false, true) => self.become_follower(now, self.term, None),
@@ -186,7 +195,7 @@ impl Raft {
 
     fn become_leader(&mut self, now: Micros) {
         assert_eq!(self.vote, Some(self.id), "a leader has voted for itself");
-        assert!(self.may_vote(), "only a voter leads");
+        assert!(!self.doubtful, "a node that doubts its memory asks for no votes");
         let voters = match &self.role {
             Role::Candidate { granted, .. } => granted.clone(),
             _ => unreachable!("only a candidate becomes leader"),

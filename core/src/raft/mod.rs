@@ -26,13 +26,16 @@
 //! | inflight | messages with entries that a follower has not yet answered, bounded |
 //! | round | a numbered question "am I still the leader?" that rides on appends; reads wait for one (ReadIndex, thesis section 6.4) |
 //! | check-quorum | a leader that has not heard from a majority for an election time-out steps down |
-//! | learner | copies the log and is never counted: a data directory that did not found the cluster |
+//! | voter | a member whose votes and copies count, from one data directory |
+//! | learner | a member that copies the log and is never counted, or whose data directory is another one than voted |
+//! | joint membership | one set of voters takes the place of another, and a majority of each has to agree |
 //!
 //! # The parts
 //!
 //! [`Raft`] here holds what every role shares and routes ticks and messages. `election.rs` has time-outs,
 //! pre-votes and votes; `replication.rs` has appends on both sides and the commit rule; `read.rs` the rounds;
-//! `progress.rs` what a leader knows of one follower; `log.rs` the log in memory; `message.rs` the messages.
+//! `members.rs` who is counted and how that changes; `progress.rs` what a leader knows of one follower; `log.rs` the log in memory;
+//! `message.rs` the messages.
 //!
 //! Raft itself touches no disk. What it appends is taken from [`Log::take_unwritten`], and a message marked
 //! [`Needs::Log`] must leave only once every write issued before it is durable. That, and the promise that
@@ -40,6 +43,7 @@
 
 mod election;
 mod log;
+mod members;
 pub mod message;
 mod progress;
 mod read;
@@ -49,6 +53,7 @@ mod storage;
 mod tests;
 
 pub use log::{Log, LogEntry};
+pub use members::{NotNow, ReadMembership};
 pub use message::{Append, Message, MessageError, Verdict};
 pub use read::Round;
 
@@ -59,8 +64,10 @@ use rand_chacha::ChaCha8Rng;
 use crate::config::Timing;
 use crate::inspect::RoleName;
 use crate::limits::Limits;
+use crate::membership::{Membership, Voter};
 use crate::time::Micros;
 use crate::types::{Incarnation, Index, NodeId, Term};
+use members::Memberships;
 use progress::Progress;
 use read::Rounds;
 use replication::Answer;
@@ -98,6 +105,10 @@ pub enum RaftEvent {
     CheckQuorumFailed,
     /// A vote or pre-vote was withheld because this node does not trust its own memory.
     Abstained,
+    /// Another membership is in force than before.
+    Members,
+    /// The joint membership is committed: this leader must append the one that it leads to, unless it has.
+    ChangeAgreed,
 }
 
 /// What a node is at the moment, with what only that role knows.
@@ -109,8 +120,8 @@ enum Role {
     /// Asks for pre-votes (`real` false) or votes.
     Candidate {
         real: bool,
-        granted: Vec<NodeId>,
-        refused: Vec<NodeId>,
+        granted: Vec<Voter>,
+        refused: Vec<Voter>,
     },
     Leader(Box<Leadership>),
 }
@@ -121,7 +132,7 @@ struct Leadership {
     /// The index of this term's first entry; everything before it has an unknown fate until it is committed.
     start: Index,
     /// Who elected it.
-    voters: Vec<NodeId>,
+    voters: Vec<Voter>,
     /// Of each other member.
     progress: BTreeMap<NodeId, Progress>,
     rounds: Rounds,
@@ -135,10 +146,8 @@ struct Leadership {
 #[derive(Clone, Debug)]
 pub struct Raft {
     id: NodeId,
-    /// All members in order, this node included, with the incarnations that may vote.
-    members: Vec<(NodeId, Incarnation)>,
-    /// Whether this node's own votes and copies count.
-    voter: bool,
+    incarnation: Incarnation,
+    memberships: Memberships,
     /// Whether this node doubts its own memory of terms and votes: it then abstains.
     doubtful: bool,
     /// Whether the log is damaged, or not durable again: until it is, this node neither leads nor copies, and votes by
@@ -175,8 +184,10 @@ pub struct Start {
     pub id: NodeId,
     /// This data directory.
     pub incarnation: Incarnation,
-    /// The founders: only these vote.
-    pub members: Vec<(NodeId, Incarnation)>,
+    /// The membership in force where the log starts.
+    pub membership: Membership,
+    /// Finds later ones in the log's entries.
+    pub read_membership: ReadMembership,
     /// Whether this node must abstain.
     pub doubtful: bool,
     /// The durable term; the log's last term may be higher.
@@ -193,25 +204,27 @@ impl Raft {
     /// A follower that has just recovered.
     #[must_use]
     pub fn new(start: Start, timing: Timing, limits: Limits, rng: ChaCha8Rng, now: Micros) -> Self {
-        let Start { id, incarnation, members, doubtful, mut term, mut vote, log, damaged } = start;
-        assert!(members.iter().any(|(member, _)| *member == id), "a node is one of its cluster's members");
+        let Start { id, incarnation, membership, read_membership, doubtful, .. } = start;
+        let Start { mut term, mut vote, log, damaged, .. } = start;
+        let mut memberships = Memberships::new(membership, read_membership);
+        memberships.recovered(&log);
+        let alone = memberships.current().is_alone((id, incarnation));
         // Log and term are synced separately, so a crash can keep an entry of a term that the record has not
         // reached. Nothing was promised in that term yet, so it begins with no vote.
         if log.last_term() > term {
             (term, vote) = (log.last_term(), None);
         }
-        let voter = members.contains(&(id, incarnation));
         // Alone, no promise was made to anybody.
-        let doubtful = doubtful && members.len() > 1;
+        let doubtful = doubtful && !alone;
         // What a cluster of one has on its only disk is committed. A leader of several learns that with an entry of its
         // own term (paper, section 5.4.2).
-        let known = if members.len() == 1 { log.last() } else { log.start().index };
+        let known = if alone { log.last() } else { log.start().index };
         let commit = damaged.unwrap_or(known);
         let durable = if damaged.is_some() { commit } else { log.last() };
         let mut raft = Self {
             id,
-            members,
-            voter,
+            incarnation,
+            memberships,
             doubtful,
             repairing: damaged.is_some(),
             timing,
@@ -231,11 +244,11 @@ impl Raft {
             outgoing: Vec::new(),
             events: Vec::new(),
         };
-        if raft.members.len() > 1 {
-            raft.reset_election_timer(now);
-        } else {
-            // Alone, there is no leader to wait for.
+        if alone {
+            // There is no leader to wait for.
             raft.election_at = now;
+        } else {
+            raft.reset_election_timer(now);
         }
         raft
     }
@@ -258,32 +271,29 @@ impl Raft {
         }
     }
 
-    /// A message from another member. `incarnation` is the sender's: only founders are counted.
+    /// A message from another node of the cluster. `incarnation` is the sender's: only voters are counted. Whether to answer is not
+    /// asked of this node's own membership, which may be behind (thesis, section 4.1).
     pub fn receive(&mut self, now: Micros, from: NodeId, incarnation: Incarnation, message: Message) {
-        if from == self.id || !self.members.iter().any(|(member, _)| *member == from) {
+        if from == self.id {
             return;
         }
-        let counted = self.members.contains(&(from, incarnation));
+        let voter = (from, incarnation);
         match message {
             Message::PreVote { term, last_index, last_term } => {
-                if counted {
-                    self.receive_pre_vote(now, from, term, last_index, last_term);
-                }
+                self.receive_pre_vote(now, from, term, last_index, last_term);
             }
             Message::Vote { term, last_index, last_term } => {
-                if counted {
-                    self.receive_vote(now, from, term, last_index, last_term);
-                }
+                self.receive_vote(now, from, term, last_index, last_term);
             }
             Message::PreVoteReply { term, granted } => {
-                self.receive_vote_reply(now, from, counted, term, granted, false);
+                self.receive_vote_reply(now, voter, term, granted, false);
             }
             Message::VoteReply { term, granted } => {
-                self.receive_vote_reply(now, from, counted, term, granted, true);
+                self.receive_vote_reply(now, voter, term, granted, true);
             }
             Message::Append(append) => self.receive_append(now, from, append),
             Message::AppendReply { term, round, abstains, verdict } => {
-                let answer = Answer { incarnation, founder: counted, abstains, term, round, verdict };
+                let answer = Answer { incarnation, abstains, term, round, verdict };
                 self.receive_append_reply(now, from, answer);
             }
             Message::TimeoutNow { term } => self.receive_timeout_now(now, from, term),
@@ -291,9 +301,16 @@ impl Raft {
     }
 
     /// Appends an entry as the leader and returns its index. Sent by [`Raft::flush`].
-    pub fn propose(&mut self, payload: bytes::Bytes) -> Index {
+    pub fn propose(&mut self, now: Micros, payload: bytes::Bytes) -> Index {
         assert!(self.is_leader(), "only a leader appends");
-        self.log.append(LogEntry { term: self.term, payload })
+        let index = self.log.last().next();
+        let changes = self.memberships.appended(index, &payload);
+        let appended = self.log.append(LogEntry { term: self.term, payload });
+        assert_eq!(appended, index, "an entry is appended behind the last one");
+        if changes {
+            self.members_changed(now);
+        }
+        index
     }
 
     /// Sends what has gathered since the last call: entries to followers that can take them, and the next
@@ -306,17 +323,17 @@ impl Raft {
     }
 
     /// Everything up to this index of the present log is durable on this node's own disk.
-    pub fn log_durable(&mut self, index: Index) {
+    pub fn log_durable(&mut self, now: Micros, index: Index) {
         assert!(index <= self.log.last(), "a disk holds durably at most what was appended");
         self.durable = index;
-        self.advance_commit();
+        self.advance_commit(now);
     }
 
     /// The current term and vote are durable: a candidate may count its own vote.
     pub fn vote_durable(&mut self, now: Micros, term: Term, vote: Option<NodeId>) {
         let own = term == self.term && vote == Some(self.id);
         if own && matches!(self.role, Role::Candidate { real: true, .. }) {
-            self.count_vote(now, self.id, true);
+            self.count_vote(now, self.voter(), true);
         }
     }
 
@@ -403,12 +420,6 @@ impl Raft {
         &mut self.log
     }
 
-    /// The members and the incarnations that may vote.
-    #[must_use]
-    pub fn members(&self) -> &[(NodeId, Incarnation)] {
-        &self.members
-    }
-
     /// Whether this node abstains because it doubts its own memory.
     #[must_use]
     pub fn is_doubtful(&self) -> bool {
@@ -423,19 +434,9 @@ impl Raft {
         }
     }
 
-    /// Whether this node's votes and copies count.
+    /// Whether this node's votes and copies count, as far as it knows.
     fn may_vote(&self) -> bool {
-        self.voter && !self.doubtful
-    }
-
-    /// How many voters make a majority.
-    fn quorum(&self) -> usize {
-        self.members.len() / 2 + 1
-    }
-
-    fn others(&self) -> impl Iterator<Item = NodeId> + use<> {
-        let own = self.id;
-        self.members.clone().into_iter().map(|(member, _)| member).filter(move |member| *member != own)
+        !self.doubtful && self.membership().is_voter(self.voter())
     }
 
     fn send(&mut self, to: NodeId, message: Message, needs: Needs) {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::limits::Limits;
+use crate::membership::Voter;
 use crate::time::Micros;
 use crate::types::{Incarnation, Index};
 
@@ -22,9 +23,7 @@ pub(super) enum Mode {
 pub(super) struct Progress {
     /// The data directory that last answered; another one begins from nothing.
     pub incarnation: Option<Incarnation>,
-    /// Whether its answers count for commits, reads and the quorum check.
-    pub counted: bool,
-    /// Whether it is a founder that doubts its own memory, by its last answer.
+    /// Whether it doubts its own memory, by its last answer.
     pub abstains: bool,
     /// The first read round that began after it was first known to doubt.
     pub doubted_round: u64,
@@ -48,7 +47,6 @@ impl Progress {
     pub fn new(last: Index, now: Micros) -> Self {
         Self {
             incarnation: None,
-            counted: false,
             abstains: false,
             doubted_round: 0,
             matched: Index(0),
@@ -64,8 +62,7 @@ impl Progress {
 
     /// The member answered from this data directory. What another one held says nothing about it; and one that
     /// begins to doubt its memory may have lost what it confirmed before. Returns whether it just did.
-    pub fn answered(&mut self, incarnation: Incarnation, founder: bool, abstains: bool, now: Micros) -> bool {
-        let abstains = founder && abstains;
+    pub fn answered(&mut self, incarnation: Incarnation, abstains: bool, now: Micros) -> bool {
         let other = self.incarnation.is_some_and(|known| known != incarnation);
         let doubts = abstains && (other || !self.abstains);
         // At the end of the doubt too: what it confirmed meanwhile was not counted, and may be lost again.
@@ -73,10 +70,14 @@ impl Progress {
             *self = Self { next: self.next, ..Self::new(self.next.prev(), now) };
         }
         self.incarnation = Some(incarnation);
-        self.counted = founder && !abstains;
         self.abstains = abstains;
         self.heard_at = now;
         doubts
+    }
+
+    /// Whether its answers count as this voter's: for commits, reads and the quorum check.
+    pub fn counts_as(&self, voter: Voter) -> bool {
+        self.incarnation == Some(voter.1) && !self.abstains
     }
 
     /// The leader's log begins behind `start`: a member that needs more is sent a snapshot.

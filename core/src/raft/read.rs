@@ -54,12 +54,10 @@ impl Raft {
 
     /// Confirms rounds that a majority has answered.
     pub(super) fn advance_rounds(&mut self) {
-        let quorum = self.quorum();
-        let own = usize::from(self.may_vote());
-        let Role::Leader(leader) = &mut self.role else { return };
+        let Role::Leader(leader) = &self.role else { return };
         let begun = leader.rounds.begun;
-        let yes = leader.progress.values().filter(|peer| peer.counted && peer.round >= begun).count();
-        if yes + own >= quorum {
+        let confirmed = self.counts(|peer| peer.round >= begun);
+        if confirmed && let Role::Leader(leader) = &mut self.role {
             leader.rounds.confirmed = begun;
         }
     }

@@ -3,14 +3,13 @@
 use super::message::{Append, Message, Verdict};
 use super::progress::{Mode, Progress};
 use super::{Leadership, Needs, Raft, RaftEvent, Role};
+use crate::membership::Membership;
 use crate::time::Micros;
 use crate::types::{EntryId, Incarnation, Index, NodeId, Term};
 
 /// An answer to an append, with what the envelope says about its sender.
 pub(super) struct Answer {
     pub incarnation: Incarnation,
-    /// Whether this data directory founded the cluster.
-    pub founder: bool,
     pub abstains: bool,
     pub term: Term,
     pub round: u64,
@@ -24,14 +23,18 @@ impl Leadership {
     /// It may have forgotten a vote: one for this leader, or one for a candidate of a later term, who may still win
     /// with it. It may have forgotten entries: those that it confirmed to this leader, which are no longer counted
     /// once its doubt is known here; or those of a later leader, of whom this one does not know yet. So every other
-    /// member must have confirmed this term since its doubt was known: then nobody was in a later term before, and
+    /// voter must have confirmed this term since its doubt was known: then nobody was in a later term before, and
     /// no promise of a later one was forgotten. A majority is not enough, because a candidate outside it may hold
-    /// the forgotten vote.
-    fn relies_on(&self, member: NodeId) -> bool {
+    /// the forgotten vote. A candidate that was removed can't: its removal was committed by a majority of the voters that it
+    /// knows, without the doubtful one, and one of these would have to vote for its shorter log.
+    fn relies_on(&self, member: NodeId, members: &Membership) -> bool {
         let Some(peer) = self.progress.get(&member) else { return true };
-        let confirmed =
-            |(id, other): (&NodeId, &Progress)| *id == member || other.round >= peer.doubted_round;
-        self.voters.contains(&member) || !peer.abstains || !self.progress.iter().all(confirmed)
+        let confirmed = |(id, other): (&NodeId, &Progress)| {
+            *id == member || other.round >= peer.doubted_round || !members.has_voter_at(*id)
+        };
+        self.voters.iter().any(|(voter, _)| *voter == member)
+            || !peer.abstains
+            || !self.progress.iter().all(confirmed)
     }
 }
 
@@ -64,17 +67,26 @@ impl Raft {
     fn hears_quorum(&self, now: Micros) -> bool {
         let Role::Leader(leader) = &self.role else { return false };
         let recent = |at: Micros| now < at.after(self.timing.election.after(self.timing.heartbeat));
-        let heard = leader
-            .progress
-            .iter()
-            .filter(|(_, peer)| recent(peer.heard_at) && (peer.counted || peer.incarnation.is_none()))
-            .count();
-        heard + usize::from(self.may_vote()) >= self.quorum()
+        self.membership().agrees(|voter| match leader.progress.get(&voter.0) {
+            Some(peer) => recent(peer.heard_at) && (peer.counts_as(voter) || peer.incarnation.is_none()),
+            None => voter == self.voter() && !self.doubtful,
+        })
+    }
+
+    /// Whether a majority of the voters counts and is as asked; this node itself is, if it counts.
+    pub(super) fn counts(&self, is: impl Fn(&Progress) -> bool) -> bool {
+        let Role::Leader(leader) = &self.role else { return false };
+        self.membership().agrees(|voter| match leader.progress.get(&voter.0) {
+            Some(peer) => peer.counts_as(voter) && is(peer),
+            None => voter == self.voter() && !self.doubtful,
+        })
     }
 
     /// Sends to every follower what it may be sent; with `heartbeat`, an empty message.
     pub(super) fn send_appends(&mut self, heartbeat: bool) {
-        for to in self.others() {
+        let Role::Leader(leader) = &self.role else { return };
+        let others: Vec<NodeId> = leader.progress.keys().copied().collect();
+        for to in others {
             while self.send_append(to, heartbeat) {}
         }
     }
@@ -82,7 +94,7 @@ impl Raft {
     /// Sends one message to one follower if there is something to say. True if more entries could follow.
     fn send_append(&mut self, to: NodeId, heartbeat: bool) -> bool {
         let Role::Leader(leader) = &mut self.role else { return false };
-        let relies = leader.relies_on(to);
+        let relies = leader.relies_on(to, self.memberships.current());
         let Some(peer) = leader.progress.get_mut(&to) else { return false };
         let round = leader.rounds.begun;
         peer.mind_start(self.log.start().index);
@@ -152,7 +164,7 @@ impl Raft {
         let matched = Index(append.prev_index.0 + append.entries.len() as u64).max(held);
         let (round, commit, relies) = (append.round, append.commit, append.relies);
         let empty = append.entries.is_empty();
-        self.copy(append);
+        self.copy(now, append);
         // What lies beyond `matched` may be another leader's: it is not committed by this message.
         self.commit_to(commit.min(matched));
         if !relies && commit <= matched {
@@ -182,23 +194,27 @@ impl Raft {
 
     /// Adds the entries that are new, cutting the log only where it really conflicts (paper, section 5.3): an
     /// old message that was overtaken must not cut what came after it.
-    fn copy(&mut self, append: Append) {
-        let mut index = append.prev_index;
+    fn copy(&mut self, now: Micros, append: Append) {
+        let (mut index, mut changes) = (append.prev_index, false);
         for entry in append.entries {
             index = index.next();
             match self.log.term_at(index) {
                 _ if index <= self.log.start().index => continue,
                 Some(term) if term == entry.term => continue,
-                Some(_) => self.truncate_from(index),
+                Some(_) => self.truncate_from(now, index),
                 None => {}
             }
             assert!(entry.term <= self.term, "a leader sends no entry of a later term than its own");
+            changes |= self.memberships.appended(index, &entry.payload);
             let at = self.log.append(entry);
             assert_eq!(at, index, "entries are copied in order");
         }
+        if changes {
+            self.members_changed(now);
+        }
     }
 
-    fn truncate_from(&mut self, index: Index) {
+    fn truncate_from(&mut self, now: Micros, index: Index) {
         assert!(
             index > self.commit,
             "a leader of term {} contradicts the committed entry {index} (commit index {})",
@@ -208,6 +224,9 @@ impl Raft {
         self.log.truncate_from(index);
         self.durable = self.durable.min(index.prev());
         self.events.push(RaftEvent::Truncated(index));
+        if self.memberships.cut(index) {
+            self.members_changed(now);
+        }
     }
 
     /// Where the search for the match goes on.
@@ -231,13 +250,13 @@ impl Raft {
     }
 
     pub(super) fn reply_append(&mut self, to: NodeId, round: u64, verdict: Verdict, needs: Needs) {
-        let reply = Message::AppendReply { term: self.term, round, abstains: !self.may_vote(), verdict };
+        let reply = Message::AppendReply { term: self.term, round, abstains: self.doubtful, verdict };
         self.send(to, reply, needs);
     }
 
     /// Learns from a follower's answer.
     pub(super) fn receive_append_reply(&mut self, now: Micros, from: NodeId, answer: Answer) {
-        let Answer { incarnation, founder, abstains, term, round, verdict } = answer;
+        let Answer { incarnation, abstains, term, round, verdict } = answer;
         if term > self.term {
             self.become_follower(now, term, None);
             return;
@@ -246,7 +265,7 @@ impl Raft {
         let Role::Leader(leader) = &mut self.role else { return };
         // An answer from an earlier term speaks of an earlier leader's entries and rounds.
         let (true, Some(peer)) = (term == self.term, leader.progress.get_mut(&from)) else { return };
-        if peer.answered(incarnation, founder, abstains, now) {
+        if peer.answered(incarnation, abstains, now) {
             peer.doubted_round = leader.rounds.begun + 1;
             leader.rounds.wanted = true;
         }
@@ -262,25 +281,21 @@ impl Raft {
             }
         }
         self.advance_rounds();
-        self.advance_commit();
+        self.advance_commit(now);
     }
 
     /// Commits what a majority of voters holds durably, if it belongs to this term (paper, section 5.4.2 and
     /// figure 8: an entry of an earlier term is never committed by counting).
-    pub(super) fn advance_commit(&mut self) {
-        let (quorum, own) = (self.quorum(), self.may_vote().then_some(self.durable));
+    pub(super) fn advance_commit(&mut self, now: Micros) {
         let Role::Leader(leader) = &self.role else { return };
-        let mut held: Vec<Index> = leader
-            .progress
-            .values()
-            .filter(|peer| peer.counted)
-            .map(|peer| peer.matched)
-            .chain(own)
-            .collect();
-        held.sort_unstable_by(|a, b| b.cmp(a));
-        let Some(&index) = held.get(quorum - 1) else { return };
-        if self.log.term_at(index) == Some(self.term) {
+        let index = self.membership().held(|voter| match leader.progress.get(&voter.0) {
+            Some(peer) if peer.counts_as(voter) => peer.matched,
+            None if voter == self.voter() && !self.doubtful => self.durable,
+            _ => Index(0),
+        });
+        if index > self.commit && self.log.term_at(index) == Some(self.term) {
             self.commit_to(index);
+            self.go_on_with_change(now);
         }
     }
 
@@ -302,11 +317,12 @@ mod tests {
 
     /// A node in doubt that voted for itself in term 5, and knows it.
     fn doubtful() -> Raft {
-        let members = (1..=3).map(|id| (NodeId(id), Incarnation(u64::from(id)))).collect();
+        let voters = (1..=3).map(|id| (NodeId(id), Incarnation(u64::from(id)))).collect();
         let start = Start {
             id: NodeId(3),
             incarnation: Incarnation(3),
-            members,
+            membership: Membership::of(voters),
+            read_membership: |_| None,
             doubtful: true,
             term: Term(5),
             vote: Some(NodeId(3)),
@@ -330,7 +346,7 @@ mod tests {
             entries: vec![entry],
         };
         raft.receive(Micros(1), NodeId(1), Incarnation(1), Message::Append(append.clone()));
-        raft.log_durable(Index(1));
+        raft.log_durable(Micros(2), Index(1));
         (append.prev_index, append.prev_term) = (Index(1), Term(5));
         append.entries.clear();
         raft.receive(Micros(2), NodeId(1), Incarnation(1), Message::Append(append));

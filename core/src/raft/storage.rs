@@ -3,7 +3,8 @@
 
 use super::message::Verdict;
 use super::progress::{Mode, Progress};
-use super::{Needs, Raft, Role};
+use super::{Needs, Raft, RaftEvent, Role};
+use crate::membership::Membership;
 use crate::time::Micros;
 use crate::types::{EntryId, Index, NodeId};
 
@@ -12,11 +13,12 @@ impl Raft {
     pub fn compact(&mut self, to: Index) {
         assert!(to <= self.commit, "only what is committed is in a snapshot");
         self.log.compact(to);
+        self.memberships.begins_behind(self.log.start().index);
     }
 
     /// A durable snapshot from another node takes the place of the log up to `at`. What follows `at` stays only if
-    /// the log holds that very entry (paper, figure 13, steps 6 and 7). Returns whether it stays.
-    pub fn installed(&mut self, at: EntryId) -> bool {
+    /// the log holds that very entry (paper, figure 13, steps 6 and 7). Returns whether it stays. The membership is the snapshot's.
+    pub fn installed(&mut self, at: EntryId, membership: Membership) -> bool {
         assert!(at.index > self.commit, "a snapshot of what is committed here already is not installed");
         assert!(!self.is_leader(), "a leader has everything that is committed, and is sent no snapshot");
         let stays = self.log.term_at(at.index) == Some(at.term);
@@ -28,6 +30,8 @@ impl Raft {
             self.durable = at.index;
         }
         self.commit = at.index;
+        self.memberships.replaced(at.index, membership, stays);
+        self.events.push(RaftEvent::Members);
         stays
     }
 
@@ -69,6 +73,9 @@ impl Raft {
         assert!(self.log.first_lost().is_none(), "a log with holes is not repaired");
         self.repairing = false;
         self.durable = self.log.last();
+        // Some may lie in entries that were lost.
+        self.memberships.recovered(&self.log);
+        self.events.push(RaftEvent::Members);
     }
 
     /// The leader of this term has another log behind these lost entries: nothing from there on is committed, or it
@@ -76,12 +83,13 @@ impl Raft {
     pub fn give_up_lost(&mut self) {
         if let Some((first, _)) = self.log.first_lost() {
             self.log.truncate_from(first);
+            self.memberships.cut(first);
         }
     }
 
     /// A durable snapshot becomes the beginning of a log that is being repaired. What follows there stays if it is known
     /// to follow.
-    pub fn rebase(&mut self, at: EntryId, follows: bool) {
+    pub fn rebase(&mut self, at: EntryId, follows: bool, membership: Membership) {
         assert!(self.repairing && at.index > self.commit, "a snapshot brings a damaged log further");
         if follows {
             self.log.rebase(at)
@@ -89,6 +97,7 @@ impl Raft {
             self.log.reset(at)
         }
         (self.commit, self.durable) = (at.index, at.index);
+        self.memberships.replaced(at.index, membership, follows);
     }
 
     /// A member lost entries that only a snapshot still has.

@@ -8,6 +8,7 @@ mod commands;
 mod disk;
 mod host;
 mod invariants;
+mod members;
 mod script;
 mod show;
 mod wander;
@@ -41,6 +42,11 @@ scripts! {
     answer_of_an_old_term_is_ignored
     append_is_answered_once
     appends_are_pipelined
+    change_is_ended_by_the_next_leader
+    change_is_undone_when_its_entry_is_cut
+    change_needs_both_majorities
+    change_waits_for_the_first_commit_of_the_term
+    change_with_the_new_alone_is_not_agreed
     check_quorum_needs_answers
     check_quorum_steps_down
     commit_is_clamped_to_the_match
@@ -61,10 +67,14 @@ scripts! {
     follower_confirms_after_its_sync
     full_window_is_presumed_lost
     higher_term_steps_down
+    joint_election_needs_both_majorities
     leader_begins_with_an_entry
     leader_counts_itself_after_its_sync
+    leader_that_removes_itself_may_be_needed_once_more
+    learner_copies_and_is_not_counted
     lost_append_is_found_by_a_heartbeat
     minority_commits_nothing
+    one_becomes_three
     overtaken_answer_takes_nothing_back
     overtaken_append_does_not_cut
     prevote_of_a_stale_log_is_refused
@@ -72,12 +82,18 @@ scripts! {
     probe_is_repeated_without_entries
     read_at_a_new_leader
     read_at_a_replaced_leader
+    read_during_a_change_needs_both_majorities
     read_needs_a_quorum
     read_round_is_repeated
     read_waits_for_a_later_round
+    removed_leader_counts_itself_nowhere_and_leaves
+    removed_node_disturbs_nobody
+    replacement_is_one_step
+    second_change_is_refused_while_one_is_under_way
     single_node_recovers_alone
     slow_disk_keeps_heartbeats
     term_in_the_log_is_ahead_of_the_record
+    three_become_one
     truncation_on_conflict
     truncation_under_a_sync
     undetected_old_image_loses_what_was_committed
@@ -86,7 +102,10 @@ scripts! {
     vote_once_per_term
     vote_prefers_term_over_length
     vote_waits_for_its_sync
+    voter_is_demoted
+    voter_votes_before_it_knows_that_it_is_one
     wiped_node_is_fed_but_never_counted
+    wiped_node_is_promoted_as_another
 }
 
 #[test]

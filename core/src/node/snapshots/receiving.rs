@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::super::repair::Repair;
 use super::super::replica::{Replica, notice, probe};
 use crate::io::{FileName, Outbox, Output};
+use crate::membership::Membership;
 use crate::snapshot::transfer::{Receiving, SnapshotMessage};
 use crate::snapshot::{LoadError, Loading, Meta, Written};
 use crate::state::State;
@@ -167,13 +168,14 @@ impl Replica {
         self.give_up_writing();
         self.state = state;
         let at = meta.seal.at;
+        let membership = Membership::of(self.founding().members.clone());
         if self.repair.is_some() {
             let follows = self.repair_follows(at);
             if !follows && self.raft.log().last() > at.index {
                 self.raft.doubt(self.now.mono);
             }
-            self.raft.rebase(at, follows);
-        } else if !self.raft.installed(at) {
+            self.raft.rebase(at, follows, membership);
+        } else if !self.raft.installed(at, membership) {
             // What was promised of the old log is not to be said any more; its writes speak of nothing now.
             self.writes.clear();
             self.held.clear();

@@ -42,7 +42,8 @@ fn the_first_administrator_is_created_although_there_was_no_memory_at_first() {
 fn an_entry_whose_time_goes_back_stops_the_node_with_a_reason() {
     let mut cluster = Cluster::new(1, AccessMode::InsecureNoAuth);
     let entry = Entry { time: Millis(1), cause: Cause::Clock, effects: Vec::new() };
-    cluster.replica(NODE).raft.propose(entry.encode());
+    let replica = cluster.replica(NODE);
+    replica.raft.propose(replica.now.mono, entry.encode());
     cluster.run(100);
 }
 

@@ -9,6 +9,7 @@ use super::host::{Done, Host, Packet, Read};
 use super::invariants::{Checker, View};
 use super::show;
 use crate::limits::Limits;
+use crate::membership::Membership;
 use crate::raft::{Message, Raft};
 use crate::time::Micros;
 use crate::types::{Incarnation, NodeId};
@@ -31,20 +32,35 @@ pub struct Cluster {
     seen: BTreeMap<(NodeId, NodeId, Incarnation), u64>,
     images: BTreeMap<NodeId, Image>,
     wipes: u64,
+    /// What a new node begins with.
+    spawn: Option<(Membership, Limits, u64)>,
     lines: Vec<String>,
 }
 
 impl Cluster {
     /// Founders 1 to `size`, started on empty disks.
     pub fn found(size: u16, limits: &Limits, seed: u64) -> Self {
-        let members: Vec<_> = (1..=size).map(|id| (NodeId(id), Incarnation(u64::from(id)))).collect();
-        let mut cluster = Self::default();
-        for (id, _) in &members {
-            cluster.hosts.insert(*id, Host::new(*id, members.clone(), limits.clone(), seed));
-            cluster.start(*id);
-        }
+        let founders =
+            Membership::of((1..=size).map(|id| (NodeId(id), Incarnation(u64::from(id)))).collect());
+        let mut cluster = Self { checker: Checker::of(founders.clone()), ..Self::default() };
+        cluster.spawn = Some((founders.clone(), limits.clone(), seed));
+        founders.nodes().into_iter().for_each(|id| cluster.place(id));
+        founders.nodes().into_iter().for_each(|id| cluster.start(id));
         cluster.lines.clear();
         cluster
+    }
+
+    /// A node with an empty disk is started.
+    pub fn join(&mut self, id: NodeId) {
+        self.place(id);
+        self.start(id);
+    }
+
+    /// A node with an empty disk, not started.
+    fn place(&mut self, id: NodeId) {
+        let (founders, limits, seed) = self.spawn.clone().expect("a cluster was founded");
+        let before = self.hosts.insert(id, Host::new(id, founders, limits, seed));
+        assert!(before.is_none(), "there is a node {id} already");
     }
 
     /// The lines printed since the last call.
@@ -137,7 +153,8 @@ impl Cluster {
         self.crash(id);
         let host = self.host(id);
         host.lose_disk(Image::default());
-        host.incarnation = incarnation;
+        // It is another disk now, of which nothing is missing.
+        (host.incarnation, host.intact) = (incarnation, true);
         self.start(id);
     }
 
@@ -153,6 +170,7 @@ impl Cluster {
         self.crash(id);
         self.checker.forgot(id);
         self.host(id).lose_disk(image);
+        self.host(id).intact = false;
         self.start(id);
     }
 
@@ -214,7 +232,9 @@ impl Cluster {
         let kind = show::kind(&packet.message);
         let Packet { from, to, incarnation, boot, message } = packet.clone();
         let seen = self.seen.entry((to, from, incarnation)).or_default();
-        let note = if self.hosts[&to].raft.is_none() {
+        let note = if !self.hosts.contains_key(&to) {
+            "  (lost: no such node)"
+        } else if self.hosts[&to].raft.is_none() {
             "  (lost: node is down)"
         } else if boot < *seen {
             "  (dropped: an earlier boot)"
@@ -249,7 +269,7 @@ fn view(host: &Host) -> View {
         commit: running.map_or_else(Default::default, Raft::commit),
         log: host.log(),
         disk: host.disk.durable().log.clone(),
-        founder: host.is_founder(),
+        incarnation: host.incarnation,
         intact: host.intact,
         lost: host.lost.clone(),
     }

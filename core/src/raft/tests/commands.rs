@@ -6,8 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::cluster::{Cluster, Link};
 use super::disk::{Hard, Image};
-use super::show;
+use super::{members, show};
 use crate::limits::Limits;
+use crate::membership::Change;
 use crate::raft::{LogEntry, Raft, Role};
 use crate::time::Micros;
 use crate::types::{Index, NodeId, Term};
@@ -54,18 +55,18 @@ impl Story {
         ids.into_iter().filter(leads).collect()
     }
 
-    /// Whether all nodes follow one leader, have committed all that it has, and trust themselves unless it
+    /// Whether all members follow one leader, have committed all that it has, with no change under way, and trust themselves unless it
     /// was elected with what they may have forgotten.
     pub fn agrees(&mut self) -> bool {
         let [leader] = self.leaders()[..] else { return false };
         let raft = self.cluster.host(leader).raft().clone();
-        let ids = self.cluster.ids();
+        let (ids, settled) = (raft.membership().nodes(), !raft.membership().is_joint());
         let agrees = |id: NodeId| {
             let other = self.cluster.host(id).raft();
             let settled = !other.is_doubtful() || raft.elected_by(id);
             other.leader() == Some(leader) && other.commit() == raft.log().last() && settled
         };
-        ids.into_iter().all(agrees)
+        settled && ids.into_iter().all(agrees)
     }
 
     /// Where all nodes stand.
@@ -108,9 +109,9 @@ impl Story {
             ("elect", [id]) => self.elect(node(id)),
             ("propose", [id, names @ ..]) => {
                 let names: Vec<Vec<u8>> = names.iter().map(|name| name.as_bytes().to_vec()).collect();
-                self.cluster.step(node(id), |raft, _| {
+                self.cluster.step(node(id), |raft, now| {
                     for name in names {
-                        raft.propose(name.into());
+                        raft.propose(now, name.into());
                     }
                 });
             }
@@ -118,6 +119,14 @@ impl Story {
                 self.reads += 1;
                 self.cluster.read(node(id), &format!("r{}", self.reads));
             }
+            ("add", [id, new]) => self.change(id, Change::Add(node(new))),
+            ("promote", [id, voter]) => self.change(id, Change::Promote(members::parse(voter))),
+            ("demote", [id, old]) => self.change(id, Change::Demote(node(old))),
+            ("remove", [id, old]) => self.change(id, Change::Remove(node(old))),
+            ("replace", [id, old, voter]) => {
+                self.change(id, Change::Replace { old: node(old), new: members::parse(voter) });
+            }
+            ("join", [id]) => self.cluster.join(node(id)),
             ("crash", [id]) => self.cluster.crash(node(id)),
             ("restart", [id]) => {
                 self.cluster.crash(node(id));
@@ -262,6 +271,24 @@ impl Story {
         self.cluster.print(show::line(id, &text));
     }
 
+    /// A step that an operator asks for, at a leader: it is appended, or refused.
+    fn change(&mut self, id: &str, change: Change) {
+        let id = node(id);
+        let raft = self.cluster.host(id).raft();
+        let next = raft.membership().change(change);
+        let refused = match (raft.may_change(), next) {
+            (_, Ok(next)) if next == *raft.membership() => "has nothing to change".into(),
+            (Err(why), _) => format!("refuses: {why:?}"),
+            (_, Err(why)) => format!("refuses: {why}"),
+            (Ok(()), Ok(next)) => {
+                return self.cluster.step(id, |raft, now| {
+                    raft.propose(now, members::write(&next));
+                });
+            }
+        };
+        self.cluster.print(show::line(id, &refused));
+    }
+
     fn sync_log(&mut self, id: NodeId, count: usize) {
         self.cluster.host(id).disk.sync_log(count);
         self.cluster.step(id, |_, _| {});
@@ -360,6 +387,6 @@ fn entry(text: &str) -> LogEntry {
 impl Raft {
     /// Whether this leader was elected with that member's vote.
     fn elected_by(&self, member: NodeId) -> bool {
-        matches!(&self.role, Role::Leader(leader) if leader.voters.contains(&member))
+        matches!(&self.role, Role::Leader(leader) if leader.voters.iter().any(|(voter, _)| *voter == member))
     }
 }

@@ -7,10 +7,11 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
 use super::disk::{Disk, Hard, Image};
-use super::show;
+use super::{members, show};
 use crate::config::Timing;
 use crate::inspect::RoleName;
 use crate::limits::Limits;
+use crate::membership::Membership;
 use crate::raft::{Log, LogEntry, Message, Needs, Outgoing, Raft, RaftEvent, Role, Round, Start};
 use crate::time::Micros;
 use crate::types::{EntryId, Incarnation, Index, NodeId, Term};
@@ -71,16 +72,16 @@ pub struct Host {
     pub intact: bool,
     /// What was on the disk when it was not intact any more.
     pub lost: Vec<LogEntry>,
-    members: Vec<(NodeId, Incarnation)>,
+    founders: Membership,
     limits: Limits,
     seed: u64,
     done: Done,
 }
 
 impl Host {
-    /// A node with an empty disk that founds the cluster, not started.
-    pub fn new(id: NodeId, members: Vec<(NodeId, Incarnation)>, limits: Limits, seed: u64) -> Self {
-        let (_, incarnation) = *members.iter().find(|(member, _)| *member == id).expect("a member");
+    /// A node with an empty disk, not started: one of the founders, or one that came later.
+    pub fn new(id: NodeId, founders: Membership, limits: Limits, seed: u64) -> Self {
+        let incarnation = Incarnation(u64::from(id.0));
         Self {
             id,
             incarnation,
@@ -93,16 +94,11 @@ impl Host {
             reads: Vec::new(),
             intact: true,
             lost: Vec::new(),
-            members,
+            founders,
             limits,
             seed,
             done: Done::default(),
         }
-    }
-
-    /// Whether its copies count for a majority.
-    pub fn is_founder(&self) -> bool {
-        self.members.contains(&(self.id, self.incarnation))
     }
 
     /// Recovers from what is durable.
@@ -112,7 +108,8 @@ impl Host {
         let start = Start {
             id: self.id,
             incarnation: self.incarnation,
-            members: self.members.clone(),
+            membership: self.founders.clone(),
+            read_membership: members::read,
             doubtful: hard.doubtful,
             term: hard.term,
             vote: hard.vote,
@@ -136,7 +133,6 @@ impl Host {
     pub fn lose_disk(&mut self, image: Image) {
         self.lost.clone_from(&self.disk.durable().log);
         self.disk = Disk::holding(image);
-        self.intact = false;
     }
 
     /// The running node.
@@ -190,7 +186,8 @@ impl Host {
             for event in self.running().take_events() {
                 match event {
                     RaftEvent::BecameLeader => {
-                        let start = self.running().propose(bytes::Bytes::from_static(b"-"));
+                        let now = self.now;
+                        let start = self.running().propose(now, bytes::Bytes::from_static(b"-"));
                         assert_eq!(Some(start), self.raft().term_start(), "a term starts with its own entry");
                     }
                     RaftEvent::LostLeadership => {
@@ -204,13 +201,24 @@ impl Host {
                     }
                     RaftEvent::CheckQuorumFailed => self.line("hears no quorum".into()),
                     RaftEvent::Abstained => self.line("abstains".into()),
+                    RaftEvent::Members => {
+                        let name = members::write(self.raft().membership());
+                        self.line(format!("has {}", String::from_utf8_lossy(&name)));
+                    }
+                    RaftEvent::ChangeAgreed if self.raft().membership().is_joint() => {
+                        let settled = members::write(&self.raft().membership().settled());
+                        let now = self.now;
+                        self.running().propose(now, settled);
+                    }
+                    RaftEvent::ChangeAgreed => {}
                 }
             }
             self.issue_writes();
             let leads = self.raft().is_leader();
             let newest = self.disk.collect();
             if let Some(index) = newest {
-                self.running().log_durable(index);
+                let now = self.now;
+                self.running().log_durable(now, index);
             }
             if let Some(Hard { term, vote, .. }) = self.disk.settled_hard().cloned() {
                 let now = self.now;

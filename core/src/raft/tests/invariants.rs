@@ -6,8 +6,10 @@
 use std::collections::BTreeMap;
 
 use super::host::Packet;
+use super::members;
+use crate::membership::{Membership, Voter};
 use crate::raft::{LogEntry, Message};
-use crate::types::{Index, NodeId, Term};
+use crate::types::{Incarnation, Index, NodeId, Term};
 
 /// One node as the checker sees it.
 #[derive(Clone, Debug)]
@@ -20,9 +22,9 @@ pub struct View {
     pub log: Vec<LogEntry>,
     /// The log that a crash would leave.
     pub disk: Vec<LogEntry>,
-    /// Whether its copies count.
-    pub founder: bool,
-    /// Whether its disk was never wiped or put back.
+    /// Its data directory.
+    pub incarnation: Incarnation,
+    /// Whether that never went back in time.
     pub intact: bool,
     /// What was on its disk when that was wiped or put back: what it said of that may still be on its way.
     pub lost: Vec<LogEntry>,
@@ -31,8 +33,10 @@ pub struct View {
 /// What was seen so far.
 #[derive(Clone, Debug, Default)]
 pub struct Checker {
+    founders: Option<Membership>,
     leaders: BTreeMap<Term, NodeId>,
-    votes: BTreeMap<(NodeId, Term), NodeId>,
+    /// By data directory: one that was wiped has forgotten nothing, for it is another.
+    votes: BTreeMap<(Voter, Term), NodeId>,
     committed: Vec<LogEntry>,
     commits: BTreeMap<NodeId, Index>,
     /// The highest term in which each node has spoken.
@@ -40,6 +44,11 @@ pub struct Checker {
 }
 
 impl Checker {
+    /// Of a cluster that these founded.
+    pub fn of(founders: Membership) -> Self {
+        Self { founders: Some(founders), ..Self::default() }
+    }
+
     /// How far the cluster as a whole has committed.
     pub fn committed(&self) -> Index {
         Index(self.committed.len() as u64)
@@ -72,14 +81,15 @@ impl Checker {
         }
         *spoken = term;
         match packet.message {
-            Message::VoteReply { term, granted: true } => self.voted(packet.from, term, packet.to),
-            Message::Vote { term, .. } => self.voted(packet.from, term, packet.from),
+            Message::VoteReply { term, granted: true } => self.voted(packet, term, packet.to),
+            Message::Vote { term, .. } => self.voted(packet, term, packet.from),
             _ => Ok(()),
         }
     }
 
-    fn voted(&mut self, voter: NodeId, term: Term, candidate: NodeId) -> Result<(), String> {
-        match self.votes.insert((voter, term), candidate) {
+    fn voted(&mut self, packet: &Packet, term: Term, candidate: NodeId) -> Result<(), String> {
+        let voter = packet.from;
+        match self.votes.insert(((voter, packet.incarnation), term), candidate) {
             Some(other) if other != candidate => {
                 Err(format!("node {voter} votes for {other} and for {candidate} in term {term}"))
             }
@@ -138,7 +148,8 @@ impl Checker {
     }
 
     /// State machine safety (paper, section 5.4.3): what is committed is the same everywhere and for ever. And
-    /// it was durable on a majority of the founders at the moment at which somebody first took it for committed.
+    /// it was durable on a majority of the voters at the moment at which somebody first took it for committed: of those of the
+    /// newest membership in that node's log, and of those before them if that is joint (paper, section 6).
     fn check_commit(&mut self, view: &View, views: &[View]) -> Result<(), String> {
         let (id, commit) = (view.id, view.commit);
         let Some(prefix) = view.log.get(..commit.0 as usize) else {
@@ -155,12 +166,19 @@ impl Checker {
             ));
         }
         if prefix.len() > known {
-            let once = |view: &&View| held(view, prefix) || view.lost.starts_with(prefix);
-            let holders = views.iter().filter(once).count();
-            if holders < quorum(views) {
-                return Err(format!(
-                    "node {id} commits {commit}, which is durable on {holders} founders only"
-                ));
+            for set in self.sets(&view.log) {
+                let once = |voter: &&Voter| {
+                    let of_node = |other: &&View| other.id == voter.0;
+                    holds(views, **voter, prefix)
+                        || views.iter().find(of_node).is_some_and(|other| other.lost.starts_with(prefix))
+                };
+                let holders = set.iter().filter(once).count();
+                if holders <= set.len() / 2 {
+                    let of = set.len();
+                    return Err(format!(
+                        "node {id} commits {commit}, which is durable on {holders} of {of} voters only"
+                    ));
+                }
             }
             self.committed = prefix.to_vec();
         }
@@ -169,31 +187,54 @@ impl Checker {
 
     /// What was committed stays durable on a majority, less the disks that the script itself has destroyed.
     fn check_durable(&self, views: &[View]) -> Result<(), String> {
-        let destroyed = views.iter().filter(|view| !view.intact).count();
-        let holders = views.iter().filter(|view| held(view, &self.committed)).count();
-        if holders + destroyed < quorum(views) {
-            return Err(format!(
-                "only {holders} founders still hold what is committed up to {}",
-                self.committed()
-            ));
+        for (set, until) in self.keepers() {
+            let committed = &self.committed[..until];
+            let destroyed = |voter: &&Voter| {
+                let is = |view: &View| (view.id, view.incarnation) == **voter && view.intact;
+                views.iter().any(|view| view.id == voter.0) && !views.iter().any(is)
+            };
+            let holders = set.iter().filter(|voter| holds(views, **voter, committed)).count();
+            if holders + set.iter().filter(destroyed).count() <= set.len() / 2 {
+                return Err(format!(
+                    "only {holders} of {} voters still hold what is committed up to {until}",
+                    set.len()
+                ));
+            }
         }
         Ok(())
     }
+
+    /// Of whom a majority each keeps what is committed, and up to where. Those before a change keep it up to the joint membership:
+    /// what comes then may be committed by the new ones alone, once their leader has appended the last step. If that is lost, whoever
+    /// leads next needs a majority of the new ones as well, and so has it.
+    fn keepers(&self) -> Vec<(Vec<Voter>, usize)> {
+        let all = self.committed.len();
+        let joint = self.committed.iter().rposition(|entry| members::read(&entry.payload).is_some());
+        let until = [all, joint.map_or(all, |place| place + 1)];
+        self.sets(&self.committed).into_iter().zip(until).collect()
+    }
+
+    /// Of whom a majority each decides, by the newest membership in a log. Read from the log anew each time, and not as Raft keeps it.
+    fn sets(&self, log: &[LogEntry]) -> Vec<Vec<Voter>> {
+        let newest = log.iter().rev().find_map(|entry| members::read(&entry.payload));
+        let newest = newest.or_else(|| self.founders.clone()).expect("a cluster was founded");
+        let sets = [newest.voters().to_vec(), newest.before().to_vec()];
+        sets.into_iter().filter(|set| !set.is_empty()).collect()
+    }
 }
 
-/// Whether a founder holds this durably.
-fn held(view: &View, prefix: &[LogEntry]) -> bool {
-    view.founder && view.disk.starts_with(prefix)
-}
-
-fn quorum(views: &[View]) -> usize {
-    views.len() / 2 + 1
+/// Whether a voter holds this durably.
+fn holds(views: &[View], voter: Voter, prefix: &[LogEntry]) -> bool {
+    views.iter().any(|view| (view.id, view.incarnation) == voter && view.disk.starts_with(prefix))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::Incarnation;
+
+    fn checker() -> Checker {
+        Checker::of(Membership::of((1..=3).map(|id| (NodeId(id), Incarnation(id.into()))).collect()))
+    }
 
     /// A cluster of three that holds `terms` everywhere, of which `commit` is committed.
     fn healthy(terms: &[u64], commit: u64) -> Vec<View> {
@@ -205,7 +246,7 @@ mod tests {
             commit: Index(commit),
             log: log.clone(),
             disk: log.clone(),
-            founder: true,
+            incarnation: Incarnation(id.into()),
             intact: true,
             lost: Vec::new(),
         };
@@ -222,7 +263,7 @@ mod tests {
 
     /// Accepts the first cluster and says what is wrong with the second.
     fn refusal(first: &[View], second: &[View]) -> String {
-        let mut checker = Checker::default();
+        let mut checker = checker();
         checker.check(first).expect("the first is healthy");
         checker.check(second).expect_err("the second is not")
     }
@@ -242,7 +283,7 @@ mod tests {
         views[1].commit = Index(1);
         let first: Vec<View> =
             healthy(&[1, 3], 2).into_iter().map(|view| View { commit: Index(0), ..view }).collect();
-        let mut checker = Checker::default();
+        let mut checker = checker();
         checker.check(&first).expect("nothing is committed yet");
         assert_eq!(checker.check(&views), Err("node 2 leads term 4 without all that is committed".into()));
     }
@@ -271,16 +312,16 @@ mod tests {
         views[1].disk.clear();
         views[2].disk.pop();
         let refused = refusal(&healthy(&[1, 3], 1), &views);
-        assert_eq!(refused, "node 1 commits 2, which is durable on 1 founders only");
+        assert_eq!(refused, "node 1 commits 2, which is durable on 1 of 3 voters only");
     }
 
     #[test]
     fn a_learners_copy_does_not_count() {
         let mut views = healthy(&[1, 3], 2);
         views[1].disk.clear();
-        views[2] = View { founder: false, intact: false, ..views[2].clone() };
+        views[2] = View { incarnation: Incarnation(77), ..views[2].clone() };
         let refused = refusal(&healthy(&[1, 3], 1), &views);
-        assert_eq!(refused, "node 1 commits 2, which is durable on 1 founders only");
+        assert_eq!(refused, "node 1 commits 2, which is durable on 1 of 3 voters only");
     }
 
     #[test]
@@ -289,7 +330,7 @@ mod tests {
         views[1].disk.clear();
         views[2].disk.clear();
         let refused = refusal(&healthy(&[1, 3], 2), &views);
-        assert_eq!(refused, "only 1 founders still hold what is committed up to 2");
+        assert_eq!(refused, "only 1 of 3 voters still hold what is committed up to 2");
     }
 
     #[test]
@@ -302,7 +343,7 @@ mod tests {
 
     #[test]
     fn a_second_vote_in_a_term_is_seen() {
-        let mut checker = Checker::default();
+        let mut checker = checker();
         let vote = Message::VoteReply { term: Term(2), granted: true };
         checker.sent(&packet(3, 1, vote.clone())).expect("the first vote");
         checker.sent(&packet(3, 1, vote.clone())).expect("the same vote again");
@@ -312,7 +353,7 @@ mod tests {
 
     #[test]
     fn a_term_that_goes_back_is_seen() {
-        let mut checker = Checker::default();
+        let mut checker = checker();
         let heard = |term| packet(3, 1, Message::VoteReply { term: Term(term), granted: false });
         checker.sent(&heard(4)).expect("the first message");
         assert_eq!(checker.sent(&heard(3)), Err("node 3 speaks in term 3 after it spoke in 4".into()));

@@ -16,7 +16,7 @@ const STEPS: usize = 500;
 const PATIENCE: usize = 80;
 
 /// What the random scripts together must have brought about, or they are too tame: parts of printed lines.
-const SIGHTS: [&str; 9] = [
+const SIGHTS: [&str; 13] = [
     "leader         term",
     "cuts its log",
     "hears no quorum",
@@ -26,6 +26,10 @@ const SIGHTS: [&str; 9] = [
     "gets no answer",
     "conflict at",
     "leader         term 9 ",
+    "<",
+    " learner        term",
+    "refuses: UnderWay",
+    "refuses: NewLeader",
 ];
 
 /// One random script under way.
@@ -33,6 +37,8 @@ pub struct Wanderer {
     rng: ChaCha8Rng,
     story: Story,
     size: u16,
+    /// Whether members come and go. Then no disk is destroyed: how many may be would change with them.
+    changes: bool,
     /// Nodes whose disks were wiped or put back: never more than a minority.
     destroyed: Vec<NodeId>,
     imaged: Vec<NodeId>,
@@ -50,8 +56,9 @@ impl Wanderer {
         let size = [1, 2, 3, 3, 3, 4, 5, 5][(rng.next_u32() % 8) as usize];
         let (story, names) = (Story::default(), 0);
         let (destroyed, imaged, script) = (Vec::new(), Vec::new(), Vec::new());
+        let changes = rng.next_u32().is_multiple_of(2);
         let sights = [0; SIGHTS.len()];
-        let mut wanderer = Self { rng, story, size, destroyed, imaged, names, script, sights };
+        let mut wanderer = Self { rng, story, size, changes, destroyed, imaged, names, script, sights };
         let (window, batch) = (1 + wanderer.below(4), 1 + wanderer.below(3));
         wanderer.run(format!("cluster {size} seed={seed} window={window} batch={batch}"));
         wanderer
@@ -84,7 +91,8 @@ impl Wanderer {
             64..78 => self.pass_time(),
             78..84 => self.disturb_network(),
             84..95 => self.disturb_disk(),
-            95..99 => self.crash_or_restart(),
+            95..98 => self.crash_or_restart(),
+            98.. if self.changes => self.change(),
             _ => self.destroy(),
         }
     }
@@ -189,6 +197,29 @@ impl Wanderer {
                 self.run(format!("wipe {id}"));
             }
             _ => {}
+        }
+    }
+
+    /// A leader is asked for a step of the membership. Nodes that founded nothing come along.
+    fn change(&mut self) {
+        let leaders = self.story.leaders();
+        if leaders.is_empty() {
+            return;
+        }
+        let leader = leaders[self.below(leaders.len() as u64) as usize];
+        let (one, other) = (self.any(), self.any());
+        match self.below(8) {
+            0 if self.size < 7 => {
+                let new = self.size + 1;
+                self.size = new;
+                self.run(format!("join {new}"));
+                self.run(format!("add {leader} {new}"));
+            }
+            0 | 1 => self.run(format!("add {leader} {one}")),
+            2 | 3 => self.run(format!("promote {leader} {one}")),
+            4 => self.run(format!("demote {leader} {one}")),
+            5 | 6 => self.run(format!("replace {leader} {one} {other}")),
+            _ => self.run(format!("remove {leader} {one}")),
         }
     }
 

@@ -1,0 +1,235 @@
+//! Which membership is in force: the newest in the log, whether it is committed or not (paper, section 6; thesis, section 4.1).
+//! Where the log is cut, the one before is in force again.
+//!
+//! And how a leader carries a change through. It appends the joint membership, and once that is committed the one that it leads to,
+//! whoever led when the change began. A leader that is no voter of the last one counts itself nowhere, and leaves when that is
+//! committed. What a change may be is for `membership.rs` to say.
+
+use bytes::Bytes;
+
+use super::progress::Progress;
+use super::{Log, Raft, RaftEvent, Role};
+use crate::membership::{Membership, Voter};
+use crate::time::Micros;
+use crate::types::{Index, NodeId};
+
+/// Finds the membership that an entry brings, in its encoded body.
+pub type ReadMembership = fn(&Bytes) -> Option<Membership>;
+
+/// The memberships that the log holds.
+#[derive(Clone, Debug)]
+pub(super) struct Memberships {
+    read: ReadMembership,
+    /// In force at the log's start.
+    base: Membership,
+    /// Those of the entries behind it, in order.
+    later: Vec<(Index, Membership)>,
+}
+
+impl Memberships {
+    pub fn new(base: Membership, read: ReadMembership) -> Self {
+        Self { read, base, later: Vec::new() }
+    }
+
+    /// Notes those that a recovered log holds.
+    pub fn recovered(&mut self, log: &Log) {
+        self.later.clear();
+        for index in (log.start().index.0 + 1..=log.last().0).map(Index) {
+            if let Some(entry) = log.get(index) {
+                self.appended(index, &entry.payload);
+            }
+        }
+    }
+
+    /// The one in force.
+    pub fn current(&self) -> &Membership {
+        self.later.last().map_or(&self.base, |(_, membership)| membership)
+    }
+
+    /// The entry that brought the one in force; zero if it lies in what a snapshot covers, or in the founding.
+    pub fn place(&self) -> Index {
+        self.later.last().map_or(Index(0), |(index, _)| *index)
+    }
+
+    /// The one in force at an index, which is not before the log's start.
+    fn at(&self, index: Index) -> &Membership {
+        let until = self.later.partition_point(|(at, _)| *at <= index);
+        until.checked_sub(1).map_or(&self.base, |last| &self.later[last].1)
+    }
+
+    /// The one in force at an index, and all later ones.
+    pub fn since(&self, index: Index) -> impl Iterator<Item = &Membership> {
+        let later = self.later.iter().filter(move |(at, _)| *at > index);
+        std::iter::once(self.at(index)).chain(later.map(|(_, membership)| membership))
+    }
+
+    /// An entry is appended. Returns whether it brings a membership.
+    pub fn appended(&mut self, index: Index, payload: &Bytes) -> bool {
+        let Some(membership) = (self.read)(payload) else { return false };
+        assert!(index > self.place(), "memberships are noted in the order of the log");
+        self.later.push((index, membership));
+        true
+    }
+
+    /// The log is cut from this index on. Returns whether another one is in force now.
+    pub fn cut(&mut self, from: Index) -> bool {
+        let before = self.later.len();
+        self.later.retain(|(index, _)| *index < from);
+        self.later.len() < before
+    }
+
+    /// The log begins behind this index now.
+    pub fn begins_behind(&mut self, start: Index) {
+        self.base = self.at(start).clone();
+        self.later.retain(|(index, _)| *index > start);
+    }
+
+    /// A snapshot with this membership took the place of the log up to `start`, and of all of it unless what follows stays.
+    pub fn replaced(&mut self, start: Index, base: Membership, stays: bool) {
+        self.base = base;
+        self.later.retain(|(index, _)| stays && *index > start);
+    }
+}
+
+/// Why no change of the voters can begin now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotNow {
+    /// This node does not lead.
+    NotLeader,
+    /// The leader has committed nothing of its own term yet, and so does not know whether an earlier change is committed (Ongaro on
+    /// raft-dev, 10 July 2015).
+    NewLeader,
+    /// The membership in force is not committed, or joint.
+    UnderWay,
+}
+
+impl Raft {
+    /// The members, by the newest entry of the log that says so.
+    #[must_use]
+    pub fn membership(&self) -> &Membership {
+        self.memberships.current()
+    }
+
+    /// This node as a voter.
+    pub(super) fn voter(&self) -> Voter {
+        (self.id, self.incarnation)
+    }
+
+    /// Whether this node decides without anybody else.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.membership().is_alone(self.voter())
+    }
+
+    /// All other members.
+    pub(super) fn others(&self) -> impl Iterator<Item = NodeId> + use<> {
+        let own = self.id;
+        self.membership().nodes().into_iter().filter(move |member| *member != own)
+    }
+
+    /// The other members that vote.
+    pub(super) fn other_voters(&self) -> impl Iterator<Item = NodeId> + use<> {
+        let own = self.id;
+        self.membership().voting_nodes().into_iter().filter(move |member| *member != own)
+    }
+
+    /// Whether a change of the membership can begin.
+    ///
+    /// # Errors
+    /// [`NotNow`] says why not.
+    pub fn may_change(&self) -> Result<(), NotNow> {
+        let Role::Leader(leader) = &self.role else { return Err(NotNow::NotLeader) };
+        if self.commit < leader.start {
+            return Err(NotNow::NewLeader);
+        }
+        let settled = self.commit >= self.memberships.place() && !self.membership().is_joint();
+        if settled { Ok(()) } else { Err(NotNow::UnderWay) }
+    }
+
+    /// Whether, of these voters, a majority was heard of within an election time-out, as far as this leader knows.
+    #[must_use]
+    pub fn would_stand(&self, membership: &Membership, now: Micros) -> bool {
+        let Role::Leader(leader) = &self.role else { return false };
+        let heard = |peer: &Progress| now < peer.heard_at.after(self.timing.election);
+        membership.settled().agrees(|voter| {
+            voter == self.voter()
+                || leader.progress.get(&voter.0).is_some_and(|peer| peer.counts_as(voter) && heard(peer))
+        })
+    }
+
+    /// Another membership is in force than before: a leader sends to the members that it has now, and to no others.
+    pub(super) fn members_changed(&mut self, now: Micros) {
+        let (last, others): (Index, Vec<NodeId>) = (self.log.last(), self.others().collect());
+        if let Role::Leader(leader) = &mut self.role {
+            leader.progress.retain(|node, _| others.contains(node));
+            for node in others {
+                leader.progress.entry(node).or_insert_with(|| Progress::new(last, now));
+            }
+        }
+        self.events.push(RaftEvent::Members);
+    }
+
+    /// What is committed by now may end a change, or this node's leadership.
+    pub(super) fn go_on_with_change(&mut self, now: Micros) {
+        let Role::Leader(leader) = &self.role else { return };
+        if self.commit < leader.start.max(self.memberships.place()) {
+            return;
+        }
+        if self.membership().is_joint() {
+            self.events.push(RaftEvent::ChangeAgreed);
+        } else if !self.membership().is_voter(self.voter()) {
+            // Whoever has most of the log need not wait for its time-out.
+            self.hand_over(now);
+            if self.is_leader() {
+                self.become_follower(now, self.term, None);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Incarnation;
+
+    /// A digit stands for the membership of so many.
+    fn read(payload: &Bytes) -> Option<Membership> {
+        let count = payload.first()?.checked_sub(b'0').filter(|count| *count < 8)?;
+        Some(of(u16::from(count)))
+    }
+
+    fn of(count: u16) -> Membership {
+        Membership::of((1..=count).map(|id| (NodeId(id), Incarnation(u64::from(id)))).collect())
+    }
+
+    fn noted(entries: &[(u64, &'static str)]) -> Memberships {
+        let mut memberships = Memberships::new(of(3), read);
+        for (index, payload) in entries {
+            memberships.appended(Index(*index), &Bytes::from_static(payload.as_bytes()));
+        }
+        memberships
+    }
+
+    #[test]
+    fn the_newest_in_the_log_is_in_force_until_it_is_cut() {
+        let mut memberships = noted(&[(5, "x"), (6, "4"), (7, "x"), (8, "5")]);
+        assert_eq!((memberships.current(), memberships.place()), (&of(5), Index(8)));
+        assert!(!memberships.cut(Index(9)));
+        assert!(memberships.cut(Index(8)));
+        assert_eq!((memberships.current(), memberships.place()), (&of(4), Index(6)));
+        assert!(memberships.cut(Index(1)));
+        assert_eq!((memberships.current(), memberships.place()), (&of(3), Index(0)));
+    }
+
+    #[test]
+    fn a_snapshot_keeps_what_was_in_force_where_it_ends() {
+        let mut memberships = noted(&[(6, "4"), (8, "5")]);
+        memberships.begins_behind(Index(7));
+        assert_eq!((memberships.at(Index(7)), memberships.current()), (&of(4), &of(5)));
+        memberships.replaced(Index(9), of(2), false);
+        assert_eq!((memberships.current(), memberships.place()), (&of(2), Index(0)));
+        let mut memberships = noted(&[(6, "4"), (8, "5")]);
+        memberships.replaced(Index(7), of(4), true);
+        assert_eq!((memberships.current(), memberships.place()), (&of(5), Index(8)));
+    }
+}

@@ -1,0 +1,43 @@
+//! Memberships as scripts write them: `{1,2,4<1,2,3+5}` has the voters 1, 2 and 4, those before were 1, 2 and 3, and 5 learns. A
+//! data directory that is not the node's first is named with its number: `3.101`.
+
+use bytes::Bytes;
+
+use crate::membership::{Membership, Voter};
+use crate::types::{Incarnation, NodeId};
+
+/// The entry's name that brings this membership.
+pub fn write(membership: &Membership) -> Bytes {
+    let set = |voters: &[Voter]| voters.iter().map(voter).collect::<Vec<_>>().join(",");
+    let mut text = format!("{{{}", set(membership.voters()));
+    if membership.is_joint() {
+        text += &format!("<{}", set(membership.before()));
+    }
+    if !membership.learners().is_empty() {
+        let learners: Vec<String> = membership.learners().iter().map(ToString::to_string).collect();
+        text += &format!("+{}", learners.join(","));
+    }
+    (text + "}").into()
+}
+
+/// The membership that an entry of this name brings.
+pub fn read(name: &Bytes) -> Option<Membership> {
+    let text = std::str::from_utf8(name).ok()?.strip_prefix('{')?.strip_suffix('}')?;
+    let (sets, learners) = text.split_once('+').unwrap_or((text, ""));
+    let (voters, before) = sets.split_once('<').unwrap_or((sets, ""));
+    let set = |text: &str| text.split(',').filter(|word| !word.is_empty()).map(parse).collect();
+    let learners = learners.split(',').filter(|word| !word.is_empty()).map(|word| parse(word).0).collect();
+    Some(Membership::from_parts(set(voters), set(before), learners))
+}
+
+fn voter((node, incarnation): &Voter) -> String {
+    let first = incarnation.0 == u64::from(node.0);
+    if first { node.to_string() } else { format!("{node}.{}", incarnation.0) }
+}
+
+/// `3`, or `3.101`.
+pub fn parse(text: &str) -> Voter {
+    let number = |text: &str| text.parse::<u64>().unwrap_or_else(|_| panic!("not a number: {text}"));
+    let (node, incarnation) = text.split_once('.').unwrap_or((text, text));
+    (NodeId(number(node) as u16), Incarnation(number(incarnation)))
+}
