@@ -145,6 +145,10 @@ codes! {
     NotConfirmed = 43, "NOT_CONFIRMED", Definite;
     /// So much was answered ahead of its durability that no more may be; try again later.
     DurabilityLag = 44, "DURABILITY_LAG", Definite;
+    /// The members can't be changed so now: another change is under way, or a node is not there or not far enough; try again later.
+    MembersBusy = 45, "MEMBERS_BUSY", Definite;
+    /// The members can't be changed so at all.
+    MembersRefused = 46, "MEMBERS_REFUSED", Definite;
 }
 
 /// An error for a client: the code, and a sentence with the offending value and the way out.

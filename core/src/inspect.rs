@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Index, NodeId, Term};
+use crate::types::{Incarnation, Index, NodeId, Term};
 
 /// Where a node stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -47,6 +47,8 @@ impl RoleName {
 pub struct Inspection {
     /// Its role.
     pub role: RoleName,
+    /// Its data directory; zero while that is being read.
+    pub incarnation: Incarnation,
     /// Its term.
     pub term: Term,
     /// Whom it voted for in that term.

@@ -52,6 +52,8 @@ pub enum Event {
         /// Its identity.
         cluster: ClusterId,
     },
+    /// The newest membership in the log is this.
+    Members(String),
     /// The role, term or known leader changed.
     Role {
         /// What it is now.
@@ -174,6 +176,14 @@ pub enum Probe {
     LeasesInherited,
     /// Changes were told from before what this node's snapshot covers.
     WatchAcrossSnapshot,
+    /// A leader began a change of the voters.
+    ChangeBegun,
+    /// A leader ended a change of the voters that another one had begun.
+    ChangeInherited,
+    /// A change of the members was cut off with its entry.
+    ChangeUndone,
+    /// A leader that is no voter any more gave up its office.
+    RemovedLeaderLeft,
 }
 
 impl Probe {
@@ -210,5 +220,9 @@ impl Probe {
         Self::WaitAskedAgain,
         Self::LeasesInherited,
         Self::WatchAcrossSnapshot,
+        Self::ChangeBegun,
+        Self::ChangeInherited,
+        Self::ChangeUndone,
+        Self::RemovedLeaderLeft,
     ];
 }

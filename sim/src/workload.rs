@@ -8,6 +8,7 @@
 mod access;
 mod coordination;
 mod durability;
+pub mod members;
 
 use access::{admin, setup};
 use coordination::{limit, lock, once, transaction, watch};

@@ -107,6 +107,8 @@ pub enum Needed {
     Admin,
     /// ADMIN on the configuration.
     Configuration,
+    /// ADMIN on the cluster.
+    Cluster,
     /// ADMIN on users, but for one's own password.
     AdminOrSelf,
 }
@@ -126,7 +128,7 @@ impl Needed {
             Self::LimitWrite => &[Permission::Limit, Permission::Write],
             Self::Lock => &[Permission::Lock],
             Self::Watch => &crate::watch::history::NEEDED,
-            Self::Admin | Self::AdminOrSelf | Self::Configuration => &[Permission::Admin],
+            Self::Admin | Self::AdminOrSelf | Self::Configuration | Self::Cluster => &[Permission::Admin],
         }
     }
 
@@ -158,6 +160,7 @@ impl Needed {
             }
             Self::Admin => "ADMIN ON users",
             Self::Configuration => "ADMIN ON configuration",
+            Self::Cluster => "ADMIN ON cluster",
             Self::AdminOrSelf => "ADMIN ON users, or a login as that user",
         }
     }
@@ -190,13 +193,15 @@ pub enum Group {
     Watches,
     /// What may be answered before it is durable.
     Durability,
+    /// Who belongs to the cluster.
+    Cluster,
     /// The server itself.
     Server,
 }
 
 impl Group {
     /// All groups, in the order in which they are listed.
-    pub const ALL: [Group; 13] = [
+    pub const ALL: [Group; 14] = [
         Self::Keys,
         Self::Expiry,
         Self::Hashes,
@@ -209,6 +214,7 @@ impl Group {
         Self::Sessions,
         Self::Access,
         Self::Durability,
+        Self::Cluster,
         Self::Server,
     ];
 
@@ -228,6 +234,7 @@ impl Group {
             Self::Elections => "elections",
             Self::Watches => "watches",
             Self::Durability => "durability",
+            Self::Cluster => "cluster",
             Self::Server => "server",
         }
     }
@@ -347,6 +354,7 @@ const NAME_BYTES_MAX: usize = 32;
 /// Whether commands of two words begin with this one.
 fn is_family(word: &[u8]) -> bool {
     [
+        "CLUSTER",
         "COMMAND",
         "DROP",
         "DURABILITY",

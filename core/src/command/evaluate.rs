@@ -131,7 +131,7 @@ pub(super) struct Evaluation<'a> {
     pub(super) state: &'a State,
     pub(super) limits: &'a Limits,
     pub(super) mode: AccessMode,
-    request: &'a Request<'a>,
+    pub(super) request: &'a Request<'a>,
     pub(super) view: View<'a>,
     /// The user who asks; `None` before the login was checked, and for everybody where access is not enforced.
     actor: Option<(Blob, Rights)>,
@@ -344,6 +344,7 @@ impl<'a> Evaluation<'a> {
             Command::Changes(command) => self.changes(command)?,
             Command::Drop(command) => self.drop_keys(command)?,
             Command::Durability(command) => self.durability(command)?,
+            Command::Cluster(command) => self.cluster(command)?,
             Command::ForgetWait { id } => self.forget_wait(*id),
             Command::Get { key } => self.get(key)?,
             Command::GetV { key } => self.getv(key)?,

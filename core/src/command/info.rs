@@ -3,6 +3,7 @@
 
 use crate::durability::lag::DurabilityLag;
 use crate::inspect::RoleName;
+use crate::raft::MembersSeen;
 use crate::reply::Value;
 use crate::state::State;
 use crate::types::{Blob, BootNumber, ClusterId, Index, NodeId, Term};
@@ -46,6 +47,8 @@ pub struct NodeInfo {
     pub pending_bytes: usize,
     /// What was answered ahead of its durability; of a leader.
     pub lag: DurabilityLag,
+    /// What a leader knows of the members; only for commands about these.
+    pub members_seen: MembersSeen,
 }
 
 impl Default for NodeInfo {
@@ -70,6 +73,7 @@ impl Default for NodeInfo {
             history: Index::default(),
             pending_bytes: 0,
             lag: DurabilityLag::default(),
+            members_seen: MembersSeen::default(),
         }
     }
 }

@@ -10,6 +10,7 @@ mod admin;
 pub mod catalogue;
 pub mod changes;
 pub mod claims;
+pub mod cluster;
 pub mod drop;
 pub mod durability;
 pub mod evaluate;
@@ -41,6 +42,7 @@ use crate::access::user::{Pattern, Permission};
 use crate::types::{Blob, Index, LeaseId, SessionId};
 use changes::ChangesCommand;
 use claims::ClaimCommand;
+use cluster::ClusterCommand;
 use drop::DropCommand;
 use durability::DurabilityCommand;
 use leases::LeaseCommand;
@@ -231,6 +233,8 @@ pub enum Command {
     Drop(DropCommand),
     /// On how far answers may run ahead of their durability.
     Durability(DurabilityCommand),
+    /// On who belongs to the cluster.
+    Cluster(ClusterCommand),
 }
 
 /// What a SET has to do with leases and locks.
@@ -310,6 +314,7 @@ impl Command {
             Self::Changes(_) => "CHANGES",
             Self::Drop(command) => command.name(),
             Self::Durability(command) => command.name(),
+            Self::Cluster(command) => command.name(),
             Self::ForgetWait { .. } => "FORGET WAIT",
         }
     }
@@ -341,6 +346,7 @@ impl Command {
             | Self::Expire { .. }
             | Self::ForgetWait { .. }
             | Self::Drop(_)
+            | Self::Cluster(_)
             | Self::SessionEnd { .. } => false,
             Self::Strings(command) => command.grows(),
             Self::Keyspace(command) => command.grows(),
@@ -398,6 +404,7 @@ impl Command {
             Self::Roles(command) => command.is_write(),
             Self::Drop(command) => command.is_write(),
             Self::Durability(command) => command.is_write(),
+            Self::Cluster(command) => command.is_write(),
         }
     }
 
@@ -411,6 +418,7 @@ impl Command {
             Self::Set { ties: SetTies { lease: Some(_), .. }, .. } => 2,
             Self::Roles(command) if command.is_write() => 2,
             Self::Durability(command) if command.is_write() => 2,
+            Self::Cluster(command) if command.is_write() => 3,
             Self::Grant { pattern: Pattern::Glob(_), .. } => 2,
             Self::Grant { permission, .. } if !permission.is_first() => 2,
             // Before, ADMIN was one.

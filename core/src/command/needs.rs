@@ -92,6 +92,7 @@ pub(super) fn needs(command: &Command) -> Needs<'_> {
         Command::Changes(command) => command.needs(),
         Command::Drop(command) => command.needs(),
         Command::Durability(command) => command.needs(),
+        Command::Cluster(command) => command.needs(),
         Command::UserPassword { name, .. } => Needs::AdminOrSelf(name),
         Command::UserAdd { .. }
         | Command::UserRemove { .. }

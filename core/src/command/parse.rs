@@ -125,6 +125,8 @@ impl<'a> Words<'a> {
             "SCAN" => self.scan()?,
             "CHANGES" => self.changes()?,
             "DROP PREPARE" | "DROP CONFIRM" => self.drop_command()?,
+            "CLUSTER ADD" | "CLUSTER DEMOTE" | "CLUSTER MEMBERS" | "CLUSTER PROMOTE" | "CLUSTER REMOVE"
+            | "CLUSTER REPLACE" => self.cluster()?,
             "DURABILITY ASYNC" | "DURABILITY SYNC" | "DURABILITY LIST" => self.durability()?,
             "INFO" => Command::Info,
             "WHOAMI" => Command::WhoAmI,

@@ -29,6 +29,76 @@ pub(super) const COORDINATION: &[Spec] = &[
         ..PLAIN
     },
     Spec {
+        name: "CLUSTER ADD",
+        arity: 3,
+        group: Group::Cluster,
+        needs: Needed::Cluster,
+        write: true,
+        dangerous: true,
+        summary: "Makes a node a learner: it gets the log, and is not counted",
+        syntax: "CLUSTER ADD node",
+        answer: "OK; MEMBERS_BUSY if it can't be done now, MEMBERS_REFUSED if not at all",
+        ..PLAIN
+    },
+    Spec {
+        name: "CLUSTER DEMOTE",
+        arity: 3,
+        group: Group::Cluster,
+        needs: Needed::Cluster,
+        write: true,
+        dangerous: true,
+        summary: "Makes a voter a learner",
+        syntax: "CLUSTER DEMOTE node",
+        answer: "OK; MEMBERS_BUSY if it can't be done now, MEMBERS_REFUSED if not at all",
+        ..PLAIN
+    },
+    Spec {
+        name: "CLUSTER MEMBERS",
+        arity: 2,
+        group: Group::Cluster,
+        needs: Needed::Cluster,
+        summary: "Lists who belongs to the cluster, and how far each is",
+        syntax: "CLUSTER MEMBERS",
+        answer: "a list of maps of node, part (voter, learner or leaving), counted (1 if its copies count), heard (1 if the leader hears it) and match (what it is known to hold)",
+        ..PLAIN
+    },
+    Spec {
+        name: "CLUSTER PROMOTE",
+        arity: 3,
+        group: Group::Cluster,
+        needs: Needed::Cluster,
+        write: true,
+        dangerous: true,
+        summary: "Makes a learner a voter once it has nearly the whole log, or the new data directory of a voter whose disk was wiped",
+        syntax: "CLUSTER PROMOTE node",
+        answer: "OK; MEMBERS_BUSY if it can't be done now, MEMBERS_REFUSED if not at all",
+        ..PLAIN
+    },
+    Spec {
+        name: "CLUSTER REMOVE",
+        arity: 3,
+        group: Group::Cluster,
+        needs: Needed::Cluster,
+        write: true,
+        dangerous: true,
+        summary: "Lets a node belong to the cluster no more",
+        syntax: "CLUSTER REMOVE node",
+        answer: "OK; MEMBERS_BUSY if it can't be done now, MEMBERS_REFUSED if not at all",
+        ..PLAIN
+    },
+    Spec {
+        name: "CLUSTER REPLACE",
+        arity: 4,
+        group: Group::Cluster,
+        needs: Needed::Cluster,
+        write: true,
+        dangerous: true,
+        summary: "Makes a learner a voter and removes a voter, in one step",
+        syntax: "CLUSTER REPLACE old new",
+        answer: "OK; MEMBERS_BUSY if it can't be done now, MEMBERS_REFUSED if not at all",
+        ..PLAIN
+    },
+    Spec {
         name: "DROP CONFIRM",
         arity: -4,
         needs: Needed::Drop,

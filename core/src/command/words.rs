@@ -103,6 +103,7 @@ impl Command {
             Self::Changes(command) => command.words(each),
             Self::Drop(command) => command.words(each),
             Self::Durability(command) => command.words(each),
+            Self::Cluster(command) => command.words(each),
             Self::ForgetWait { id } => each(Word::Plain(&number(id))),
         }
     }

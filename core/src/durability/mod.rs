@@ -104,7 +104,8 @@ fn names(effect: &Effect) -> Option<Vec<&Blob>> {
         | Effect::Claimed { .. }
         | Effect::WaitEnded { .. }
         | Effect::Ruled { .. }
-        | Effect::Loosened { .. } => return None,
+        | Effect::Loosened { .. }
+        | Effect::Membership(_) => return None,
     })
 }
 

@@ -23,7 +23,7 @@ use crate::trace::{Event, Probe};
 use crate::types::Index;
 
 /// The feature level of this build: the highest whose effects it can apply.
-pub const FEATURE_LEVEL: u32 = 2;
+pub const FEATURE_LEVEL: u32 = 3;
 
 /// For so many entries the tail keeps its room. A new leader takes in the whole log that is not committed.
 const TAIL_ROOM: usize = 1024;
@@ -154,7 +154,7 @@ impl Replica {
         let own_entry = logs || evaluated.stored_at.is_some();
         let start = self.raft.term_start().expect("only a leader executes");
         let (position, depends) = if logs {
-            let cause = if evaluated.effects.is_empty() { Cause::Clock } else { Cause::Command };
+            let cause = cause_of(&evaluated.effects);
             self.probe_logged(task, &evaluated, out);
             let index = self.append(cause, evaluated.effects);
             (evaluated.stored_at.unwrap_or((index, self.state.time())), index)
@@ -189,8 +189,10 @@ impl Replica {
     }
 
     fn evaluate(&mut self, task: &Task, forwarded: Option<ForwardId>, now: Millis) -> Evaluated {
-        if matches!(task.command, Command::Info) {
-            self.info = self.current_info();
+        match task.command {
+            Command::Info => self.info = self.current_info(),
+            Command::Cluster(_) => self.info.members_seen = self.raft.members_seen(self.now.mono),
+            _ => {}
         }
         let request = Request {
             principal: &task.principal,
@@ -343,6 +345,17 @@ impl Replica {
         Ok(())
     }
 
+    /// A joint membership is committed: the voters before need not be asked any more.
+    pub fn end_change(&mut self, out: &mut Outbox) {
+        if self.raft.is_leader() && self.raft.membership().is_joint() {
+            if self.raft.membership_term() != Some(self.raft.term()) {
+                probe(out, Probe::ChangeInherited);
+            }
+            let settled = self.raft.membership().settled();
+            self.append(Cause::Members, vec![Effect::Membership(settled)]);
+        }
+    }
+
     /// Deletes what is due, in entries of bounded size.
     pub fn expire_due(&mut self) -> Stepped {
         let Some(clock) = &mut self.clock else { return Ok(()) };
@@ -417,7 +430,7 @@ impl Replica {
             commit: self.raft.commit(),
             cluster: Some(self.founding().cluster),
             cluster_name: self.config.cluster_name.clone(),
-            members: self.config.members.len(),
+            members: self.raft.membership().nodes().len(),
             boot: self.peers.boot().number,
             uptime_ms: self.now.mono.since(self.started).0 / 1000,
             connections: self.connections,
@@ -429,5 +442,16 @@ impl Replica {
             lag: self.lag.size(self.now.mono),
             ..NodeInfo::default()
         }
+    }
+}
+
+/// Why the entry of a command is logged.
+fn cause_of(effects: &[Effect]) -> Cause {
+    if effects.is_empty() {
+        Cause::Clock
+    } else if effects.iter().any(|effect| matches!(effect, Effect::Membership(_))) {
+        Cause::Members
+    } else {
+        Cause::Command
     }
 }

@@ -47,11 +47,12 @@ use crate::hard::HardState;
 use crate::inspect::{Inspection, RoleName};
 use crate::io::{HaltReason, Input, Outbox, Output, Owner};
 use crate::job::JobResult;
+use crate::membership::Membership;
 use crate::protocol::peer::{self, PeerHeader};
 use crate::reply::Reply;
 use crate::state::State;
 use crate::time::{Micros, Stamp};
-use crate::types::{BootNumber, Index, NodeId, Term, listed};
+use crate::types::{BootNumber, Incarnation, Index, NodeId, Term, listed};
 use connections::Connections;
 use peers::{Boot, Check, Kind, Quarantine};
 use replica::{Replica, Stepped, notice};
@@ -296,6 +297,13 @@ impl Node {
         replica.raft.log().get(index).map(|entry| (entry.term, &entry.payload))
     }
 
+    /// The members, by the newest entry of this node's log that says so; none before it is at work.
+    #[must_use]
+    pub fn membership(&self) -> Option<&Membership> {
+        let Phase::Running(replica) = &self.phase else { return None };
+        Some(replica.raft.membership())
+    }
+
     /// The replicated state.
     #[must_use]
     pub fn state(&self) -> &State {
@@ -309,9 +317,6 @@ impl Node {
 impl Replica {
     /// Checks a frame's envelope and handles it.
     fn frame(&mut self, header: &PeerHeader, body: Bytes, out: &mut Outbox) -> Stepped {
-        if !self.raft.membership().nodes().contains(&header.from) {
-            return Ok(());
-        }
         match self.peers.check(header) {
             Check::Foreign => Ok(()),
             Check::Quarantined(known) => {
@@ -382,6 +387,7 @@ impl Replica {
 fn nowhere(role: RoleName) -> Inspection {
     Inspection {
         role,
+        incarnation: Incarnation(0),
         term: Term(0),
         vote: None,
         doubtful: false,

@@ -132,6 +132,12 @@ impl PeerBook {
         PeerHeader { to, kind: kind.number(), ..self.own }
     }
 
+    /// This node's data directory.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.own.incarnation
+    }
+
     /// This node's boot.
     #[must_use]
     pub fn boot(&self) -> Boot {

@@ -104,7 +104,7 @@ impl Replica {
         repair.ask_at = now.after(self.config.timing.heartbeat);
         repair.turn += 1;
         let others: Vec<NodeId> =
-            self.config.members.iter().map(|it| it.id).filter(|it| *it != self.config.id).collect();
+            self.raft.membership().nodes().into_iter().filter(|node| *node != self.config.id).collect();
         // The leader every other time: it alone can say that the lost entries are given up.
         let in_turn = others.get(repair.turn / 2 % others.len().max(1)).copied();
         let asked = if repair.turn.is_multiple_of(2) { self.raft.leader().or(in_turn) } else { in_turn };

@@ -228,7 +228,7 @@ impl Replica {
         let patience = Micros(self.config.timing.election.0.saturating_mul(4));
         let stuck = self.writes.front().map(|(_, _, since)| *since);
         let Some(since) = stuck.into_iter().chain(self.full).min() else { return };
-        if self.raft.is_leader() && self.config.members.len() > 1 && self.now.mono >= since.after(patience) {
+        if self.raft.is_leader() && !self.raft.is_alone() && self.now.mono >= since.after(patience) {
             self.raft.hand_over(self.now.mono);
             if !self.raft.is_leader() {
                 notice(
@@ -357,8 +357,25 @@ impl Replica {
                 probe(out, Probe::DoubtfulVoteWithheld);
                 Ok(())
             }
-            // The founders are the members: no entry changes that yet.
-            RaftEvent::Members | RaftEvent::ChangeAgreed => Ok(()),
+            RaftEvent::Members => {
+                out.push(Output::Trace(Event::Members(self.raft.membership().to_string())));
+                if self.raft.is_leader() && self.raft.membership().is_joint() {
+                    probe(out, Probe::ChangeBegun);
+                }
+                Ok(())
+            }
+            RaftEvent::MembersUndone => {
+                probe(out, Probe::ChangeUndone);
+                Ok(())
+            }
+            RaftEvent::ChangeAgreed => {
+                self.end_change(out);
+                Ok(())
+            }
+            RaftEvent::Left => {
+                probe(out, Probe::RemovedLeaderLeft);
+                Ok(())
+            }
         }
     }
 
@@ -397,6 +414,7 @@ impl Replica {
     pub fn inspect(&self) -> Inspection {
         Inspection {
             role: self.raft.role(),
+            incarnation: self.peers.incarnation(),
             term: self.raft.term(),
             vote: self.raft.vote(),
             doubtful: self.raft.is_doubtful(),

@@ -21,6 +21,7 @@ use crate::membership::Membership;
 use crate::protocol::peer::{self, PeerHeader};
 use crate::raft::{Log, LogEntry, Raft, Start};
 use crate::snapshot::{Damaged, SnapshotRecovered, SnapshotRecovery};
+use crate::state::effect::Entry;
 use crate::time::{Micros, Stamp};
 use crate::trace::{Event, Part, Probe};
 use crate::types::{BootNumber, EntryId, Incarnation, NodeId, Term, listed};
@@ -358,8 +359,9 @@ impl Startup {
         let start = Start {
             id: self.config.id,
             incarnation: state.incarnation,
-            membership: Membership::of(set.members),
-            read_membership: |_| None,
+            // A snapshot has that of its index.
+            membership: replicated.membership().unwrap_or_else(|| Membership::of(set.members)),
+            read_membership: Entry::membership,
             doubtful,
             term: state.term,
             vote: state.vote,

@@ -5,6 +5,7 @@ mod connections;
 mod durability;
 mod forwarding;
 mod identity;
+mod members;
 mod observers;
 mod refusals;
 mod repair;

@@ -11,7 +11,7 @@ use super::progress::Progress;
 use super::{Log, Raft, RaftEvent, Role};
 use crate::membership::{Membership, Voter};
 use crate::time::Micros;
-use crate::types::{Index, NodeId};
+use crate::types::{Incarnation, Index, NodeId, Term};
 
 /// Finds the membership that an entry brings, in its encoded body.
 pub type ReadMembership = fn(&Bytes) -> Option<Membership>;
@@ -103,6 +103,39 @@ pub enum NotNow {
     UnderWay,
 }
 
+/// What a leader knows of the members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MembersSeen {
+    /// Whether a change can begin.
+    pub may_change: Result<(), NotNow>,
+    /// The end of its log.
+    pub last: Index,
+    /// Each of them.
+    pub seen: Vec<MemberSeen>,
+}
+
+impl Default for MembersSeen {
+    /// What a node knows that does not lead.
+    fn default() -> Self {
+        Self { may_change: Err(NotNow::NotLeader), last: Index(0), seen: Vec::new() }
+    }
+}
+
+/// What a leader knows of one member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberSeen {
+    /// Which.
+    pub node: NodeId,
+    /// The data directory that answered last.
+    pub incarnation: Option<Incarnation>,
+    /// Up to where it is known to hold the log durably.
+    pub matched: Index,
+    /// Whether it answered within an election time-out.
+    pub heard: bool,
+    /// Whether it doubts its own memory.
+    pub doubts: bool,
+}
+
 impl Raft {
     /// The members, by the newest entry of the log that says so.
     #[must_use]
@@ -146,15 +179,32 @@ impl Raft {
         if settled { Ok(()) } else { Err(NotNow::UnderWay) }
     }
 
-    /// Whether, of these voters, a majority was heard of within an election time-out, as far as this leader knows.
+    /// What this leader knows of the members, itself included.
     #[must_use]
-    pub fn would_stand(&self, membership: &Membership, now: Micros) -> bool {
-        let Role::Leader(leader) = &self.role else { return false };
-        let heard = |peer: &Progress| now < peer.heard_at.after(self.timing.election);
-        membership.settled().agrees(|voter| {
-            voter == self.voter()
-                || leader.progress.get(&voter.0).is_some_and(|peer| peer.counts_as(voter) && heard(peer))
-        })
+    pub fn members_seen(&self, now: Micros) -> MembersSeen {
+        let Role::Leader(leader) = &self.role else { return MembersSeen::default() };
+        let own = MemberSeen {
+            node: self.id,
+            incarnation: Some(self.incarnation),
+            matched: self.durable,
+            heard: true,
+            doubts: self.doubtful,
+        };
+        let other = |(node, peer): (&NodeId, &Progress)| MemberSeen {
+            node: *node,
+            incarnation: peer.incarnation,
+            matched: peer.matched,
+            heard: now < peer.heard_at.after(self.timing.election),
+            doubts: peer.abstains,
+        };
+        let seen = leader.progress.iter().map(other).chain([own]).collect();
+        MembersSeen { may_change: self.may_change(), last: self.log.last(), seen }
+    }
+
+    /// The term in which the newest membership was appended, as far as it is in this log.
+    #[must_use]
+    pub fn membership_term(&self) -> Option<Term> {
+        self.log.term_at(self.memberships.place()).filter(|term| *term > Term(0))
     }
 
     /// Another membership is in force than before: a leader sends to the members that it has now, and to no others.
@@ -165,6 +215,8 @@ impl Raft {
             for node in others {
                 leader.progress.entry(node).or_insert_with(|| Progress::new(last, now));
             }
+            // A round that waited for somebody who is not asked any more would never end.
+            self.advance_rounds();
         }
         self.events.push(RaftEvent::Members);
     }
@@ -178,6 +230,7 @@ impl Raft {
         if self.membership().is_joint() {
             self.events.push(RaftEvent::ChangeAgreed);
         } else if !self.membership().is_voter(self.voter()) {
+            self.events.push(RaftEvent::Left);
             // Whoever has most of the log need not wait for its time-out.
             self.hand_over(now);
             if self.is_leader() {
@@ -190,7 +243,6 @@ impl Raft {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::Incarnation;
 
     /// A digit stands for the membership of so many.
     fn read(payload: &Bytes) -> Option<Membership> {

@@ -53,7 +53,7 @@ mod storage;
 mod tests;
 
 pub use log::{Log, LogEntry};
-pub use members::{NotNow, ReadMembership};
+pub use members::{MemberSeen, MembersSeen, NotNow, ReadMembership};
 pub use message::{Append, Message, MessageError, Verdict};
 pub use read::Round;
 
@@ -107,8 +107,12 @@ pub enum RaftEvent {
     Abstained,
     /// Another membership is in force than before.
     Members,
+    /// So it is because the log was cut.
+    MembersUndone,
     /// The joint membership is committed: this leader must append the one that it leads to, unless it has.
     ChangeAgreed,
+    /// This leader's removal is committed: it leads no more.
+    Left,
 }
 
 /// What a node is at the moment, with what only that role knows.

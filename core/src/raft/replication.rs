@@ -225,6 +225,7 @@ impl Raft {
         self.durable = self.durable.min(index.prev());
         self.events.push(RaftEvent::Truncated(index));
         if self.memberships.cut(index) {
+            self.events.push(RaftEvent::MembersUndone);
             self.members_changed(now);
         }
     }

@@ -84,6 +84,7 @@ scripts! {
     read_at_a_replaced_leader
     read_during_a_change_needs_both_majorities
     read_needs_a_quorum
+    read_round_is_confirmed_by_those_who_are_left
     read_round_is_repeated
     read_waits_for_a_later_round
     removed_leader_counts_itself_nowhere_and_leaves

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use super::data::{Data, Kind, Members};
 use super::effect::{Answer, Deadline, Effect, Founding, StoredReply};
 use super::table::{
-    Answers, Claims, ForwardedReplies, Forwards, KeyLeases, Leases, Leeways, Limiters, Replies, RulesOf,
-    Sessions, Spared, Stored, Table, Users, Works,
+    Answers, Claims, ForwardedReplies, Forwards, KeyLeases, Leases, Leeways, Limiters, Memberships, Replies,
+    RulesOf, Sessions, Spared, Stored, Table, Users, Works,
 };
 use super::{ForwardHead, KeyRecord, SessionRecord};
 use crate::coordination::limiter::{Limiter, time_of};
@@ -137,6 +137,7 @@ pub(super) fn apply(rows: &mut impl Rows, place: Place, effect: &Effect) {
             rows.set::<RulesOf>(&(*holder, name.clone()), rules.clone().map(Arc::new));
         }
         Effect::Loosened { pattern, leeway } => rows.set::<Leeways>(pattern, *leeway),
+        Effect::Membership(membership) => rows.set::<Memberships>(&(), Some(membership.clone())),
         Effect::UserPut { name, user } => rows.set::<Users>(name, Some(Arc::new(user.clone()))),
         Effect::UserRemoved { name } => rows.set::<Users>(name, None),
     }

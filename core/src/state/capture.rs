@@ -23,6 +23,7 @@ use crate::coordination::lease::Lease;
 use crate::coordination::limiter::Limiter;
 use crate::coordination::once::{Kept, Work};
 use crate::durability::Leeway;
+use crate::membership::Membership;
 use crate::time::Millis;
 use crate::types::{Blob, BootNumber, Incarnation, LeaseId, SessionId};
 
@@ -131,6 +132,12 @@ impl Size for Arc<Rules> {
 impl Size for Pattern {
     fn size(&self) -> usize {
         self.text().len()
+    }
+}
+
+impl Size for Membership {
+    fn size(&self) -> usize {
+        0
     }
 }
 

@@ -19,12 +19,16 @@ use crate::coordination::lease::Lease;
 use crate::coordination::limiter::Limiter;
 use crate::coordination::once::Work;
 use crate::durability::Leeway;
+use crate::membership::Membership;
 use crate::reply::Outcome;
 use crate::time::Millis;
 use crate::types::{Blob, BootNumber, Incarnation, Index, LeaseId, SessionId};
 
 /// The version of the layout.
 const VERSION: u8 = 1;
+
+/// The kind of an effect that names the members.
+const MEMBERSHIP: u8 = 25;
 
 /// The fewest bytes that an effect takes: its kind and its body's length.
 const EFFECT_MIN: u64 = 2;
@@ -121,6 +125,8 @@ impl Entry {
     /// The entry's bytes.
     #[must_use]
     pub fn encode(&self) -> Bytes {
+        let changes = self.effects.iter().any(|effect| matches!(effect, Effect::Membership(_)));
+        assert_eq!(changes, self.cause == Cause::Members, "a change of the members is found by its cause");
         // The log in memory holds these bytes until a snapshot covers them: they take no more room than they need.
         let mut out = Vec::with_capacity(self.bytes() + HEAD_ROOM + EFFECT_ROOM * self.effects.len());
         out.push(VERSION);
@@ -156,7 +162,23 @@ impl Entry {
         if !rest.is_empty() {
             return Err(EntryError::TrailingBytes { count: rest.len() });
         }
+        let changes = effects.iter().any(|effect| matches!(effect, Effect::Membership(_)));
+        if changes != (cause == Cause::Members) {
+            return Err(EntryError::MalformedEffect { kind: MEMBERSHIP });
+        }
         Ok(Entry { time, cause, effects })
+    }
+
+    /// The membership that an encoded entry brings. Of most entries only the beginning is read. What can't be read brings none: it is
+    /// found out when the entry is to be applied.
+    #[must_use]
+    pub fn membership(bytes: &Bytes) -> Option<Membership> {
+        let (_, rest) = take_head(bytes).ok()?;
+        if rest.first() != Some(&(Cause::Members as u8)) {
+            return None;
+        }
+        let effects = Entry::decode(bytes).ok()?.effects.into_iter().rev();
+        effects.filter_map(|effect| if let Effect::Membership(it) = effect { Some(it) } else { None }).next()
     }
 
     /// The time of an encoded entry, without the rest.
@@ -208,6 +230,7 @@ fn encode_effect(out: &mut Vec<u8>, effect: &Effect) {
         }
         Effect::Ruled { holder, name, rules } => frame(out, 23, &(holder, name, rules)),
         Effect::Loosened { pattern, leeway } => frame(out, 24, &(pattern, leeway)),
+        Effect::Membership(membership) => frame(out, MEMBERSHIP, membership),
     }
 }
 
@@ -304,12 +327,19 @@ fn decode_effect(kind: u8, body: &[u8]) -> Result<Effect, EntryError> {
             let (pattern, leeway) = parse::<(Pattern, Option<Leeway>)>(kind, body)?;
             Effect::Loosened { pattern, leeway }
         }
+        MEMBERSHIP => {
+            let membership = parse::<Membership>(kind, body)?;
+            if !membership.is_sound() {
+                return Err(EntryError::MalformedEffect { kind });
+            }
+            Effect::Membership(membership)
+        }
         _ => return Err(EntryError::UnknownEffect { kind }),
     })
 }
 
 fn decode_cause(cause: u8) -> Result<Cause, EntryError> {
-    [Cause::TermStart, Cause::Command, Cause::Expiry, Cause::Clock, Cause::System]
+    [Cause::TermStart, Cause::Command, Cause::Expiry, Cause::Clock, Cause::System, Cause::Members]
         .into_iter()
         .find(|known| *known as u8 == cause)
         .ok_or(EntryError::UnknownCause { cause })

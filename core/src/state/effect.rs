@@ -16,6 +16,7 @@ use crate::coordination::lease::Lease;
 use crate::coordination::limiter::Limiter;
 use crate::coordination::once::Work;
 use crate::durability::Leeway;
+use crate::membership::Membership;
 use crate::reply::Outcome;
 use crate::time::Millis;
 use crate::types::{Blob, BootNumber, ClusterId, Incarnation, Index, LeaseId, NodeId, SessionId};
@@ -63,6 +64,9 @@ pub enum Cause {
     Clock = 4,
     /// The cluster was founded, or its first administrator or feature level was set.
     System = 5,
+    /// The members are others from here on. Entries with [`Effect::Membership`] have this cause, and no others, so that Raft finds
+    /// them without reading more than their beginning.
+    Members = 6,
 }
 
 /// A point in cluster time at which a key goes, and the slack that makes it never early.
@@ -312,6 +316,8 @@ pub enum Effect {
         /// How much.
         leeway: Option<Leeway>,
     } = 24,
+    /// These are the members from the moment at which the entry is in a log, committed or not (Raft paper, section 6). Level 3.
+    Membership(Membership) = 25,
 }
 
 impl Effect {
@@ -352,6 +358,6 @@ pub struct Founding {
     pub cluster: ClusterId,
     /// The cluster's name.
     pub name: String,
-    /// The founding data directories, in the order of their nodes. Only these vote.
+    /// The founding data directories, in the order of their nodes. These vote until a membership says otherwise.
     pub members: Vec<(NodeId, Incarnation)>,
 }

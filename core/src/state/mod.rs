@@ -61,6 +61,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::rights::{Holder, Rules};
 use crate::access::user::User;
 use crate::coordination::claim::{Claim, ClaimKey, ClaimKind, leading};
+use crate::membership::Membership;
 use crate::time::Millis;
 use crate::types::{Blob, BootNumber, Index, LeaseId};
 use apply::{Place, apply};
@@ -72,7 +73,7 @@ use effect::{Deadline, Effect, Entry, Founding};
 use layered::{Append, Fold};
 use overlay::Overlay;
 use row::{Head, Row};
-use table::{Claims, KeyLeases, Leases, Leeways, RulesOf, Sessions, Spared, Table, Users};
+use table::{Claims, KeyLeases, Leases, Leeways, Memberships, RulesOf, Sessions, Spared, Table, Users};
 use tail::Tail;
 pub use view::{Dependency, Finished, Forwarded, View};
 
@@ -329,6 +330,13 @@ impl State {
     #[must_use]
     pub fn founding(&self) -> Option<&Founding> {
         self.base.founding.as_ref()
+    }
+
+    /// The members, as far as that is committed.
+    #[must_use]
+    pub fn membership(&self) -> Option<Membership> {
+        let logged = self.base.rows::<Memberships>().get(&()).cloned();
+        logged.or_else(|| Some(Membership::of(self.founding()?.members.clone())))
     }
 
     /// One number for the committed state and its index: equal on replicas at the same index, whatever way

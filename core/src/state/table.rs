@@ -25,6 +25,7 @@ use crate::coordination::lease::Lease;
 use crate::coordination::limiter::Limiter;
 use crate::coordination::once::{Kept, Work};
 use crate::durability::Leeway;
+use crate::membership::Membership;
 use crate::time::Millis;
 use crate::types::{Blob, BootNumber, Incarnation, Index, LeaseId, SessionId};
 
@@ -260,6 +261,8 @@ tables! {
     rules: RulesOf((Holder, Blob) => Arc<Rules>) = 18, Rules;
     /// How far answers to writes of some keys may run ahead of their durability.
     leeways: Leeways(Pattern => Leeway) = 19, Leeway;
+    /// The members, if they ever were others than the founders. One row at most.
+    memberships: Memberships(() => Membership) = 20, Membership;
 }
 
 /// The kinds of keys' rows in a snapshot's bytes: a string, a collection, and more members of one.

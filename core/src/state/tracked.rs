@@ -9,7 +9,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::data::Kind;
-use super::effect::Deadline;
+use super::effect::{Deadline, Founding};
 use super::hanging::Hanging;
 use super::overlay::{Layer, Row};
 use super::packed::KeyRow;
@@ -210,6 +210,17 @@ impl<'a> Tracked<'a> {
             };
         }
         users
+    }
+
+    /// Who founded the cluster.
+    pub(super) fn founding(&mut self) -> Option<&Founding> {
+        match self.state.pending.rows.founding.get() {
+            Some((index, founding)) => {
+                self.note(*index);
+                Some(founding)
+            }
+            None => self.state.base.founding.as_ref(),
+        }
     }
 
     pub(super) fn level(&mut self) -> u32 {

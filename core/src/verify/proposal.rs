@@ -254,6 +254,7 @@ impl GivenUp {
                 | Effect::Leased { .. }
                 | Effect::LeasesSpared
                 | Effect::Loosened { .. }
+                | Effect::Membership(_)
                 | Effect::WaitEnded { .. }
                 | Effect::SessionOpened { .. }
                 | Effect::SessionEnded { .. } => {}

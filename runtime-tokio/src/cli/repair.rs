@@ -156,6 +156,7 @@ fn cause_name(cause: Cause) -> &'static str {
         Cause::Expiry => "expiries",
         Cause::Clock => "times shown",
         Cause::System => "changes by the cluster itself",
+        Cause::Members => "changes of the members",
     }
 }
 

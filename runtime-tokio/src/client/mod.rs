@@ -109,12 +109,12 @@ impl Error {
     #[must_use]
     pub fn is_passing(&self) -> bool {
         use ErrorCode::{
-            DeadlineExceeded, DurabilityLag, LeaderChanged, LeaderLost, NoLeader, Overloaded, ShuttingDown,
-            TimedOut, TooManyConnections, TooManyRequests,
+            DeadlineExceeded, DurabilityLag, LeaderChanged, LeaderLost, MembersBusy, NoLeader, Overloaded,
+            ShuttingDown, TimedOut, TooManyConnections, TooManyRequests,
         };
         match self.code() {
-            DeadlineExceeded | DurabilityLag | LeaderChanged | LeaderLost | NoLeader | Overloaded
-            | TimedOut | TooManyConnections | TooManyRequests => true,
+            DeadlineExceeded | DurabilityLag | LeaderChanged | LeaderLost | MembersBusy | NoLeader
+            | Overloaded | TimedOut | TooManyConnections | TooManyRequests => true,
             // A client that was closed says so itself.
             ShuttingDown => self.attempts > 0,
             _ => false,

@@ -63,6 +63,7 @@ pub fn event(event: &Event) {
             info!(%boot, %last, torn_bytes_cut = cut, "data directory read");
         }
         Event::Founded { cluster } => info!(%cluster, "member of a founded cluster"),
+        Event::Members(members) => info!("members: {members}"),
         Event::Role { role, term, leader } => {
             let leader = leader.map(|leader| leader.0);
             info!(role = role.name(), %term, leader, "role");

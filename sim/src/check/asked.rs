@@ -11,6 +11,7 @@ use super::drops::read_drop;
 use super::durability::OnDurability;
 use super::leases::OnLease;
 use super::limits::OnLimit;
+use super::members::OnMembers;
 use super::once::OnOnce;
 use super::reach::Reach;
 use super::roles::{OnRole, Rule};
@@ -106,6 +107,8 @@ pub enum Asked {
     Drop(Blob, Option<(Blob, usize)>),
     /// On how far answers may run ahead of their durability.
     Durability(OnDurability),
+    /// On who belongs to the cluster.
+    Members(OnMembers),
 }
 
 /// When a SET happens.
@@ -187,6 +190,7 @@ impl Asked {
             "LEASE" => OnLease::read(rest).map(Self::Lease),
             "DROP" => read_drop(rest),
             "DURABILITY" => OnDurability::read(rest).map(Self::Durability),
+            "CLUSTER" => OnMembers::read(rest).map(Self::Members),
             "CHANGES" => OnChanges::read(rest).map(Self::Changes),
             "LOCK" | "SEMAPHORE" | "ELECTION" => OnClaim::read(&name, rest).map(Self::Claim),
             "ROLE" | "CHECK" | "GRANT" | "REVOKE" | "DENY" | "UNDENY" => match OnRole::read(&name, rest)? {
@@ -252,6 +256,7 @@ impl Asked {
             Self::Claim(asked) => asked.is_write(),
             Self::Role(asked) => asked.is_write(),
             Self::Durability(asked) => asked.is_write(),
+            Self::Members(asked) => asked.is_write(),
         }
     }
 

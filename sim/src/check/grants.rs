@@ -157,6 +157,7 @@ pub fn needs(asked: &Asked) -> Vec<Need> {
         Asked::Claim(asked) => asked.needs(),
         Asked::Role(asked) => asked.needs(),
         Asked::Durability(asked) => asked.needs(),
+        Asked::Members(asked) => asked.needs(),
         Asked::Changes(asked) => asked.needs(),
         Asked::UserPassword(name) => vec![Need::AdminOr(name.clone())],
         Asked::UserAdd(_)

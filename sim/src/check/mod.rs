@@ -33,6 +33,7 @@ pub mod linear;
 pub mod linear_key;
 pub mod linear_search;
 pub mod log;
+pub mod members;
 pub mod model;
 pub mod once;
 pub mod others;
@@ -125,6 +126,7 @@ pub fn judge(history: &History, log: &[LogEntry]) -> Verdict {
         .and(expiry::judge(&history))
         .and(expiry::pace(&history))
         .and(holds::judge(&history))
+        .and(members::judge(&history, log))
         .and(access::judge(&history))
 }
 

@@ -232,7 +232,8 @@ impl Model {
             Asked::UserShow(name) if !self.people.users.contains_key(name) => {
                 Plan::fails(ErrorCode::UserUnknown)
             }
-            Asked::Info | Asked::WhoAmI | Asked::UserShow(_) => Plan::default(),
+            // What the leader knows of the others is for it to say, and what it then logs for `members.rs` to judge.
+            Asked::Info | Asked::WhoAmI | Asked::UserShow(_) | Asked::Members(_) => Plan::default(),
             Asked::UserAdd(_) | Asked::UserRemove(_) | Asked::UserPassword(_) => at.change_user(asked),
             Asked::Grant(right, reach, name) => at.regrant(name, *right, reach, true),
             Asked::Revoke(right, reach, name) => at.regrant(name, *right, reach, false),

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use steadfast_core::inspect::{Inspection, RoleName};
 use steadfast_core::state::effect::Entry;
-use steadfast_core::types::{BootNumber, Index, NodeId, Term};
+use steadfast_core::types::{BootNumber, Incarnation, Index, NodeId, Term};
 
 use super::log::LogEntry;
 use super::{Stop, Verdict, fail};
@@ -35,17 +35,22 @@ pub struct Observation<'a> {
     pub entry: &'a dyn Fn(Index) -> Option<(Term, &'a Bytes)>,
 }
 
+/// A node with its data directory: what votes, and what holds a copy.
+type Voter = (NodeId, Incarnation);
+
 /// Watches all nodes of one cluster.
 #[derive(Clone, Debug, Default)]
 pub struct RaftJudge {
-    voters: BTreeSet<NodeId>,
+    founders: BTreeMap<NodeId, Option<Incarnation>>,
+    /// The memberships that entries brought: who votes, and who did before.
+    memberships: BTreeMap<(Index, Term), [Vec<Voter>; 2]>,
     nodes: BTreeMap<NodeId, Watched>,
     /// Every vote that was seen: term, who gave it, to whom.
-    votes: BTreeSet<(Term, NodeId, NodeId)>,
-    /// Voters whose disk was emptied, each with what it had held.
-    emptied: BTreeMap<NodeId, Vec<(Term, u64)>>,
-    /// What each voter had held whenever its disk went back in time.
-    rolled_back: Vec<(NodeId, Vec<(Term, u64)>)>,
+    votes: BTreeSet<(Term, Voter, NodeId)>,
+    /// Data directories that were emptied, each with what it had held.
+    emptied: BTreeMap<Voter, Vec<(Term, u64)>>,
+    /// What each had held whenever it went back in time.
+    rolled_back: Vec<(Voter, Vec<(Term, u64)>)>,
     /// Who led in each term.
     leaders: BTreeMap<Term, NodeId>,
     /// What was ever written under an index and term: a digest of its bytes and the term before it. Two logs
@@ -69,6 +74,7 @@ struct Committed {
 /// What is known of one node.
 #[derive(Clone, Debug, Default)]
 struct Watched {
+    incarnation: Incarnation,
     /// What it showed last, if that was since its start.
     shown: Option<Shown>,
     durable: Index,
@@ -105,10 +111,10 @@ impl Watched {
 }
 
 impl RaftJudge {
-    /// A judge of the cluster that these nodes vote in.
+    /// A judge of the cluster that these nodes found.
     #[must_use]
-    pub fn new(voters: impl IntoIterator<Item = NodeId>) -> Self {
-        Self { voters: voters.into_iter().collect(), ..Self::default() }
+    pub fn new(founders: impl IntoIterator<Item = NodeId>) -> Self {
+        Self { founders: founders.into_iter().map(|node| (node, None)).collect(), ..Self::default() }
     }
 
     /// Looks at a node after a step.
@@ -121,14 +127,14 @@ impl RaftJudge {
         self.nodes.entry(node).or_default().shown = None;
     }
 
-    /// A founding node's disk was emptied. From now on its votes count for nothing, because it can't know what
-    /// it promised; what its old disk held was held, for entries that were acknowledged before.
+    /// A node's disk was emptied. From now on that data directory's votes count for nothing, because nobody can know what it promised;
+    /// what it held was held, for entries that were acknowledged before.
     pub fn wiped(&mut self, node: NodeId) {
         let before = self.nodes.remove(&node).unwrap_or_default();
         let mut held = before.log;
         held.truncate(before.durable.0 as usize);
-        // What it held as a learner since an earlier loss counted for nothing.
-        self.emptied.entry(node).or_insert(held);
+        self.founders.entry(node).or_default().get_or_insert(before.incarnation);
+        self.emptied.insert((node, before.incarnation), held);
     }
 
     /// A voter's disk went back in time. What it had held was held, for entries that were acknowledged before. If the
@@ -142,7 +148,8 @@ impl RaftJudge {
             true => watched.forget(),
             false => watched.promised = Default::default(),
         }
-        self.rolled_back.push((node, held));
+        let voter = (node, watched.incarnation);
+        self.rolled_back.push((voter, held));
     }
 
     /// Others have heard this term from the node, and this vote in it. From then on it may not take either
@@ -196,7 +203,7 @@ impl RaftJudge {
     }
 
     fn look(&mut self, seen: &Observation<'_>) -> Result<(), Stop> {
-        if matches!(seen.inspection.role, RoleName::Recovering) {
+        if matches!(seen.inspection.role, RoleName::Recovering | RoleName::Founding) {
             return Ok(());
         }
         let (node, figures) = (seen.node, seen.inspection);
@@ -207,8 +214,12 @@ impl RaftJudge {
             // It has found that something is missing.
             self.nodes.entry(node).or_default().forget();
         }
-        if let Some(vote) = figures.vote.filter(|_| !self.emptied.contains_key(&node)) {
-            self.votes.insert((figures.term, node, vote));
+        self.nodes.entry(node).or_default().incarnation = figures.incarnation;
+        if let Some(founder) = self.founders.get_mut(&node) {
+            founder.get_or_insert(figures.incarnation);
+        }
+        if let Some(vote) = figures.vote {
+            self.votes.insert((figures.term, (node, figures.incarnation), vote));
         }
         self.terms(seen, before)?;
         if figures.role == RoleName::Repairing {
@@ -284,6 +295,10 @@ impl RaftJudge {
         for (term, digest) in changed.into_iter().rev() {
             at = at.next();
             watched.log.push((term, digest));
+            if let Some(membership) = (seen.entry)(at).and_then(|(_, payload)| Entry::membership(payload)) {
+                let sets = [membership.voters().to_vec(), membership.before().to_vec()];
+                self.memberships.insert((at, term), sets);
+            }
             let first = *self.written.entry((at, term)).or_insert((digest, previous));
             if first != (digest, previous) {
                 fail!(
@@ -354,35 +369,55 @@ impl RaftJudge {
     /// be fewer, while they wait for a snapshot. A node that is the only one has nobody to count.
     fn commits_of_its_term(&self, seen: &Observation<'_>) -> Result<(), Stop> {
         let (node, term) = (seen.node, seen.inspection.term);
-        let leads = seen.inspection.role == RoleName::Leader && self.voters.len() > 1;
-        let Some(newest) = self.committed.last().filter(|newest| leads && newest.term != term) else {
+        let (leads, sets) = (seen.inspection.role == RoleName::Leader, self.sets(node));
+        let counts = leads && sets.iter().any(|set| set.len() > 1);
+        let Some(newest) = self.committed.last().filter(|newest| counts && newest.term != term) else {
             return Ok(());
         };
         let log = self.nodes.get(&node).map_or(&[][..], |watched| &watched.log);
         let own = log.iter().position(|(of, _)| *of == term);
-        if own.is_none_or(|place| self.disks_with(place, log[place]) <= self.voters.len() / 2) {
+        if own.is_none_or(|place| self.lacks(&sets, place, log[place]).is_some()) {
             let (at, of) = (seen.inspection.commit, newest.term);
             fail!("node {node}, leader of term {term}, committed {at}, an entry of term {of}, by counting");
         }
         Ok(())
     }
 
-    /// On how many voters' disks an entry lies at this place, or lay before they were emptied or went back in time.
-    fn disks_with(&self, place: usize, entry: (Term, u64)) -> usize {
-        let held = |voter: &NodeId| {
-            let mut before = self.rolled_back.iter().filter(|(node, _)| node == voter);
-            before.any(|(_, held)| held.get(place) == Some(&entry))
+    /// Of whom a majority each decides, by the newest membership in a node's log: of those who vote, and while a change is under way of
+    /// those who did before (paper, section 6).
+    fn sets(&self, node: NodeId) -> Vec<Vec<Voter>> {
+        let log = self.nodes.get(&node).map_or(&[][..], |watched| &watched.log);
+        let there = |((index, term), _): &(&(Index, Term), &[Vec<Voter>; 2])| {
+            log.get(index.0 as usize - 1).is_some_and(|(of, _)| of == term)
         };
-        let holds = |voter: &&NodeId| {
+        match self.memberships.iter().rev().find(there) {
+            Some((_, sets)) => sets.iter().filter(|set| !set.is_empty()).cloned().collect(),
+            None => {
+                let founder =
+                    |(node, first): (&NodeId, &Option<Incarnation>)| (*node, first.unwrap_or_default());
+                vec![self.founders.iter().map(founder).collect()]
+            }
+        }
+    }
+
+    /// The first set of which no majority has an entry at this place on its disks, or had it before these were emptied or went back in
+    /// time: how many have it, and of how many.
+    fn lacks(&self, sets: &[Vec<Voter>], place: usize, entry: (Term, u64)) -> Option<(usize, usize)> {
+        let held = |voter: &Voter| {
+            let before = self.rolled_back.iter().filter(|(of, _)| of == voter).map(|(_, held)| held);
+            let mut before = before.chain(self.emptied.get(voter));
+            before.any(|held| held.get(place) == Some(&entry))
+        };
+        let holds = |voter: &&Voter| {
             held(voter)
-                || match self.emptied.get(voter) {
-                    Some(held) => held.get(place) == Some(&entry),
-                    None => self.nodes.get(voter).is_some_and(|watched| {
-                        watched.durable.0 > place as u64 && watched.log.get(place) == Some(&entry)
-                    }),
-                }
+                || self.nodes.get(&voter.0).is_some_and(|watched| {
+                    watched.incarnation == voter.1
+                        && watched.durable.0 > place as u64
+                        && watched.log.get(place) == Some(&entry)
+                })
         };
-        self.voters.iter().filter(holds).count()
+        let counted = sets.iter().map(|set| (set.iter().filter(holds).count(), set.len()));
+        counted.into_iter().find(|(have, all)| *have <= all / 2)
     }
 
     fn commit(&mut self, seen: &Observation<'_>, at: Index) -> Result<(), Stop> {
@@ -400,9 +435,13 @@ impl RaftJudge {
             }
             return Ok(());
         }
-        let durable = self.disks_with(place, (term, digest));
-        if durable <= self.voters.len() / 2 {
-            fail!("node {node} committed {at}, which lies on {durable} of {} disks", self.voters.len());
+        // Where a leader has it wait for a snapshot, another node may be the first to show what it has committed, by its membership.
+        let leader = self.leaders.get(&seen.inspection.term).copied();
+        let lacks = |by: NodeId| self.lacks(&self.sets(by), place, (term, digest));
+        if let Some((durable, all)) = lacks(node)
+            && leader.is_none_or(|leader| lacks(leader).is_some())
+        {
+            fail!("node {node} committed {at}, which lies on {durable} of {all} disks");
         }
         let Some((_, payload)) = (seen.entry)(at) else {
             fail!("node {node} committed {at}, which its log does not have");
@@ -423,9 +462,11 @@ impl RaftJudge {
         if first != node {
             fail!("nodes {first} and {node} both led in term {term}");
         }
-        let votes = self.voters.iter().filter(|voter| self.votes.contains(&(term, **voter, node))).count();
-        if votes <= self.voters.len() / 2 {
-            fail!("node {node} leads in term {term} with {votes} of {} votes", self.voters.len());
+        for set in self.sets(node) {
+            let votes = set.iter().filter(|voter| self.votes.contains(&(term, **voter, node))).count();
+            if votes <= set.len() / 2 {
+                fail!("node {node} leads in term {term} with {votes} of {} votes", set.len());
+            }
         }
         let watched = self.nodes.entry(node).or_default();
         for (place, committed) in self.committed.iter().enumerate() {

@@ -239,6 +239,8 @@ impl Seen {
                     seen.leeways.insert(reach_from_log(pattern), leeway);
                 }
                 Effect::UserRemoved { name } => drop(seen.people.insert(name.clone(), None)),
+                // Judged in `members.rs`.
+                Effect::Membership(_) => {}
             }
         }
         if entry.entry.cause == Cause::TermStart && !seen.spared && !model.leases.is_empty() {

@@ -132,7 +132,7 @@ impl<'a> Walk<'a> {
         let seen = Seen::new(entry, &self.model).map_err(Stop::Failed)?;
         let plan = match self.owner(entry, &seen)? {
             Some(at) => Some(self.replay(at, entry, &seen)?),
-            None if entry.entry.cause == Cause::Command && seen.is_clients() => {
+            None if is_a_command(entry) && seen.is_clients() => {
                 Some(self.forgotten(entry, &seen)?.map_or_else(|| self.adopt_orphan(entry, &seen), Ok)?)
             }
             None if entry.entry.cause == Cause::Expiry => self.over(entry, &seen)?,
@@ -154,7 +154,7 @@ impl<'a> Walk<'a> {
 
     /// The operation that the entry belongs to, if the log or a receipt names it.
     fn owner(&mut self, entry: &LogEntry, seen: &Seen) -> Result<Option<usize>, Stop> {
-        if entry.entry.cause != Cause::Command {
+        if !is_a_command(entry) {
             return Ok(None);
         }
         if let Some((session, seq, _)) = entry.step() {
@@ -449,4 +449,9 @@ impl<'a> Walk<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether a command may have been logged here: changes of the members are, too.
+fn is_a_command(entry: &LogEntry) -> bool {
+    matches!(entry.entry.cause, Cause::Command | Cause::Members)
 }

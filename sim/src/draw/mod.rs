@@ -8,18 +8,34 @@ mod disk;
 use crate::fault::{Cut, Fault, FaultKind, Point, Who};
 use crate::rng::{Delay, Stream};
 use crate::schedule::{Bounds, ClockSpec, Cluster, DiskSpec, LimitsSpec, NetworkSpec, Schedule, VERSION};
-use crate::workload;
+use crate::workload::{self, members};
 
 /// The schedule of a seed.
 #[must_use]
 pub fn schedule(seed: u64) -> Schedule {
     let mut cluster = cluster(&mut Stream::new(seed, "draw cluster"));
     snapshots(&mut Stream::new(seed, "draw snapshots"), &mut cluster);
-    let (setup, clients, safety_us) = workload::draw(&mut Stream::new(seed, "draw workload"), &cluster);
+    let (setup, mut clients, safety_us) = workload::draw(&mut Stream::new(seed, "draw workload"), &cluster);
     let mut faults = faults(&mut Stream::new(seed, "draw faults"), &cluster, clients.len() as u16, safety_us);
-    let mut disks = Stream::new(seed, "draw disk faults");
-    cluster.damaged_at_most = disk::damaged_at_most(&mut disks, cluster.nodes);
-    faults.extend(disk::faults(&mut disks, &cluster, safety_us));
+    let mut members = Stream::new(seed, "draw members");
+    let come_and_go = members::come_and_go(&mut members, &cluster);
+    if come_and_go {
+        cluster.wiped_at_most = 0;
+        faults.retain(|fault| !members::destroys(&fault.what));
+    } else {
+        let mut disks = Stream::new(seed, "draw disk faults");
+        cluster.damaged_at_most = disk::damaged_at_most(&mut disks, cluster.nodes);
+        faults.extend(disk::faults(&mut disks, &cluster, safety_us));
+    }
+    if come_and_go || faults.iter().any(|fault| members::destroys(&fault.what)) {
+        members::steps(&mut members, &cluster, come_and_go, &mut clients);
+    }
+    if come_and_go && members.chance(700_000) {
+        // So that changes are begun that the others never hear of.
+        for _ in 0..3 {
+            faults.extend(lonely_leaders(&mut members, &cluster, safety_us));
+        }
+    }
     if setup.iter().any(|op| op.args[0] == "DURABILITY") {
         faults.extend(lonely_leaders(&mut Stream::new(seed, "draw lonely leaders"), &cluster, safety_us));
     }

@@ -9,11 +9,12 @@ use steadfast_core::Node;
 use steadfast_core::inspect::{Inspection, RoleName};
 use steadfast_core::state::State;
 use steadfast_core::time::Millis;
-use steadfast_core::types::{Index, Term};
+use steadfast_core::types::{Index, NodeId, Term};
 
 use super::{Event, Place, World};
 use crate::process::Process;
-use crate::schedule::{Op, Schedule};
+use crate::schedule::{ClientSpec, Op, Schedule};
+use crate::workload::members;
 
 /// How often the liveness phase looks how far it is, in microseconds.
 const LOOK_US: u64 = 20_000;
@@ -28,6 +29,8 @@ pub enum Phase {
     Safety,
     /// No more faults: one leader must be known to all.
     Leader,
+    /// The operator makes all nodes voters again, where members came and went.
+    Members,
     /// Every client must get its last operations through.
     Clients,
     /// The operator reads everything back.
@@ -66,7 +69,7 @@ impl World<'_> {
         let (done, bound) = match self.phase {
             Phase::Safety | Phase::Over => return,
             Phase::Leader => (self.is_led(), bounds.leader_us),
-            Phase::Clients | Phase::ReadBack => {
+            Phase::Members | Phase::Clients | Phase::ReadBack => {
                 (self.workers.iter().all(super::Worker::is_idle), bounds.clients_us)
             }
             Phase::Converge => (self.is_converged(), bounds.converge_us),
@@ -116,6 +119,16 @@ impl World<'_> {
         let phase = self.phase;
         match phase {
             Phase::Leader => {
+                self.enter(Phase::Members);
+                self.restore_members();
+            }
+            // What was on its way may have removed one again.
+            Phase::Members if !self.all_vote() => self.restore_members(),
+            Phase::ReadBack if !self.all_vote() => {
+                self.enter(Phase::Members);
+                self.restore_members();
+            }
+            Phase::Members => {
                 self.enter(Phase::Clients);
                 for worker in 0..self.workers.len() - 1 {
                     self.assign(worker, last_ops(worker));
@@ -138,17 +151,47 @@ impl World<'_> {
         }
     }
 
+    /// Whether a client asks for changes of the members.
+    fn members_change(&self) -> bool {
+        let changes = |client: &ClientSpec| client.ops.iter().any(|op| op.args[0] == "CLUSTER");
+        self.schedule.clients.iter().any(changes)
+    }
+
+    /// The operator makes all nodes voters again, where a client has asked for changes.
+    fn restore_members(&mut self) {
+        if self.members_change() {
+            let operator = self.workers.len() - 1;
+            self.assign(operator, members::restore(&self.schedule.cluster));
+        }
+    }
+
+    /// Whether all nodes vote, for all that a leader knows, or no client has asked for anything else.
+    fn all_vote(&self) -> bool {
+        let whole = |node: &Node| {
+            let members = node.membership();
+            members.is_some_and(|it| it.voters().len() == self.nodes.len() && !it.is_joint())
+        };
+        let leads = |process: &&Process| process.seen.as_ref().is_some_and(|it| it.role == RoleName::Leader);
+        !self.members_change()
+            || self.nodes.iter().filter(leads).filter_map(|process| process.node.as_ref()).any(whole)
+    }
+
     fn seen(&self) -> Option<Vec<&Inspection>> {
         self.nodes.iter().map(|process| process.seen.as_ref()).collect()
     }
 
-    /// Whether all nodes run and follow one leader in one term.
+    /// Whether all nodes run, and all members follow one leader in one term.
     fn is_led(&self) -> bool {
         let Some(seen) = self.seen() else { return false };
-        let leaders: Vec<_> = seen.iter().filter(|seen| seen.role == RoleName::Leader).collect();
+        let leads = |at: &usize| seen[*at].role == RoleName::Leader;
+        let leaders: Vec<usize> = (0..seen.len()).filter(leads).collect();
         let [leader] = leaders[..] else { return false };
-        seen.iter()
-            .all(|seen| seen.term == leader.term && seen.leader == leader.leader && seen.leader.is_some())
+        let Some(members) = self.nodes[leader].node.as_ref().and_then(Node::membership) else { return false };
+        let follows = |member: NodeId| {
+            let there = &seen[usize::from(member.0) - 1];
+            there.term == seen[leader].term && there.leader == seen[leader].leader && there.leader.is_some()
+        };
+        members.nodes().into_iter().all(follows)
     }
 
     /// Whether all nodes hold the same log, all of it committed, and the same state, and nothing in it is to go
@@ -199,6 +242,7 @@ impl World<'_> {
         let seconds = (self.now - self.phase_began) / 1_000_000;
         let goal = match self.phase {
             Phase::Leader => "no leader is known to all nodes",
+            Phase::Members => "not all nodes are voters again",
             Phase::Clients => "not every client got its last operations through",
             Phase::ReadBack => "the operator could not read everything back",
             _ => "the nodes do not hold the same log and state, or a key outlives its time",

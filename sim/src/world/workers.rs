@@ -348,9 +348,9 @@ impl World<'_> {
     fn stays(&self, worker: usize, outcome: &OpOutcome) -> bool {
         use ErrorCode::{
             Argument, Arity, Denied, Fenced, HistoryGone, LastAdministrator, LeaseUnknown, LimitReached,
-            NoSuchKey, NotANumber, NotAnInteger, NotConfirmed, OnceConflict, OnceExpired, PositionAhead,
-            TooLarge, Unauthenticated, UnknownCommand, UserExists, UserUnknown, WaitEnded, WrongPassword,
-            WrongType,
+            MembersRefused, NoSuchKey, NotANumber, NotAnInteger, NotConfirmed, OnceConflict, OnceExpired,
+            PositionAhead, TooLarge, Unauthenticated, UnknownCommand, UserExists, UserUnknown, WaitEnded,
+            WrongPassword, WrongType,
         };
         let failure = match outcome {
             OpOutcome::Ok(_) => return true,
@@ -361,7 +361,7 @@ impl World<'_> {
             NotConfirmed | HistoryGone | PositionAhead | Fenced | LeaseUnknown | WaitEnded | OnceConflict
             | OnceExpired | Denied | UnknownCommand | Arity | Argument | NotAnInteger | NotANumber
             | NoSuchKey | WrongType | TooLarge | UserExists | UserUnknown | LastAdministrator
-            | LimitReached => true,
+            | LimitReached | MembersRefused => true,
             // A user whom the administrator removed or gave another password stays locked out.
             Unauthenticated | WrongPassword => self.workers[worker].spec.user != "root",
             _ => false,

@@ -24,6 +24,7 @@ use super::{Command, catalogue};
 use crate::access::user::{Principal, root_user};
 use crate::config::AccessMode;
 use crate::limits::Limits;
+use crate::node::FEATURE_LEVEL;
 use crate::reply::{Outcome, Value};
 use crate::state::State;
 use crate::state::effect::{Cause, Effect, Entry};
@@ -52,7 +53,7 @@ impl World {
         let root = root_user("root's hash".into(), Index(1));
         world.append(
             Cause::System,
-            vec![Effect::Level(2), Effect::UserPut { name: "root".into(), user: root }],
+            vec![Effect::Level(FEATURE_LEVEL), Effect::UserPut { name: "root".into(), user: root }],
         );
         world.commit();
         world

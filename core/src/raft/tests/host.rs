@@ -210,7 +210,7 @@ impl Host {
                         let now = self.now;
                         self.running().propose(now, settled);
                     }
-                    RaftEvent::ChangeAgreed => {}
+                    RaftEvent::ChangeAgreed | RaftEvent::MembersUndone | RaftEvent::Left => {}
                 }
             }
             self.issue_writes();

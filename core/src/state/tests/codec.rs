@@ -11,11 +11,14 @@ fn any_entry() -> impl Strategy<Value = Entry> {
     let cause = prop::sample::select(
         &[Cause::TermStart, Cause::Command, Cause::Expiry, Cause::Clock, Cause::System][..],
     );
-    (any::<u64>(), cause, vec(super::model::effect(), 0..5)).prop_map(|(time, cause, effects)| Entry {
-        time: Millis(time),
-        cause,
-        effects,
+    (any::<u64>(), cause, vec(super::model::effect(), 0..5)).prop_map(|(time, cause, effects)| {
+        let cause = if effects.iter().any(changes_members) { Cause::Members } else { cause };
+        Entry { time: Millis(time), cause, effects }
     })
+}
+
+fn changes_members(effect: &Effect) -> bool {
+    matches!(effect, Effect::Membership(_))
 }
 
 proptest! {
@@ -24,6 +27,12 @@ proptest! {
     #[test]
     fn an_entry_is_read_as_it_was_written(entry in any_entry()) {
         prop_assert_eq!(Entry::decode(&entry.encode()), Ok(entry));
+    }
+
+    #[test]
+    fn the_last_membership_in_an_entry_is_found(entry in any_entry()) {
+        let last = entry.effects.iter().rfind(|effect| changes_members(effect)).cloned();
+        prop_assert_eq!(Entry::membership(&entry.encode()).map(Effect::Membership), last);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::coordination::limiter::{Limiter, time_bytes};
 use crate::coordination::once::{Kept, Work, WorkState};
 use crate::durability::Leeway;
 use crate::error::{ErrorCode, Failure};
+use crate::membership::{Change, Membership};
 use crate::state::KeyRecord;
 use crate::state::data::Data;
 use crate::state::effect::Founding;
@@ -30,6 +31,12 @@ fn founding() -> Effect {
         name: "steadfast".into(),
         members: vec![(NodeId(1), Incarnation(300)), (NodeId(2), Incarnation(u64::MAX))],
     })
+}
+
+fn membership() -> Membership {
+    let voter = |id: u16| (NodeId(id), Incarnation(300 * u64::from(id)));
+    let before = Membership::of([1, 2, 3].map(voter).into()).with_learners([NodeId(4), NodeId(9)]);
+    before.change(Change::Replace { old: NodeId(2), new: voter(4) }).expect("a step")
 }
 
 fn samples() -> Vec<(&'static str, Entry)> {
@@ -108,6 +115,13 @@ fn samples() -> Vec<(&'static str, Entry)> {
                 [Some(Leeway { ms: 500, bytes: 70_000 }), None]
                     .map(|leeway| Effect::Loosened { pattern: Pattern::Prefix("fast:".into()), leeway })
                     .into(),
+            ),
+        ),
+        (
+            "members, while node 4 takes the place of node 2",
+            with(
+                Cause::Members,
+                vec![Effect::Membership(membership()), Effect::Membership(membership().settled())],
             ),
         ),
         ("session stepped, waiting", one(session(5, stored(Ok(Value::Waiting(Index(7))))))),
@@ -206,6 +220,7 @@ fn rows() -> Vec<(&'static str, Row)> {
         ("a claim", Row::Claim(claim_key(), claim(waiting()))),
         ("rules", Row::Rules((Holder::User, "ann".into()), Arc::new(rules()))),
         ("a leeway", Row::Leeway(Pattern::Prefix("fast:".into()), Leeway { ms: 500, bytes: 70_000 })),
+        ("members", Row::Membership((), membership())),
         ("when leases were spared", Row::Spared((), Millis(9))),
         ("a limiter", Row::Limiter("l".into(), limiters().remove(0))),
         ("a large hash, more of it", Row::More(vec![("g".into(), "v".into()), ("h".into(), "v".into())])),
@@ -225,7 +240,7 @@ fn the_bytes_of_rows_are_those_of_the_golden_file() {
         time: Millis(9),
         level: 2,
         keys: 1,
-        rows: Box::new([0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0]),
+        rows: Box::new([0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
         ..Head::default()
     };
     let mut bytes = Vec::new();

@@ -20,6 +20,7 @@ use crate::coordination::limiter::{Limiter, time_bytes};
 use crate::coordination::once::{Work, WorkState};
 use crate::durability::Leeway;
 use crate::error::{ErrorCode, Failure};
+use crate::membership::Membership;
 use crate::reply::Value;
 use crate::time::Millis;
 use crate::types::{Blob, BootNumber, ClusterId, Incarnation, Index, LeaseId, NodeId, SessionId};
@@ -157,6 +158,7 @@ pub(super) fn effect() -> impl Strategy<Value = Effect> {
             pattern: Pattern::Exact(key),
             leeway: ms.map(|ms| Leeway { ms, bytes: 1 }),
         }),
+        1 => (1..5u16).prop_map(|count| Effect::Membership(membership(count))),
         1 => (0..5u32).prop_map(Effect::Level),
         1 => any::<u128>().prop_map(|id| Effect::Founded(Founding {
             cluster: ClusterId(id),
@@ -164,6 +166,10 @@ pub(super) fn effect() -> impl Strategy<Value = Effect> {
             members: vec![(NodeId(1), Incarnation(id as u64))],
         })),
     ]
+}
+
+fn membership(count: u16) -> Membership {
+    Membership::of((1..=count).map(|id| (NodeId(id), Incarnation(id.into()))).collect())
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -237,6 +243,8 @@ impl Pair {
         assert_eq!(state.user_count(), base.users.len());
         assert_eq!(state.level(), base.level);
         assert_eq!(state.founding(), base.founding.as_ref());
+        let founded = |of: &Naive| Some(Membership::of(of.founding.as_ref()?.members.clone()));
+        assert_eq!(state.membership(), base.membership.clone().or_else(|| founded(&base)));
 
         let tail = Naive::of(&self.log);
         assert_eq!(state.time(), tail.time);
@@ -258,6 +266,7 @@ impl Pair {
             );
         }
         assert!(view.leeways().into_iter().eq(tail.leeways.clone()), "leeways");
+        assert_eq!(view.membership(), tail.membership.clone().or_else(|| founded(&tail)));
         assert_eq!(view.level(), tail.level);
         let _ = view.finish();
     }

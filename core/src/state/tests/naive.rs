@@ -12,6 +12,7 @@ use crate::coordination::lease::Lease;
 use crate::coordination::limiter::{Limiter, time_of};
 use crate::coordination::once::Work;
 use crate::durability::Leeway;
+use crate::membership::Membership;
 use crate::time::Millis;
 use crate::types::{Blob, Index, LeaseId};
 
@@ -33,6 +34,7 @@ pub(super) struct Naive {
     pub(super) spared: Millis,
     pub(super) rules: BTreeMap<(Holder, Blob), Rules>,
     pub(super) leeways: BTreeMap<Pattern, Leeway>,
+    pub(super) membership: Option<Membership>,
     pub(super) level: u32,
     pub(super) founding: Option<Founding>,
     pub(super) time: Millis,
@@ -197,6 +199,7 @@ impl Naive {
                 None => drop(self.rules.remove(&(holder, name))),
             },
             Effect::Loosened { pattern, leeway: Some(leeway) } => drop(self.leeways.insert(pattern, leeway)),
+            Effect::Membership(membership) => self.membership = Some(membership),
             Effect::Loosened { pattern, leeway: None } => drop(self.leeways.remove(&pattern)),
             Effect::UserPut { name, user } => drop(self.users.insert(name, user)),
             Effect::UserRemoved { name } => drop(self.users.remove(&name)),

@@ -12,8 +12,11 @@ use crate::coordination::lease::Lease;
 use crate::coordination::limiter::Limiter;
 use crate::coordination::once::{Kept, Work};
 use crate::durability::Leeway;
+use crate::membership::Membership;
 use crate::state::hanging::Hanging;
-use crate::state::table::{Answers, Claims, KeyLeases, Leases, Leeways, Limiters, RulesOf, Spared, Works};
+use crate::state::table::{
+    Answers, Claims, KeyLeases, Leases, Leeways, Limiters, Memberships, RulesOf, Spared, Works,
+};
 use crate::types::{Blob, Index, LeaseId};
 
 impl View<'_> {
@@ -43,6 +46,11 @@ impl View<'_> {
     pub fn leeways(&mut self) -> Vec<(Pattern, Leeway)> {
         // Nothing that reads them changes them before.
         self.below.range::<Leeways>((Bound::Unbounded, Bound::Unbounded)).into_iter().collect()
+    }
+
+    /// The members at the tail of the log; none before the cluster is founded.
+    pub fn membership(&mut self) -> Option<Membership> {
+        self.read::<Memberships>(&()).or_else(|| Some(Membership::of(self.below.founding()?.members.clone())))
     }
 
     /// What a user may do.

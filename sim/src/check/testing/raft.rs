@@ -6,7 +6,7 @@ use bytes::Bytes;
 use steadfast_core::inspect::{Inspection, RoleName};
 use steadfast_core::state::effect::{Cause, Entry};
 use steadfast_core::time::Millis;
-use steadfast_core::types::{BootNumber, Index, NodeId, Term};
+use steadfast_core::types::{BootNumber, Incarnation, Index, NodeId, Term};
 
 use crate::check::Verdict;
 use crate::check::raft::{Observation, RaftJudge};
@@ -16,6 +16,7 @@ use crate::check::raft::{Observation, RaftJudge};
 struct Node {
     id: u16,
     boot: u64,
+    directory: u64,
     role: RoleName,
     term: u64,
     vote: Option<u16>,
@@ -38,6 +39,7 @@ impl Cluster {
         let node = |id: u16| Node {
             id,
             boot: 1,
+            directory: 1,
             role: RoleName::Follower,
             term: 1,
             vote: Some(1),
@@ -67,6 +69,7 @@ impl Cluster {
         change(node);
         let inspection = Inspection {
             role: node.role,
+            incarnation: Incarnation(node.directory),
             term: Term(node.term),
             vote: node.vote.map(NodeId),
             doubtful: node.doubtful,
@@ -267,7 +270,7 @@ fn a_node_that_doubts_itself_may_forget_a_vote_and_may_not_give_another() {
 fn a_wiped_node_counts_neither_in_elections_nor_in_commits() {
     let wipe = |c: &mut Cluster, id: u16| {
         c.judge.wiped(NodeId(id));
-        c.passes(id, |n| (n.boot, n.role, n.term, n.vote) = (2, RoleName::Learner, 1, None));
+        c.passes(id, |n| (n.boot, n.directory, n.role, n.term, n.vote) = (2, 2, RoleName::Learner, 1, None));
     };
     let mut c = Cluster::new();
     wipe(&mut c, 3);
