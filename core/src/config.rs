@@ -14,7 +14,8 @@ pub struct NodeConfig {
     pub id: NodeId,
     /// A name that clients and nodes must agree on, so that nobody talks to the wrong cluster. At most 64 bytes.
     pub cluster_name: String,
-    /// All members of the cluster, this node included, one to seven, in any order. Fixed at the founding.
+    /// The nodes that found the cluster, this one included, one to seven, in any order; the same at every start, whoever belongs to it by
+    /// then.
     pub members: Vec<Member>,
     /// Bounds.
     pub limits: Limits,

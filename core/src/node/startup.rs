@@ -414,8 +414,8 @@ fn check_members(config: &NodeConfig, state: &HardState) -> Stepped {
         let founded: Vec<NodeId> = set.members.iter().map(|(node, _)| *node).collect();
         if configured != founded {
             return Err(HaltReason::WrongDirectory(format!(
-                "the cluster was founded by the nodes {}, and this node is configured with {}: the members are fixed at \
-                 the founding, so name the same ones again with --id and --peer, or choose another data directory",
+                "the cluster was founded by the nodes {}, and this node is configured with {}: whoever belongs to it by now, \
+                 name those again with --id and --peer, or choose another data directory",
                 listed(&founded),
                 listed(&configured)
             )));

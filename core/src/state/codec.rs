@@ -239,7 +239,13 @@ type EndedWait = (Index, Option<(SessionId, u64)>, Option<(Incarnation, BootNumb
 
 fn decode_effect(kind: u8, body: &[u8]) -> Result<Effect, EntryError> {
     Ok(match kind {
-        1 => Effect::Founded(parse::<Founding>(kind, body)?),
+        1 => {
+            let founding = parse::<Founding>(kind, body)?;
+            if !Membership::of(founding.members.clone()).is_sound() {
+                return Err(EntryError::MalformedEffect { kind });
+            }
+            Effect::Founded(founding)
+        }
         2 => Effect::Level(parse::<u32>(kind, body)?),
         3 => {
             let (key, value, deadline) = parse::<(Blob, Blob, Option<Deadline>)>(kind, body)?;

@@ -332,11 +332,12 @@ impl State {
         self.base.founding.as_ref()
     }
 
-    /// The members, as far as that is committed.
+    /// The members, as far as that is committed. None before the founding is, and if what a snapshot says of them can't be.
     #[must_use]
     pub fn membership(&self) -> Option<Membership> {
         let logged = self.base.rows::<Memberships>().get(&()).cloned();
-        logged.or_else(|| Some(Membership::of(self.founding()?.members.clone())))
+        let members = logged.or_else(|| Some(Membership::of(self.founding()?.members.clone())));
+        members.filter(Membership::is_sound)
     }
 
     /// One number for the committed state and its index: equal on replicas at the same index, whatever way

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::super::repair::Repair;
 use super::super::replica::{Replica, notice, probe};
 use crate::io::{FileName, Outbox, Output};
+use crate::membership::Membership;
 use crate::snapshot::transfer::{Receiving, SnapshotMessage};
 use crate::snapshot::{LoadError, Loading, Meta, Written};
 use crate::state::State;
@@ -167,7 +168,8 @@ impl Replica {
         self.give_up_writing();
         self.state = state;
         let at = meta.seal.at;
-        let membership = self.state.membership().expect("a snapshot is of a founded cluster");
+        let founders = || Membership::of(self.founding().members.clone());
+        let membership = self.state.membership().unwrap_or_else(founders);
         if self.repair.is_some() {
             let follows = self.repair_follows(at);
             if !follows && self.raft.log().last() > at.index {

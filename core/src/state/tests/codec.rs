@@ -6,6 +6,9 @@ use proptest::prelude::*;
 use super::super::codec::EntryError;
 use super::*;
 use crate::error::ErrorCode;
+use crate::membership::Membership;
+use crate::state::effect::Founding;
+use crate::types::ClusterId;
 
 fn any_entry() -> impl Strategy<Value = Entry> {
     let cause = prop::sample::select(
@@ -33,6 +36,19 @@ proptest! {
     fn the_last_membership_in_an_entry_is_found(entry in any_entry()) {
         let last = entry.effects.iter().rfind(|effect| changes_members(effect)).cloned();
         prop_assert_eq!(Entry::membership(&entry.encode()).map(Effect::Membership), last);
+    }
+
+    #[test]
+    fn members_that_no_cluster_can_have_are_refused(ids in vec(0..9u16, 0..10)) {
+        let members: Vec<_> = ids.iter().map(|id| (NodeId(*id), Incarnation(1))).collect();
+        let once = ids.iter().collect::<std::collections::BTreeSet<_>>().len() == ids.len();
+        let fits = once && (1..=7).contains(&ids.len());
+        let founding = Founding { cluster: ClusterId(1), name: "x".into(), members: members.clone() };
+        let founded = Entry { time: Millis(1), cause: Cause::System, effects: vec![Effect::Founded(founding)] };
+        prop_assert_eq!(Entry::decode(&founded.encode()).is_ok(), fits);
+        let effects = vec![Effect::Membership(Membership::of(members))];
+        let changed = Entry { time: Millis(1), cause: Cause::Members, effects };
+        prop_assert_eq!(Entry::decode(&changed.encode()).is_ok(), fits);
     }
 
     #[test]

@@ -50,7 +50,9 @@ impl View<'_> {
 
     /// The members at the tail of the log; none before the cluster is founded.
     pub fn membership(&mut self) -> Option<Membership> {
-        self.read::<Memberships>(&()).or_else(|| Some(Membership::of(self.below.founding()?.members.clone())))
+        let logged = self.read::<Memberships>(&());
+        let members = logged.or_else(|| Some(Membership::of(self.below.founding()?.members.clone())));
+        members.filter(Membership::is_sound)
     }
 
     /// What a user may do.
