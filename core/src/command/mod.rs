@@ -319,6 +319,18 @@ impl Command {
         }
     }
 
+    /// Whether what a leader knows of the members is needed to evaluate it, under an idempotency id too.
+    #[must_use]
+    pub fn concerns_members(&self) -> bool {
+        match self {
+            Self::Cluster(_) => true,
+            Self::Once(OnceCommand::Run { words, .. }) => {
+                words.first().is_some_and(|name| name.eq_ignore_ascii_case(b"CLUSTER"))
+            }
+            _ => false,
+        }
+    }
+
     /// How long its answer may have to wait for others, in milliseconds.
     #[must_use]
     pub const fn wait_ms(&self) -> u64 {

@@ -191,7 +191,9 @@ impl Replica {
     fn evaluate(&mut self, task: &Task, forwarded: Option<ForwardId>, now: Millis) -> Evaluated {
         match task.command {
             Command::Info => self.info = self.current_info(),
-            Command::Cluster(_) => self.info.members_seen = self.raft.members_seen(self.now.mono),
+            ref command if command.concerns_members() => {
+                self.info.members_seen = self.raft.members_seen(self.now.mono)
+            }
             _ => {}
         }
         let request = Request {

@@ -110,12 +110,30 @@ fn one_step_at_a_time_and_none_that_nobody_could_commit() {
     // To lose the one that is not there is no loss.
     assert_eq!(cluster.value(conn, &format!("CLUSTER REMOVE {third}")), Value::ok());
     cluster.cut = Some(follower);
-    let (first, second) = (format!("CLUSTER DEMOTE {follower}"), format!("CLUSTER ADD {third}"));
-    cluster.ask(conn, &first);
-    let id = cluster.ask(conn, &second);
+    let first = cluster.ask(conn, &format!("CLUSTER DEMOTE {follower}"));
+    let second = cluster.ask(conn, &format!("CLUSTER ADD {third}"));
     cluster.run(50);
-    let refused = cluster.answer(conn, id).map(|reply| reply.outcome);
-    assert!(refused.is_none_or(|outcome| outcome.is_err()), "it can't begin before the first has ended");
+    cluster.cut = None;
+    cluster.run(1000);
+    assert_eq!(cluster.answer(conn, first).expect("an answer").outcome, Ok(Value::ok()));
+    let refused = cluster.answer(conn, second).expect("an answer").outcome.expect_err("refused");
+    assert_eq!(refused.code, ErrorCode::MembersBusy, "it can't begin before the first has ended: {refused}");
+}
+
+#[test]
+fn a_step_under_an_id_is_taken_once_and_by_what_the_leader_knows_then() {
+    let (mut cluster, conn) = cluster();
+    let (follower, born) = (cluster.follower(), cluster.now.wall.0);
+    let demote = format!("ONCE RUN d BORN {born} CLUSTER DEMOTE {follower}");
+    assert_eq!(cluster.value(conn, &demote), Value::ok());
+    assert_eq!(cluster.value(conn, &format!("CLUSTER PROMOTE {follower}")), Value::ok());
+    assert_eq!(cluster.value(conn, &demote), Value::ok(), "its first answer");
+    assert_eq!(members(&mut cluster, conn), "1 voter!+, 2 voter!+, 3 voter!+", "and nothing else");
+    // What was known when the last step was taken is not what counts.
+    cluster.cut = Some(NodeId(6 - cluster.leader().0 - follower.0));
+    cluster.run(500);
+    let late = format!("ONCE RUN e BORN {born} CLUSTER REMOVE {follower}");
+    assert_eq!(cluster.code(conn, &late), ErrorCode::MembersBusy, "too few would be there");
 }
 
 #[test]
