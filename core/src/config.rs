@@ -14,9 +14,12 @@ pub struct NodeConfig {
     pub id: NodeId,
     /// A name that clients and nodes must agree on, so that nobody talks to the wrong cluster. At most 64 bytes.
     pub cluster_name: String,
-    /// The nodes that found the cluster, this one included, one to seven, in any order; the same at every start, whoever belongs to it by
-    /// then.
+    /// The nodes that found the cluster, this one included, one to seven, in any order. Once it is founded the log says who belongs to
+    /// it, and these are only where others may be reached.
     pub members: Vec<Member>,
+    /// An empty directory founds nothing: it belongs to a cluster that exists, of which the members here are some, and waits until that
+    /// takes it in.
+    pub join: bool,
     /// Bounds.
     pub limits: Limits,
     /// Time-outs.

@@ -12,6 +12,8 @@
 //! back. A member that is wiped between 2 and 3 stops the founding for good, which no client can have noticed.
 //! Whoever founded answers the others with the set; an incarnation that is not in it joins as a learner.
 //!
+//! A node that was told to *join* founds nothing: it asks the nodes that it knows for the cluster that they belong to.
+//!
 //! This file decides and touches no disk: the node persists each [`Step`] before it calls the next method.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,12 +56,23 @@ pub enum Step {
     Notice(String),
 }
 
+/// With whom a node founds a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Founders {
+    /// With these, itself included.
+    Configured(Vec<NodeId>),
+    /// With nobody: there is a cluster, and whoever belongs to it knows.
+    Unknown,
+}
+
 /// A founding that is under way.
 #[derive(Clone, Debug)]
 pub struct FoundingRun {
     id: NodeId,
     name: String,
+    /// In order; none if the cluster is there already.
     members: Vec<NodeId>,
+    joins: bool,
     /// The incarnations heard of, this node's included.
     seen: BTreeMap<NodeId, Incarnation>,
     /// The set that this node promised, once it is durable.
@@ -76,14 +89,20 @@ impl FoundingRun {
         id: NodeId,
         incarnation: Incarnation,
         name: String,
-        mut members: Vec<NodeId>,
+        founders: Founders,
         promised: Option<Founding>,
     ) -> Self {
+        let joins = founders == Founders::Unknown;
+        let mut members = match founders {
+            Founders::Configured(members) => members,
+            Founders::Unknown => Vec::new(),
+        };
         members.sort_unstable();
         let mut run = Self {
             id,
             name,
             members,
+            joins,
             seen: BTreeMap::from([(id, incarnation)]),
             promised: None,
             promises: BTreeMap::new(),
@@ -124,6 +143,7 @@ impl FoundingRun {
     #[must_use]
     pub fn conclude(&self) -> Option<Step> {
         match &self.promised {
+            None if self.joins => None,
             None if self.missing().is_empty() => Some(Step::Prepare(self.set())),
             Some(set) if self.members.iter().all(|member| self.promises.get(member) == Some(set)) => {
                 Some(Step::Found(set.clone()))
@@ -136,6 +156,9 @@ impl FoundingRun {
     pub fn receive(&mut self, from: NodeId, message: FoundingMessage) -> Option<Step> {
         match message {
             FoundingMessage::Fresh { incarnation, name, members } => {
+                if self.joins {
+                    return None;
+                }
                 if name != self.name || members != self.members {
                     return self.complain(format!(
                         "node {from} is configured for cluster '{name}' with the nodes {}, this node for '{}' with {}: \
@@ -156,6 +179,9 @@ impl FoundingRun {
                 None
             }
             FoundingMessage::Prepared(set) => {
+                if self.joins {
+                    return None;
+                }
                 if set.name != self.name || !self.is_complete(&set) {
                     return self.complain(format!("node {from} founds another cluster, '{}'", set.name));
                 }
@@ -168,8 +194,8 @@ impl FoundingRun {
                 if set.name != self.name || !self.is_complete(&set) {
                     let members: Vec<_> = set.members.iter().map(|(member, _)| *member).collect();
                     return self.complain(format!(
-                        "node {from} belongs to the cluster '{}' of the nodes {}, this node is configured for '{}' with \
-                         {}: make the configurations equal",
+                        "node {from} belongs to the cluster '{}', founded by the nodes {}, and this node is to found '{}' with \
+                         {}: make the configurations equal, or join that cluster with --join",
                         set.name,
                         listed(&members),
                         self.name,
@@ -182,8 +208,8 @@ impl FoundingRun {
     }
 
     fn is_complete(&self, set: &Founding) -> bool {
-        set.members.iter().map(|(member, _)| *member).eq(self.members.iter().copied())
-            && set.cluster == identity(&set.name, &set.members)
+        let as_configured = set.members.iter().map(|(member, _)| *member).eq(self.members.iter().copied());
+        (as_configured || self.joins) && set.cluster == identity(&set.name, &set.members)
     }
 
     /// Says a thing to the operator once.
@@ -220,7 +246,8 @@ mod tests {
     const MEMBERS: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
 
     fn fresh(id: u16, incarnation: u64) -> FoundingRun {
-        FoundingRun::new(NodeId(id), Incarnation(incarnation), "c".into(), MEMBERS.into(), None)
+        let founders = Founders::Configured(MEMBERS.into());
+        FoundingRun::new(NodeId(id), Incarnation(incarnation), "c".into(), founders, None)
     }
 
     fn tell(from: &FoundingRun, to: &mut FoundingRun) -> Option<Step> {
@@ -299,9 +326,29 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_joins_founds_nothing_and_takes_the_cluster_that_it_is_told_of() {
+        let run =
+            |name: &str| FoundingRun::new(NodeId(9), Incarnation(90), name.into(), Founders::Unknown, None);
+        let mut newcomer = run("c");
+        let (a, b, c) = (fresh(1, 10), fresh(2, 20), fresh(3, 30));
+        for founder in [&a, &b, &c] {
+            assert_eq!((tell(founder, &mut newcomer), newcomer.conclude()), (None, None));
+        }
+        let members: Vec<_> =
+            [(1, 10), (2, 20), (3, 30)].map(|(id, at)| (NodeId(id), Incarnation(at))).into();
+        let set = Founding { cluster: identity("c", &members), name: "c".into(), members };
+        let told = |set: &Founding| FoundingMessage::Founded(set.clone());
+        assert_eq!(newcomer.receive(NodeId(2), told(&set)), Some(Step::Found(set.clone())));
+        assert!(matches!(run("other").receive(NodeId(2), told(&set)), Some(Step::Notice(_))), "another name");
+        let forged = Founding { cluster: ClusterId(1), ..set };
+        assert!(matches!(newcomer.receive(NodeId(2), told(&forged)), Some(Step::Notice(_))));
+    }
+
+    #[test]
     fn a_node_of_another_configuration_is_not_counted_and_named_once() {
         let mut a = fresh(1, 10);
-        let other = FoundingRun::new(NodeId(2), Incarnation(2), "other".into(), MEMBERS.into(), None);
+        let founders = Founders::Configured(MEMBERS.into());
+        let other = FoundingRun::new(NodeId(2), Incarnation(2), "other".into(), founders, None);
         assert!(matches!(tell(&other, &mut a), Some(Step::Notice(_))));
         assert_eq!(tell(&other, &mut a), None);
         assert_eq!(a.missing(), [NodeId(2), NodeId(3)]);
@@ -311,7 +358,8 @@ mod tests {
     fn a_node_that_keeps_changing_its_configuration_is_not_remembered_without_end() {
         let mut a = fresh(1, 10);
         for name in 0..10 * COMPLAINTS {
-            let other = FoundingRun::new(NodeId(2), Incarnation(2), name.to_string(), MEMBERS.into(), None);
+            let founders = Founders::Configured(MEMBERS.into());
+            let other = FoundingRun::new(NodeId(2), Incarnation(2), name.to_string(), founders, None);
             tell(&other, &mut a);
         }
         assert_eq!(a.complained.len(), COMPLAINTS);

@@ -13,6 +13,8 @@ pub enum RoleName {
     Founding,
     /// Its log is damaged: it fetches what it lost, votes by where its log ended, and neither leads nor copies.
     Repairing,
+    /// It was told that it belongs to the cluster no more.
+    Removed,
     /// A member of no founded set, or in doubt: follows, and never votes.
     Learner,
     /// Follows.
@@ -33,6 +35,7 @@ impl RoleName {
             Self::Recovering => "recovering",
             Self::Founding => "founding",
             Self::Repairing => "repairing",
+            Self::Removed => "removed",
             Self::Learner => "learner",
             Self::Follower => "follower",
             Self::PreCandidate => "pre-candidate",

@@ -127,6 +127,9 @@ pub enum Output {
         /// See `docs/formats.md`, peer frames.
         frame: Bytes,
     },
+    /// These are the other nodes that can be reached from now on; frames to others go nowhere. Said whenever it changes, and first
+    /// before any frame.
+    Peers(Vec<PeerAddress>),
     /// Close a client's connection once everything sent before has gone out.
     Close {
         /// Which.
@@ -209,6 +212,15 @@ fn numbered(name: &str) -> Result<FileName, ()> {
         Some((digits, "part")) => number(digits).map(FileName::SnapshotPart),
         Some(_) => Err(()),
     }
+}
+
+/// Another node, and where it may be reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerAddress {
+    /// Which.
+    pub node: NodeId,
+    /// At least one, the likeliest first. Whoever answers at one need not be that node: it lets go of frames that are not for it.
+    pub addresses: Vec<String>,
 }
 
 /// One operation on the data directory. Small and dumb: the core decides on offsets, order and syncs.

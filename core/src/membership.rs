@@ -328,6 +328,17 @@ impl fmt::Display for Membership {
     }
 }
 
+/// Longest address of a node, in bytes: the longest host name, a colon and a port (RFC 1035, section 2.3.4).
+pub const MAX_ADDRESS: usize = 261;
+
+/// Whether a text says where a node is reached: a host and a port. What the host is, the system that connects will tell.
+#[must_use]
+pub fn is_address(text: &str) -> bool {
+    let printable = text.len() <= MAX_ADDRESS && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+    printable && port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0))
+}
+
 /// How many of a set are a majority.
 fn majority(set: &[Voter]) -> usize {
     set.len() / 2 + 1
@@ -366,6 +377,17 @@ mod tests {
         assert_eq!(joint.held(by), Index(7));
         assert_eq!(joint.settled().held(by), Index(7), "three of four");
         assert_eq!(of(&[1, 2, 3, 4]).held(by), Index(7));
+    }
+
+    #[test]
+    fn an_address_is_a_host_and_a_port() {
+        for good in ["10.0.0.4:7878", "db4.example:1", "[::1]:65535"] {
+            assert!(is_address(good), "{good}");
+        }
+        let long = format!("{}:1", "h".repeat(MAX_ADDRESS - 1));
+        for bad in ["", "host", ":1", "host:0", "host:65536", "host:x", "a host:1", "h\u{e4}:1", &long] {
+            assert!(!is_address(bad), "{bad}");
+        }
     }
 
     #[test]

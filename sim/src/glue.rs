@@ -85,7 +85,7 @@ fn promise(frame: &Bytes) -> Option<(Term, Option<NodeId>)> {
         Message::VoteReply { term, granted: true } => Some((term, Some(header.to))),
         Message::VoteReply { term, .. } | Message::AppendReply { term, .. } => Some((term, None)),
         Message::Append(append) => Some((append.term, Some(header.from))),
-        Message::TimeoutNow { term } => Some((term, None)),
+        Message::TimeoutNow { term } | Message::Gone { term, .. } => Some((term, None)),
         // These speak of terms that nobody is in yet.
         Message::PreVote { .. } | Message::PreVoteReply { .. } => None,
     }
@@ -100,7 +100,7 @@ impl Invariants {
     /// Nothing was seen yet.
     #[must_use]
     pub fn new(schedule: &Schedule) -> Self {
-        Self { judge: RaftJudge::new((1..=schedule.cluster.nodes).map(NodeId)) }
+        Self { judge: RaftJudge::new((1..=schedule.cluster.founders()).map(NodeId)) }
     }
 
     /// A node was stepped; what it broke, if it broke something.

@@ -51,6 +51,8 @@ pub struct Process {
     pub wake: Option<u64>,
     /// The true time for which a wake-up is in the queue.
     pub wake_queued: Option<u64>,
+    /// The nodes that its driver can reach: frames to others go nowhere.
+    pub links: BTreeSet<usize>,
     /// Syncs that are complete and of which the node has not heard.
     pub unheard_syncs: u32,
     /// Whether the process has operations of its recovery under way.
@@ -140,6 +142,7 @@ impl Process {
             timer: Stream::numbered(schedule.seed, "timer", number as u64),
             wake: None,
             wake_queued: None,
+            links: BTreeSet::new(),
             unheard_syncs: 0,
             recovering: false,
             seen: None,

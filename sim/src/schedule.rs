@@ -85,6 +85,10 @@ pub struct Cluster {
     pub limits: LimitsSpec,
     /// How long after a `Halt` the node is started again, in microseconds.
     pub restart_after_halt_us: u64,
+    /// How many of them, the last ones, do not found the cluster but join it: each knows one of the founders, and waits until a client
+    /// has it taken in.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub newcomers: u16,
     /// Most nodes whose disk is ever lost. The others are honest members for the whole run, and are a
     /// majority: the fault budget.
     pub wiped_at_most: u16,
@@ -99,6 +103,24 @@ pub struct Cluster {
 
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+fn is_zero(value: &u16) -> bool {
+    *value == 0
+}
+
+/// Where the others reach a node.
+#[must_use]
+pub fn address(id: u16) -> String {
+    format!("node-{id}:7878")
+}
+
+impl Cluster {
+    /// How many nodes found the cluster.
+    #[must_use]
+    pub fn founders(&self) -> u16 {
+        self.nodes - self.newcomers
+    }
 }
 
 /// A node's clocks at the start.
@@ -262,11 +284,15 @@ impl Schedule {
     #[must_use]
     pub fn node_config(&self, id: u16) -> NodeConfig {
         let cluster = &self.cluster;
-        let member = |id| Member { id: NodeId(id), address: format!("node-{id}") };
+        let member = |id| Member { id: NodeId(id), address: address(id) };
+        let founders = cluster.founders();
+        let join = id > founders;
+        let known = if join { vec![1 + id % founders, id] } else { (1..=founders).collect() };
         NodeConfig {
             id: NodeId(id),
             cluster_name: "simulated".into(),
-            members: (1..=cluster.nodes).map(member).collect(),
+            members: known.into_iter().map(member).collect(),
+            join,
             limits: cluster.limits.apply(),
             timing: Timing {
                 heartbeat: Micros(cluster.heartbeat_us),
@@ -300,6 +326,12 @@ impl Schedule {
         }
         if !(1..=7).contains(&nodes) {
             return Err(format!("cluster.nodes is {nodes}; a cluster has 1 to 7"));
+        }
+        if self.cluster.newcomers >= nodes {
+            return Err(format!(
+                "cluster.newcomers is {}: of {nodes} nodes somebody has to found it",
+                self.cluster.newcomers
+            ));
         }
         if self.cluster.clocks.len() != usize::from(nodes) {
             return Err(format!("cluster.clocks has {} clocks for {nodes} nodes", self.cluster.clocks.len()));

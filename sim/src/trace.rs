@@ -8,7 +8,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use steadfast_core::inspect::Inspection;
-use steadfast_core::io::{DiskOp, DiskReply, FileName, Input, Output, Token};
+use steadfast_core::io::{DiskOp, DiskReply, FileName, Input, Output, PeerAddress, Token};
 use steadfast_core::job::{Job, JobResult};
 
 /// A running hash of words and byte strings.
@@ -145,6 +145,10 @@ impl TraceHash {
                 self.word(u64::from(to.0));
                 self.bytes(frame);
             }
+            Output::Peers(peers) => {
+                self.word(32);
+                self.debug(peers);
+            }
             Output::Close { conn } => {
                 self.word(26);
                 self.word(conn.0);
@@ -236,6 +240,10 @@ pub fn describe_output(output: &Output) -> (&'static str, String) {
         Output::Disk { token, op } => ("disk", format!("{} {}", name(*token), disk_op(op))),
         Output::Send { conn, data } => ("send", format!("conn {conn}, {} bytes", data.len())),
         Output::SendPeer { to, frame } => ("frame out", format!("to n{to}, {}", peer_frame(frame))),
+        Output::Peers(peers) => {
+            let one = |peer: &PeerAddress| format!("n{} at {}", peer.node, peer.addresses.join(" or "));
+            ("peers", peers.iter().map(one).collect::<Vec<_>>().join(", "))
+        }
         Output::Close { conn } => ("close", format!("conn {conn}")),
         Output::Compute { token, job } => {
             let job = format!("{job:?}");

@@ -6,14 +6,15 @@
 use serde::{Deserialize, Serialize};
 
 use super::Command;
+use super::catalogue::shown;
 use super::evaluate::Evaluation;
 use super::info::number as figure;
 use super::needs::Needs;
-use super::parse::Words;
+use super::parse::{Words, argument};
 use super::words::{Word, number};
 use crate::access::user::Area;
 use crate::error::{ErrorCode, Failure};
-use crate::membership::{Change, ChangeError, Membership, Voter};
+use crate::membership::{Change, ChangeError, Membership, Voter, is_address};
 use crate::raft::{MemberSeen, NotNow};
 use crate::reply::{Outcome, Value};
 use crate::state::effect::Effect;
@@ -25,8 +26,13 @@ const CAUGHT_UP: u64 = 1000;
 /// One of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ClusterCommand {
-    /// A node learns from now on.
-    Add(NodeId),
+    /// A node learns from now on, if it is no member; and is reached there.
+    Add {
+        /// Which.
+        node: NodeId,
+        /// Where, if that is to change.
+        address: Option<String>,
+    },
     /// A learner votes from now on, or the new directory of a voter does.
     Promote(NodeId),
     /// A voter only learns from now on.
@@ -40,6 +46,15 @@ pub enum ClusterCommand {
         /// The learner.
         new: NodeId,
     },
+    /// A voter takes over the leadership.
+    Transfer(NodeId),
+    /// A voter leads rather than those with a lower number.
+    Prefer {
+        /// Which.
+        node: NodeId,
+        /// How much.
+        priority: u32,
+    },
     /// Who belongs to it, and how far each is.
     Members,
 }
@@ -49,17 +64,19 @@ impl ClusterCommand {
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
-            Self::Add(_) => "CLUSTER ADD",
+            Self::Add { .. } => "CLUSTER ADD",
             Self::Promote(_) => "CLUSTER PROMOTE",
             Self::Demote(_) => "CLUSTER DEMOTE",
             Self::Remove(_) => "CLUSTER REMOVE",
             Self::Replace { .. } => "CLUSTER REPLACE",
+            Self::Transfer(_) => "CLUSTER TRANSFER",
+            Self::Prefer { .. } => "CLUSTER PREFER",
             Self::Members => "CLUSTER MEMBERS",
         }
     }
 
     pub(super) const fn is_write(&self) -> bool {
-        !matches!(self, Self::Members)
+        !matches!(self, Self::Members | Self::Transfer(_))
     }
 
     pub(super) fn needs(&self) -> Needs<'_> {
@@ -67,12 +84,22 @@ impl ClusterCommand {
     }
 
     pub(super) fn words(&self, each: &mut dyn FnMut(Word<'_>)) {
-        let mut node = |node: &NodeId| each(Word::Plain(&number(node)));
+        let mut plain = |word: &[u8]| each(Word::Plain(word));
         match self {
-            Self::Add(one) | Self::Promote(one) | Self::Demote(one) | Self::Remove(one) => node(one),
+            Self::Add { node, address } => {
+                plain(&number(node));
+                address.iter().for_each(|address| plain(address.as_bytes()));
+            }
+            Self::Promote(one) | Self::Demote(one) | Self::Remove(one) | Self::Transfer(one) => {
+                plain(&number(one));
+            }
             Self::Replace { old, new } => {
-                node(old);
-                node(new);
+                plain(&number(old));
+                plain(&number(new));
+            }
+            Self::Prefer { node, priority } => {
+                plain(&number(node));
+                plain(&number(priority));
             }
             Self::Members => {}
         }
@@ -80,14 +107,20 @@ impl ClusterCommand {
 }
 
 impl Words<'_> {
-    /// Nothing, `node`, or `node node`.
+    /// Nothing, `node`, `node node`, `node address` or `node number`.
     pub(super) fn cluster(&mut self) -> Result<Command, Failure> {
         Ok(Command::Cluster(match self.name() {
-            "CLUSTER ADD" => ClusterCommand::Add(self.node()?),
+            "CLUSTER ADD" => ClusterCommand::Add { node: self.node()?, address: self.address()? },
             "CLUSTER PROMOTE" => ClusterCommand::Promote(self.node()?),
             "CLUSTER DEMOTE" => ClusterCommand::Demote(self.node()?),
             "CLUSTER REMOVE" => ClusterCommand::Remove(self.node()?),
             "CLUSTER REPLACE" => ClusterCommand::Replace { old: self.node()?, new: self.node()? },
+            "CLUSTER TRANSFER" => ClusterCommand::Transfer(self.node()?),
+            "CLUSTER PREFER" => {
+                let (node, most) = (self.node()?, u64::from(u32::MAX));
+                let priority = self.between("the priority", 0, most)?;
+                ClusterCommand::Prefer { node, priority: u32::try_from(priority).expect("it was measured") }
+            }
             _ => ClusterCommand::Members,
         }))
     }
@@ -95,6 +128,20 @@ impl Words<'_> {
     fn node(&mut self) -> Result<NodeId, Failure> {
         let number = self.between("the node's number", 1, u64::from(u16::MAX))?;
         Ok(NodeId(u16::try_from(number).expect("it was measured")))
+    }
+
+    fn address(&mut self) -> Result<Option<String>, Failure> {
+        if self.left() == 0 {
+            return Ok(None);
+        }
+        let word = self.next()?;
+        match std::str::from_utf8(&word) {
+            Ok(address) if is_address(address) => Ok(Some(address.to_owned())),
+            _ => Err(argument(format!(
+                "{} is no address: write host:port, such as 10.0.0.4:7878",
+                shown(&word)
+            ))),
+        }
     }
 }
 
@@ -108,7 +155,9 @@ impl Evaluation<'_> {
         }
         let change = match command {
             ClusterCommand::Members => return Ok(self.show_members(&members)),
-            ClusterCommand::Add(node) => Change::Add(*node),
+            ClusterCommand::Transfer(to) => return self.may_transfer(*to, &members),
+            ClusterCommand::Prefer { node, priority } => return self.prefer(*node, *priority, &members),
+            ClusterCommand::Add { node, .. } => Change::Add(*node),
             ClusterCommand::Demote(node) => Change::Demote(*node),
             ClusterCommand::Remove(node) => Change::Remove(*node),
             ClusterCommand::Promote(node) => Change::Promote(self.directory_of(*node, &members)?),
@@ -119,7 +168,42 @@ impl Evaluation<'_> {
         let next = members.change(change).map_err(|error| refused(&error))?;
         if next != members {
             self.may_become(&members, &next)?;
+            let gone: Vec<NodeId> = members.nodes().difference(&next.nodes()).copied().collect();
             self.view.effect(Effect::Membership(next));
+            let forgotten = self.view.forget_nodes(&gone);
+            forgotten.into_iter().for_each(|effect| self.view.effect(effect));
+        }
+        if let ClusterCommand::Add { node, address: Some(address) } = command
+            && self.view.addresses().get(node) != Some(address)
+        {
+            self.view.effect(Effect::Located { node: *node, address: Some(address.clone()) });
+        }
+        Ok(Value::Status("OK".into()))
+    }
+
+    /// Whether a node can be asked to lead. The leader goes on from there, with what it knows of it.
+    fn may_transfer(&self, to: NodeId, members: &Membership) -> Outcome {
+        if !matches!(self.request.command, Command::Cluster(_)) {
+            let text =
+                "a transfer leaves nothing in the log that could be answered again: ask for it without an id";
+            return Err(argument(text.into()));
+        }
+        if members.voters().iter().any(|(voter, _)| *voter == to) {
+            return Ok(Value::Status("OK".into()));
+        }
+        Err(refused(&if members.nodes().contains(&to) {
+            ChangeError::NoVoter(to)
+        } else {
+            ChangeError::NoMember(to)
+        }))
+    }
+
+    fn prefer(&mut self, node: NodeId, priority: u32, members: &Membership) -> Outcome {
+        if !members.nodes().contains(&node) {
+            return Err(refused(&ChangeError::NoMember(node)));
+        }
+        if self.view.priorities().get(&node).copied().unwrap_or(0) != priority {
+            self.view.effect(Effect::Preferred { node, priority });
         }
         Ok(Value::Status("OK".into()))
     }
@@ -180,7 +264,8 @@ impl Evaluation<'_> {
         self.request.info.members_seen.seen.iter().find(|seen| seen.node == node)
     }
 
-    fn show_members(&self, members: &Membership) -> Value {
+    fn show_members(&mut self, members: &Membership) -> Value {
+        let (addresses, priorities) = (self.view.addresses(), self.view.priorities());
         let one = |node: NodeId| {
             let votes = members.voters().iter().any(|(voter, _)| *voter == node);
             let part = match (votes, members.learners().contains(&node)) {
@@ -197,9 +282,15 @@ impl Evaluation<'_> {
                 [
                     ("node", Value::Int(node.0.into())),
                     ("part", Value::Bytes(part.into())),
+                    ("leads", flag(self.request.info.members_seen.leader == Some(node))),
                     ("counted", flag(counted && seen.is_some_and(|seen| !seen.doubts))),
                     ("heard", flag(seen.is_some_and(|seen| seen.heard))),
                     ("match", figure(matched.0)),
+                    (
+                        "address",
+                        addresses.get(&node).map_or(Value::Nil, |it| Value::Bytes(it.as_str().into())),
+                    ),
+                    ("priority", Value::Int(priorities.get(&node).copied().unwrap_or(0).into())),
                 ]
                 .map(|(name, value)| (name.to_owned(), value))
                 .into(),

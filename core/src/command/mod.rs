@@ -39,7 +39,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::access::user::{Pattern, Permission};
-use crate::types::{Blob, Index, LeaseId, SessionId};
+use crate::types::{Blob, Index, LeaseId, NodeId, SessionId};
 use changes::ChangesCommand;
 use claims::ClaimCommand;
 use cluster::ClusterCommand;
@@ -328,6 +328,15 @@ impl Command {
                 words.first().is_some_and(|name| name.eq_ignore_ascii_case(b"CLUSTER"))
             }
             _ => false,
+        }
+    }
+
+    /// To whom it asks the leader to give the leadership.
+    #[must_use]
+    pub const fn transfers_to(&self) -> Option<NodeId> {
+        match self {
+            Self::Cluster(ClusterCommand::Transfer(to)) => Some(*to),
+            _ => None,
         }
     }
 

@@ -126,7 +126,7 @@ impl<'a> Words<'a> {
             "CHANGES" => self.changes()?,
             "DROP PREPARE" | "DROP CONFIRM" => self.drop_command()?,
             "CLUSTER ADD" | "CLUSTER DEMOTE" | "CLUSTER MEMBERS" | "CLUSTER PROMOTE" | "CLUSTER REMOVE"
-            | "CLUSTER REPLACE" => self.cluster()?,
+            | "CLUSTER PREFER" | "CLUSTER REPLACE" | "CLUSTER TRANSFER" => self.cluster()?,
             "DURABILITY ASYNC" | "DURABILITY SYNC" | "DURABILITY LIST" => self.durability()?,
             "INFO" => Command::Info,
             "WHOAMI" => Command::WhoAmI,

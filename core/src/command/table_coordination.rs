@@ -30,13 +30,13 @@ pub(super) const COORDINATION: &[Spec] = &[
     },
     Spec {
         name: "CLUSTER ADD",
-        arity: 3,
+        arity: -3,
         group: Group::Cluster,
         needs: Needed::Cluster,
         write: true,
         dangerous: true,
-        summary: "Makes a node a learner: it gets the log, and is not counted",
-        syntax: "CLUSTER ADD node",
+        summary: "Makes a node a learner: it gets the log, and is not counted. With an address, that is where the others reach it from now on; of a member only that changes",
+        syntax: "CLUSTER ADD node [host:port]",
         answer: "OK; MEMBERS_BUSY if it can't be done now, MEMBERS_REFUSED if not at all",
         ..PLAIN
     },
@@ -59,7 +59,19 @@ pub(super) const COORDINATION: &[Spec] = &[
         needs: Needed::Cluster,
         summary: "Lists who belongs to the cluster, and how far each is",
         syntax: "CLUSTER MEMBERS",
-        answer: "a list of maps of node, part (voter, learner or leaving), counted (1 if its copies count), heard (1 if the leader hears it) and match (what it is known to hold)",
+        answer: "a list of maps of node, part (voter, learner or leaving), leads (1 if it does), counted (1 if its copies count), heard (1 if the leader hears it), match (what it is known to hold), address (if it was given one) and priority",
+        ..PLAIN
+    },
+    Spec {
+        name: "CLUSTER PREFER",
+        arity: 4,
+        group: Group::Cluster,
+        needs: Needed::Cluster,
+        write: true,
+        dangerous: true,
+        summary: "Lets a voter lead rather than those with a lower priority: whoever leads hands over once that one has the whole log. Zero is everybody's at first",
+        syntax: "CLUSTER PREFER node priority",
+        answer: "OK; MEMBERS_REFUSED if it is no member",
         ..PLAIN
     },
     Spec {
@@ -96,6 +108,17 @@ pub(super) const COORDINATION: &[Spec] = &[
         summary: "Makes a learner a voter and removes a voter, in one step",
         syntax: "CLUSTER REPLACE old new",
         answer: "OK; MEMBERS_BUSY if it can't be done now, MEMBERS_REFUSED if not at all",
+        ..PLAIN
+    },
+    Spec {
+        name: "CLUSTER TRANSFER",
+        arity: 3,
+        group: Group::Cluster,
+        needs: Needed::Cluster,
+        dangerous: true,
+        summary: "Lets a voter take over the leadership; commands that come meanwhile wait for it",
+        syntax: "CLUSTER TRANSFER node",
+        answer: "OK once it leads; MEMBERS_BUSY if it did not take over, MEMBERS_REFUSED if it does not vote",
         ..PLAIN
     },
     Spec {

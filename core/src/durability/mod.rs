@@ -105,7 +105,9 @@ fn names(effect: &Effect) -> Option<Vec<&Blob>> {
         | Effect::WaitEnded { .. }
         | Effect::Ruled { .. }
         | Effect::Loosened { .. }
-        | Effect::Membership(_) => return None,
+        | Effect::Membership(_)
+        | Effect::Located { .. }
+        | Effect::Preferred { .. } => return None,
     })
 }
 

@@ -61,7 +61,10 @@ impl HardState {
     #[must_use]
     pub fn is_alone(&self) -> bool {
         match &self.phase {
-            Phase::Founded(founding) | Phase::Prepared(founding) => founding.members.len() == 1,
+            // The only founder; who joined it later has others beside it, and whom it took in can help it.
+            Phase::Founded(founding) | Phase::Prepared(founding) => {
+                founding.members == [(self.node, self.incarnation)]
+            }
             Phase::Fresh => false,
         }
     }

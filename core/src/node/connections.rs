@@ -34,6 +34,8 @@ pub(super) struct Connections {
     pub cluster: ClusterId,
     /// Who leads, for the welcome.
     pub leader: Option<NodeId>,
+    /// Where, if it is another node and this one knows.
+    pub leader_address: Option<String>,
     /// New work is refused: the node is stopping.
     pub stopping: bool,
     pub table: BTreeMap<ConnId, Connection>,
@@ -82,6 +84,7 @@ impl Connections {
             rng,
             cluster: ClusterId::default(),
             leader: None,
+            leader_address: None,
             stopping: false,
             table: BTreeMap::new(),
             deadlines: BTreeSet::new(),
@@ -204,8 +207,11 @@ impl Connections {
     /// Answers the hello.
     pub fn welcome(&mut self, conn: ConnId, out: &mut Outbox) {
         let limits = self.config.limits.clone();
-        let address = |leader: NodeId| self.config.members.iter().find(|member| member.id == leader);
-        let leader = self.leader.and_then(address).map(|member| (member.id, member.address.clone()));
+        let own = self.config.members.iter().find(|member| member.id == self.config.id);
+        let own = own.map(|member| member.address.clone());
+        let address =
+            |leader: NodeId| if leader == self.config.id { own } else { self.leader_address.clone() };
+        let leader = self.leader.and_then(|leader| Some((leader, address(leader)?)));
         let (node, cluster) = (self.config.id, self.config.cluster_name.clone());
         let Some(connection) = self.table.get_mut(&conn) else { return };
         connection.greeted = true;

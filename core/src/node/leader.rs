@@ -20,7 +20,7 @@ use crate::state::codec::EntryError;
 use crate::state::effect::{Cause, Effect, Entry};
 use crate::time::{Micros, Millis};
 use crate::trace::{Event, Probe};
-use crate::types::Index;
+use crate::types::{Index, NodeId};
 
 /// The feature level of this build: the highest whose effects it can apply.
 pub const FEATURE_LEVEL: u32 = 3;
@@ -70,11 +70,8 @@ impl Replica {
         if start > Index(1) && self.raft.is_alone() && self.state.level() < FEATURE_LEVEL {
             self.append(Cause::System, vec![Effect::Level(FEATURE_LEVEL)]);
         }
-        for (seq, task, again) in self.forwarder.own(self.now.mono) {
-            let floor = self.forwarder.floor();
-            self.execute(self.own_asker(seq), &task, Some(Relay { floor, again }), out)?;
-        }
-        Ok(())
+        self.look_later();
+        self.execute_kept(out)
     }
 
     /// This node no longer leads: what it promised to answer has an unknown fate, or happened nowhere.
@@ -84,6 +81,7 @@ impl Replica {
         self.tail.clear();
         self.tail_bytes = 0;
         self.lag.clear();
+        self.transfer_ends_with_term();
         for waiter in self.waiting.take_all() {
             if !waiter.own_entry {
                 self.observed = self.observed.max(waiter.depends);
@@ -124,6 +122,9 @@ impl Replica {
         let clock = self.clock.as_mut().expect("a leader has a clock");
         let now = clock.read(self.now).max(self.state.time());
         let mut evaluated = self.evaluate(task, forwarded, now);
+        if let Some(to) = task.command.transfers_to().filter(|_| evaluated.outcome.is_ok()) {
+            return self.begin_transfer(asker, to, out);
+        }
         if evaluated.met_pending_retry {
             probe(out, Probe::RetryMetPending);
         }
@@ -330,6 +331,9 @@ impl Replica {
             let changes = self.state.commit(index, &entry);
             self.remember(index, changes);
             self.tell_waiting(index, &entry, out);
+            if entry.cause == Cause::Members {
+                self.tell_addresses(out);
+            }
             if self.state.kept_bytes() > kept {
                 probe(out, Probe::RowKeptForSnapshot);
             }
@@ -353,8 +357,13 @@ impl Replica {
             if self.raft.membership_term() != Some(self.raft.term()) {
                 probe(out, Probe::ChangeInherited);
             }
-            let settled = self.raft.membership().settled();
-            self.append(Cause::Members, vec![Effect::Membership(settled)]);
+            let (joint, settled) = (self.raft.membership(), self.raft.membership().settled());
+            let gone: Vec<NodeId> = joint.nodes().difference(&settled.nodes()).copied().collect();
+            let mut view = self.state.view(self.state.time());
+            let forgotten = view.forget_nodes(&gone);
+            drop(view.finish());
+            let effects = std::iter::once(Effect::Membership(settled)).chain(forgotten).collect();
+            self.append(Cause::Members, effects);
         }
     }
 
@@ -362,7 +371,9 @@ impl Replica {
     pub fn expire_due(&mut self) -> Stepped {
         let Some(clock) = &mut self.clock else { return Ok(()) };
         let now = clock.read(self.now);
-        if self.state.next_due().is_some_and(|due| due <= now) && self.overload(true, false).is_none() {
+        let is_due =
+            self.state.next_due().is_some_and(|due| due <= now) && self.raft.transfers_to().is_none();
+        if is_due && self.overload(true, false).is_none() {
             let effects = self.state.due(now, self.config.limits.expiry_batch);
             if !effects.is_empty() {
                 self.append(Cause::Expiry, effects);
@@ -388,7 +399,7 @@ impl Replica {
         Ok(())
     }
 
-    fn answer(&mut self, asker: Asker, reply: Reply, out: &mut Outbox) -> Stepped {
+    pub fn answer(&mut self, asker: Asker, reply: Reply, out: &mut Outbox) -> Stepped {
         match asker {
             Asker::Here(ticket) => self.answer_here(ticket, false, reply),
             Asker::HereInSession(ticket) => self.answer_here(ticket, true, reply),
@@ -451,7 +462,7 @@ impl Replica {
 fn cause_of(effects: &[Effect]) -> Cause {
     if effects.is_empty() {
         Cause::Clock
-    } else if effects.iter().any(|effect| matches!(effect, Effect::Membership(_))) {
+    } else if effects.iter().any(Effect::concerns_members) {
         Cause::Members
     } else {
         Cause::Command

@@ -11,6 +11,7 @@
 //! A node starts in `startup.rs` (read the hard state, found the cluster, read the log) and then is a replica. This
 //! file decides nothing but the way of an input, what follows what within a step, and when to be woken.
 
+mod addresses;
 mod connections;
 mod durable;
 pub mod forward;
@@ -32,6 +33,7 @@ mod startup;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod transfers;
 mod waiting;
 mod waits;
 mod watches;
@@ -47,12 +49,13 @@ use crate::hard::HardState;
 use crate::inspect::{Inspection, RoleName};
 use crate::io::{HaltReason, Input, Outbox, Output, Owner};
 use crate::job::JobResult;
-use crate::membership::Membership;
+use crate::membership::{MAX_MEMBERS, MAX_VOTERS, Membership};
 use crate::protocol::peer::{self, PeerHeader};
 use crate::reply::Reply;
 use crate::state::State;
 use crate::time::{Micros, Stamp};
 use crate::types::{BootNumber, Incarnation, Index, NodeId, Term, listed};
+use addresses::Whereabouts;
 use connections::Connections;
 use peers::{Boot, Check, Kind, Quarantine};
 use replica::{Replica, Stepped, notice};
@@ -92,13 +95,14 @@ impl Node {
     /// a driver draws anew for every start. It begins to work with the first `Tick`.
     ///
     /// # Panics
-    /// If the configuration contradicts itself: one to seven members, this node among them, each once.
+    /// If the configuration contradicts itself: one to seven founders, or up to sixteen members to join, this node among them, each once.
     #[must_use]
     pub fn new(config: NodeConfig, seed: [u8; 32]) -> Self {
         let ids: std::collections::BTreeSet<NodeId> = config.members.iter().map(|member| member.id).collect();
         assert!(ids.contains(&config.id), "a node is one of its cluster's members");
         assert!(ids.len() == config.members.len(), "each member is named once");
-        assert!((1..=7).contains(&ids.len()), "a cluster has one to seven members");
+        let most = if config.join { MAX_MEMBERS } else { MAX_VOTERS };
+        assert!(ids.len() <= most, "a cluster has at most {most} members: {}", ids.len());
         assert!(config.snapshot.block_bytes.is_multiple_of(512), "a block is made of whole sectors");
         assert!(config.cluster_name.len() <= 64, "a cluster's name has at most 64 bytes");
         let streams = Streams::new(seed);
@@ -216,7 +220,11 @@ impl Node {
             }
             replica.connections = self.connections.table.len();
             replica.finish(out)?;
-            self.connections.leader = replica.raft.leader();
+            let leader = replica.raft.leader();
+            if self.connections.leader != leader || self.connections.leader_address.is_none() {
+                (self.connections.leader, self.connections.leader_address) =
+                    (leader, replica.leader_address());
+            }
             self.connections.cluster = replica.founding().cluster;
             for (ticket, reply) in replica.take_answers(out) {
                 self.connections.answered(now.mono, ticket, reply, out);
@@ -243,6 +251,15 @@ impl Node {
 
     fn not_ready(&self) -> Failure {
         let text = match &self.phase {
+            Phase::Starting(startup) if startup.is_founding() && self.config.join => {
+                let own = self.config.members.iter().find(|member| member.id == self.config.id);
+                let address = own.map_or("", |member| &member.address);
+                format!(
+                    "this node is to join a cluster, which does not know it yet: at one of its nodes, \
+                     CLUSTER ADD {} {address}",
+                    self.config.id
+                )
+            }
             Phase::Starting(startup) if startup.is_founding() => format!(
                 "the cluster is not founded yet: every configured node must be there once, and these were not heard of: {}",
                 listed(&startup.missing())
@@ -333,6 +350,7 @@ impl Replica {
                     // An answer is never answered: two nodes that are founded would talk for ever.
                     let asks =
                         !matches!(postcard::from_bytes(&body), Ok(FoundingMessage::Founded(_)) | Err(_));
+                    self.tell_whereabouts(header.from, out);
                     if asks {
                         let message = FoundingMessage::Founded(self.founding().clone());
                         send_founding(&self.peers, header.from, &message, out);
@@ -342,6 +360,12 @@ impl Replica {
                 Some(Kind::Quarantine) => {
                     if let Ok(known) = postcard::from_bytes::<Quarantine>(&body) {
                         self.quarantined(&known, out);
+                    }
+                    Ok(())
+                }
+                Some(Kind::Whereabouts) => {
+                    if let Ok(told) = postcard::from_bytes::<Whereabouts>(&body) {
+                        self.hear_whereabouts(told, out);
                     }
                     Ok(())
                 }

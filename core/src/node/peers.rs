@@ -27,11 +27,20 @@ pub enum Kind {
     Snapshot,
     /// A [`super::repair::RepairMessage`].
     Repair,
+    /// A [`super::addresses::Whereabouts`].
+    Whereabouts,
 }
 
 impl Kind {
-    const ALL: [Kind; 6] =
-        [Kind::Raft, Kind::Founding, Kind::Forward, Kind::Quarantine, Kind::Snapshot, Kind::Repair];
+    const ALL: [Kind; 7] = [
+        Kind::Raft,
+        Kind::Founding,
+        Kind::Forward,
+        Kind::Quarantine,
+        Kind::Snapshot,
+        Kind::Repair,
+        Kind::Whereabouts,
+    ];
 
     /// The number in the envelope.
     #[must_use]
@@ -43,6 +52,7 @@ impl Kind {
             Self::Quarantine => 4,
             Self::Snapshot => 5,
             Self::Repair => 6,
+            Self::Whereabouts => 7,
         }
     }
 

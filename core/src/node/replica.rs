@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 
+use super::addresses::AddressBook;
 use super::durable::Held;
 use super::forward::{Forwarder, Ticket};
 use super::inbound::Inbound;
@@ -18,6 +19,7 @@ use super::repair::Repair;
 use super::root::RootSetup;
 use super::scrub::Scrub;
 use super::snapshots::Snapshots;
+use super::transfers::Transfers;
 use super::waiting::Waiting;
 use super::waits::Unsure;
 use super::watches::Watches;
@@ -51,6 +53,8 @@ pub(super) struct Replica {
     pub config: NodeConfig,
     pub now: Stamp,
     pub peers: PeerBook,
+    pub addresses: AddressBook,
+    pub transfers: Transfers,
     pub hard: HardStore,
     pub raft: Raft,
     pub wal: Wal,
@@ -116,7 +120,7 @@ impl Replica {
     pub fn new(
         config: NodeConfig,
         now: Stamp,
-        peers: PeerBook,
+        (peers, addresses): (PeerBook, AddressBook),
         mut hard: HardStore,
         raft: Raft,
         wal: Wal,
@@ -133,6 +137,8 @@ impl Replica {
             config,
             now,
             peers,
+            addresses,
+            transfers: Transfers::default(),
             hard,
             raft,
             wal,
@@ -206,7 +212,9 @@ impl Replica {
         self.hard.retry();
         self.repair_tick(out);
         self.hand_over_if_stuck(out);
+        self.look_for_members(out);
         self.settle(out)?;
+        self.transfer_tick(out)?;
         self.expire_due()?;
         self.end_orphans();
         self.forget_waits(out)?;
@@ -280,7 +288,7 @@ impl Replica {
                     Ok(())
                 }
             },
-            Some(Kind::Founding | Kind::Quarantine) | None => Ok(()),
+            Some(Kind::Founding | Kind::Quarantine | Kind::Whereabouts) | None => Ok(()),
         }
     }
 
@@ -359,6 +367,7 @@ impl Replica {
             }
             RaftEvent::Members => {
                 out.push(Output::Trace(Event::Members(self.raft.membership().to_string())));
+                self.tell_addresses(out);
                 if self.raft.is_leader() && self.raft.membership().is_joint() {
                     probe(out, Probe::ChangeBegun);
                 }
@@ -376,6 +385,13 @@ impl Replica {
                 probe(out, Probe::RemovedLeaderLeft);
                 Ok(())
             }
+            RaftEvent::Gone => {
+                probe(out, Probe::RemovedNodeTold);
+                let text = "this node was removed from the cluster, and serves nobody any more: stop it, or add it again";
+                notice(out, text.into());
+                Ok(())
+            }
+            RaftEvent::TransferGivenUp => self.transfer_given_up(out),
         }
     }
 

@@ -19,7 +19,7 @@ impl Replica {
     /// A command of this node's own connection.
     pub fn submit(&mut self, ticket: Ticket, task: Task, out: &mut Outbox) -> Stepped {
         self.watches.asked(ticket, &task);
-        if self.raft.is_leader() {
+        if self.raft.is_leader() && !self.is_transferring() {
             let in_session = task.once.is_some();
             let asker = if in_session { Asker::HereInSession(ticket) } else { Asker::Here(ticket) };
             return self.execute(asker, &task, None, out);
@@ -45,6 +45,9 @@ impl Replica {
 
     /// A forwarded command or its answer.
     pub fn forwarded(&mut self, header: &PeerHeader, message: ForwardMessage, out: &mut Outbox) -> Stepped {
+        if self.had_better_come_again(&message) {
+            return Ok(());
+        }
         match message {
             ForwardMessage::Reply { boot, seq, reply } => {
                 // An answer to an earlier boot may be on its way for long.

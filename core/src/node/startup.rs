@@ -4,17 +4,20 @@
 //! Each stage ends with something durable before the next begins; a crash anywhere starts again from the top. This
 //! file issues the same disk operations as every other part, so a start can be crashed like everything else.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
 
+use super::addresses::{AddressBook, greet};
 use super::peers::{Boot, Check, Kind, PeerBook, Quarantine};
 use super::reading::Reading;
 use super::replica::{Replica, Stepped, notice};
 use super::snapshots::{Found, Snapshots};
 use super::streams::Streams;
 use crate::config::NodeConfig;
-use crate::founding::{FoundingMessage, FoundingRun, Step};
+use crate::founding::{Founders, FoundingMessage, FoundingRun, Step};
 use crate::hard::{self, HardRecovered, HardRecovery, HardRecoveryStep, HardState, HardStore};
 use crate::io::{DiskError, DiskReply, HaltReason, Outbox, Output, Owner, Token};
 use crate::membership::Membership;
@@ -24,7 +27,7 @@ use crate::snapshot::{Damaged, SnapshotRecovered, SnapshotRecovery};
 use crate::state::effect::Entry;
 use crate::time::{Micros, Stamp};
 use crate::trace::{Event, Part, Probe};
-use crate::types::{BootNumber, EntryId, Incarnation, NodeId, Term, listed};
+use crate::types::{BootNumber, EntryId, Incarnation, Index, NodeId, Term, listed};
 use crate::wal::{Identity, Recovered, Recovery, RecoveryStep, Setup};
 
 /// A node that is not a member at work yet.
@@ -34,6 +37,7 @@ pub(super) struct Startup {
     streams: Streams,
     stage: Stage,
     reading: Reading,
+    addresses: AddressBook,
 }
 
 #[derive(Clone, Debug)]
@@ -73,7 +77,9 @@ impl Startup {
         let mut recovery = HardRecovery::new(config.id, &config.cluster_name);
         recovery.start(out);
         let (stage, reading) = (Stage::Hard(Box::new(recovery)), Reading::new(Part::Snapshot));
-        Self { config, streams, stage, reading }
+        let mut addresses = AddressBook::new(config.id, &config.members);
+        addresses.tell(&BTreeMap::new(), &BTreeSet::new(), out);
+        Self { config, streams, stage, reading, addresses }
     }
 
     /// Whether the cluster's founding is what the node waits for.
@@ -132,12 +138,7 @@ impl Startup {
         let Stage::Founding(founding) = &mut self.stage else { return Ok(()) };
         if founding.settled && now.mono >= founding.tell_at {
             founding.tell_at = now.mono.after(heartbeat);
-            let message = founding.run.message();
-            for member in &self.config.members {
-                if member.id != self.config.id {
-                    send_founding(&founding.peers, member.id, &message, out);
-                }
-            }
+            greet(&founding.peers, other_members(&self.config), &founding.run.message(), out);
         }
         Ok(())
     }
@@ -222,6 +223,7 @@ impl Startup {
         let boot = Boot { number: state.boot, nonce: state.boot_nonce };
         let peers = PeerBook::new(self.config.id, state.incarnation, boot, &state.peers);
         let members = self.config.members.iter().map(|member| member.id).collect();
+        let members = if self.config.join { Founders::Unknown } else { Founders::Configured(members) };
         let promised = match &state.phase {
             hard::Phase::Prepared(set) => Some(set.clone()),
             hard::Phase::Fresh | hard::Phase::Founded(_) => None,
@@ -312,7 +314,10 @@ impl Startup {
         };
         let covered = snapshot.meta.map_or_else(EntryId::default, |meta| meta.seal.at);
         self.reading = Reading::new(Part::Log);
-        let mut recovery = Recovery::new(setup, state.log_segment, covered, self.config.members.len() > 1);
+        // Whoever else belongs to the cluster by what is durable here, or by the operator's word, has what this node may have lost.
+        let members = snapshot.state.membership().unwrap_or_else(|| Membership::of(set.members.clone()));
+        let alone = members.is_alone((self.config.id, state.incarnation)) && self.config.members.len() == 1;
+        let mut recovery = Recovery::new(setup, state.log_segment, covered, !alone);
         recovery.start(out);
         let (snapshot, recovery) = (Box::new(snapshot), Box::new(recovery));
         self.stage = Stage::Log { hard, peers, snapshot, recovery };
@@ -345,6 +350,9 @@ impl Startup {
             out.push(Output::Trace(Event::Damaged { what: damage.text, lost }));
             out.push(Output::Trace(Event::Probe(Probe::LogDamaged)));
         }
+        // What is in the log may not be committed; but only the others can say so, and have to be found first.
+        let entries = (log.start().index.0 + 1..=log.last().0).filter_map(|index| log.get(Index(index)));
+        self.addresses.seek(entries.flat_map(|entry| Entry::located(&entry.payload)));
         let last = log.last();
         out.push(Output::Trace(Event::Recovered { boot: state.boot, last, cut }));
         if cut > 0 {
@@ -353,9 +361,7 @@ impl Startup {
         let hard::Phase::Founded(set) = state.phase.clone() else { unreachable!("the founding is durable") };
         out.push(Output::Trace(Event::Founded { cluster: set.cluster }));
         // Everybody is to know this boot, whoever leads: then every one of them knows an older image for what it is.
-        for member in self.config.members.iter().filter(|member| member.id != self.config.id) {
-            send_founding(&peers, member.id, &FoundingMessage::Founded(set.clone()), out);
-        }
+        greet(&peers, other_members(&self.config), &FoundingMessage::Founded(set.clone()), out);
         let start = Start {
             id: self.config.id,
             incarnation: state.incarnation,
@@ -373,7 +379,11 @@ impl Startup {
         let found = Found { tokens, current: meta, unused, damaged: spoilt };
         let snapshots = Snapshots::new(found);
         let rng = self.streams.root.clone();
-        Ok(Replica::new(self.config.clone(), now, *peers, *hard, raft, wal, snapshots, replicated, rng))
+        let peers = (*peers, self.addresses.clone());
+        let mut replica =
+            Replica::new(self.config.clone(), now, peers, *hard, raft, wal, snapshots, replicated, rng);
+        replica.tell_addresses(out);
+        Ok(replica)
     }
 }
 
@@ -406,22 +416,29 @@ fn fresh(config: &NodeConfig, rng: &mut ChaCha8Rng) -> HardState {
     }
 }
 
-/// Refuses a configuration with other members than founded the cluster.
+/// Refuses a configuration with other members than this directory has promised to found a cluster with. Once that is founded, its log
+/// says who belongs to it.
 fn check_members(config: &NodeConfig, state: &HardState) -> Stepped {
-    if let hard::Phase::Founded(set) | hard::Phase::Prepared(set) = &state.phase {
+    if let hard::Phase::Prepared(set) = &state.phase {
         let mut configured: Vec<NodeId> = config.members.iter().map(|member| member.id).collect();
         configured.sort_unstable();
-        let founded: Vec<NodeId> = set.members.iter().map(|(node, _)| *node).collect();
-        if configured != founded {
+        let promised: Vec<NodeId> = set.members.iter().map(|(node, _)| *node).collect();
+        if configured != promised || config.join {
             return Err(HaltReason::WrongDirectory(format!(
-                "the cluster was founded by the nodes {}, and this node is configured with {}: whoever belongs to it by now, \
-                 name those again with --id and --peer, or choose another data directory",
-                listed(&founded),
+                "this directory is founding a cluster of the nodes {}, and this node is configured {} {}: name those again with --id \
+                 and --peer until it is founded, or choose another data directory",
+                listed(&promised),
+                if config.join { "to join one by" } else { "with" },
                 listed(&configured)
             )));
         }
     }
     Ok(())
+}
+
+/// The nodes that this one was started with.
+fn other_members(config: &NodeConfig) -> impl Iterator<Item = NodeId> + use<'_> {
+    config.members.iter().map(|member| member.id).filter(|member| *member != config.id)
 }
 
 /// Tells one node about the founding.

@@ -5,11 +5,13 @@ mod connections;
 mod durability;
 mod forwarding;
 mod identity;
+mod joining;
 mod members;
 mod observers;
 mod refusals;
 mod repair;
 mod snapshots;
+mod transfers;
 mod waits;
 mod watches;
 
@@ -25,7 +27,9 @@ use crate::access::password::{self, Cost};
 use crate::config::{AccessMode, LogConfig, Member, NodeConfig, SnapshotConfig, Timing};
 use crate::error::ErrorCode;
 use crate::inspect::RoleName;
-use crate::io::{DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, HaltReason, Input, Outbox, Output};
+use crate::io::{
+    DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, HaltReason, Input, Outbox, Output, PeerAddress,
+};
 use crate::job::JobResult;
 use crate::limits::Limits;
 use crate::protocol::frame::Message;
@@ -40,6 +44,8 @@ struct Cluster {
     nodes: BTreeMap<NodeId, Node>,
     disks: BTreeMap<NodeId, BTreeMap<FileName, Vec<u8>>>,
     wake: BTreeMap<NodeId, Micros>,
+    /// Whom each node's driver can reach, and where.
+    peers: BTreeMap<NodeId, Vec<PeerAddress>>,
     clients: BTreeMap<ConnId, (NodeId, ServerDecoder, Vec<ServerFrame>)>,
     queue: VecDeque<(NodeId, Input)>,
     cut: Option<NodeId>,
@@ -57,6 +63,7 @@ fn config(id: u16, members: u16, access: AccessMode) -> NodeConfig {
         id: NodeId(id),
         cluster_name: "test".into(),
         members: (1..=members).map(|id| Member { id: NodeId(id), address: format!("host{id}:1") }).collect(),
+        join: false,
         limits: Limits::default(),
         timing: Timing::default(),
         log: LogConfig { segment_bytes: 16 << 10, batch_bytes: 8 << 10 },
@@ -82,6 +89,7 @@ impl Cluster {
             nodes: BTreeMap::new(),
             disks: BTreeMap::new(),
             wake: BTreeMap::new(),
+            peers: BTreeMap::new(),
             clients: BTreeMap::new(),
             queue: VecDeque::new(),
             cut: None,
@@ -132,8 +140,12 @@ impl Cluster {
                     }
                     self.queue.push_back((id, Input::Drained { conn, bytes: data.len() as u64 }));
                 }
+                Output::Peers(peers) => {
+                    self.peers.insert(id, peers);
+                }
                 Output::SendPeer { to, frame } => {
-                    if self.cut != Some(to) && self.cut != Some(id) {
+                    let linked = self.peers.get(&id).is_some_and(|all| all.iter().any(|it| it.node == to));
+                    if linked && self.cut != Some(to) && self.cut != Some(id) {
                         self.queue.push_back((to, Input::Peer { frame }));
                     }
                 }

@@ -133,6 +133,7 @@ impl Replica {
     /// Nobody waits for an answer any more. Says whether the command may have taken effect, or may yet.
     pub fn abandon(&mut self, ticket: Ticket, may_wait: bool) -> bool {
         let watched = self.watches.give_up(ticket);
+        self.forget_transfer(ticket);
         if let Some(forgotten) = self.parked.give_up(ticket) {
             if let Some(id) = forgotten {
                 self.forget_wait(id);

@@ -35,6 +35,8 @@ pub const MAGIC: [u8; 4] = *b"SFP1";
 pub const VERSION: u8 = 1;
 /// Bytes before the body.
 pub const HEADER_BYTES: usize = 64;
+/// Where the receiving node's number is.
+const TO: std::ops::Range<usize> = 30..32;
 /// Most bytes that a splitter allocates before they have come.
 const FIRST_BYTES: usize = 16 << 10;
 
@@ -57,6 +59,13 @@ pub struct PeerHeader {
     pub boot: BootNumber,
     /// Drawn for that boot: a known boot number with another nonce is an old image of a disk.
     pub nonce: u64,
+}
+
+/// For which node a frame is, before anything in it is believed.
+#[must_use]
+pub fn addressee(frame: &[u8]) -> Option<NodeId> {
+    let bytes = frame.get(TO)?;
+    Some(NodeId(u16::from_le_bytes(bytes.try_into().ok()?)))
 }
 
 /// Why a frame is not believed. It is dropped; a stream that it came by is closed.

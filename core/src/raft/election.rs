@@ -26,37 +26,13 @@ impl Raft {
     /// A node that is no voter of the newest membership in its log stands all the same while it does not know that one to be committed,
     /// if it is a voter of one before: it may be the only one that has it (thesis, section 4.2.2 and figure 4.6). Its own vote
     /// does not count then.
-    fn may_lead(&self, now: Micros) -> bool {
+    pub(super) fn may_lead(&self, now: Micros) -> bool {
         let votes = self.memberships.since(self.commit).any(|members| members.is_voter(self.voter()));
-        votes && !self.doubtful && !self.repairing && now >= self.passes_until
-    }
-
-    /// The leader asks this node to take over: it stands for election without asking first whether it could win, since
-    /// the others still hear their leader.
-    pub(super) fn receive_timeout_now(&mut self, now: Micros, from: NodeId, term: Term) {
-        if term == self.term && self.leader() == Some(from) && self.may_lead(now) {
-            self.ask(now, true);
-        }
-    }
-
-    /// This leader can't make anything durable: it hands over to the follower that has most, and does not stand for
-    /// election itself for a while.
-    pub fn hand_over(&mut self, now: Micros) {
-        let Role::Leader(leader) = &self.role else { return };
-        let heard = |peer: &&Progress| now < peer.heard_at.after(self.timing.election);
-        let voters = self.membership().voters().iter();
-        let held = voters.filter_map(|voter| {
-            let peer = leader.progress.get(&voter.0).filter(|peer| peer.counts_as(*voter)).filter(heard)?;
-            Some((peer.matched, voter.0))
-        });
-        let Some((_, to)) = held.max_by_key(|(matched, _)| *matched) else { return };
-        self.send(to, Message::TimeoutNow { term: self.term }, Needs::Term);
-        self.passes_until = now.after(Micros(self.timing.election.0.saturating_mul(8)));
-        self.become_follower(now, self.term, None);
+        votes && !self.doubtful && !self.repairing && self.gone.is_none() && now >= self.passes_until
     }
 
     /// Asks everybody for a pre-vote, or for a vote in a new term.
-    fn ask(&mut self, now: Micros, real: bool) {
+    pub(super) fn ask(&mut self, now: Micros, real: bool) {
         self.role = Role::Candidate { real, granted: Vec::new(), refused: Vec::new() };
         if real {
             self.term = self.term.next();
@@ -94,6 +70,7 @@ impl Raft {
             self.events.push(RaftEvent::Abstained);
             return;
         }
+        self.tell_if_gone(from);
         // A node that hears its leader protects it from those that don't (thesis, section 4.2.3).
         let led =
             self.is_leader() || self.heard_leader_at.is_some_and(|at| now < at.after(self.timing.election));
@@ -208,6 +185,7 @@ impl Raft {
             voters,
             progress,
             rounds: Rounds::default(),
+            transfer: None,
             // The term's first entry, which follows in this step, is the first heartbeat.
             heartbeat_at: now.after(self.timing.heartbeat),
             check_at: now.after(self.timing.election),

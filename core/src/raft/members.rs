@@ -8,7 +8,7 @@
 use bytes::Bytes;
 
 use super::progress::Progress;
-use super::{Log, Raft, RaftEvent, Role};
+use super::{Log, Message, Needs, Raft, RaftEvent, Role};
 use crate::membership::{Membership, Voter};
 use crate::time::Micros;
 use crate::types::{Incarnation, Index, NodeId, Term};
@@ -55,6 +55,12 @@ impl Memberships {
     fn at(&self, index: Index) -> &Membership {
         let until = self.later.partition_point(|(at, _)| *at <= index);
         until.checked_sub(1).map_or(&self.base, |last| &self.later[last].1)
+    }
+
+    /// The entry that brought the one in force at an index, which is not before the log's start; that start, if it lies before.
+    fn place_at(&self, index: Index, start: Index) -> Index {
+        let until = self.later.partition_point(|(at, _)| *at <= index);
+        until.checked_sub(1).map_or(start, |last| self.later[last].0)
     }
 
     /// The one in force at an index, and all later ones.
@@ -108,6 +114,8 @@ pub enum NotNow {
 pub struct MembersSeen {
     /// Whether a change can begin.
     pub may_change: Result<(), NotNow>,
+    /// Which node it is, if any leads.
+    pub leader: Option<NodeId>,
     /// The end of its log.
     pub last: Index,
     /// Each of them.
@@ -117,7 +125,7 @@ pub struct MembersSeen {
 impl Default for MembersSeen {
     /// What a node knows that does not lead.
     fn default() -> Self {
-        Self { may_change: Err(NotNow::NotLeader), last: Index(0), seen: Vec::new() }
+        Self { may_change: Err(NotNow::NotLeader), leader: None, last: Index(0), seen: Vec::new() }
     }
 }
 
@@ -198,7 +206,7 @@ impl Raft {
             doubts: peer.abstains,
         };
         let seen = leader.progress.iter().map(other).chain([own]).collect();
-        MembersSeen { may_change: self.may_change(), last: self.log.last(), seen }
+        MembersSeen { may_change: self.may_change(), leader: Some(self.id), last: self.log.last(), seen }
     }
 
     /// The term in which the newest membership was appended, as far as it is in this log.
@@ -219,6 +227,38 @@ impl Raft {
             self.advance_rounds();
         }
         self.events.push(RaftEvent::Members);
+    }
+
+    /// A node that wants to lead and belongs to the cluster no more is told so: nobody sends it the entry that says it. That is
+    /// advice, and promises nothing.
+    pub(super) fn tell_if_gone(&mut self, node: NodeId) {
+        let start = self.log.start().index;
+        let committed = self.commit.max(start);
+        if !self.memberships.at(committed).nodes().contains(&node) {
+            let at = self.memberships.place_at(committed, start);
+            self.send(node, Message::Gone { term: self.term, at }, Needs::Term);
+        }
+    }
+
+    /// This node is told that a committed membership has no place for it. It stands for election no more, unless it knows better:
+    /// without that entry it could not win anyway (paper, section 5.4.1), so that nobody ever has to wait for it.
+    pub(super) fn receive_gone(&mut self, now: Micros, at: Index) {
+        let knows_better = self.commit >= at || self.memberships.place() > at;
+        if knows_better || self.is_leader() || self.gone.is_some() {
+            return;
+        }
+        self.gone = Some(at);
+        if !matches!(self.role, Role::Follower { .. }) {
+            self.become_follower(now, self.term, None);
+        }
+        self.events.push(RaftEvent::Gone);
+    }
+
+    /// A leader sends to this node again: once it holds what it was told of, its own log says whether it belongs.
+    pub(super) fn knows_for_itself(&mut self) {
+        if self.gone.is_some_and(|at| self.log.last() >= at) {
+            self.gone = None;
+        }
     }
 
     /// What is committed by now may end a change, or this node's leadership.

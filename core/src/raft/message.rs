@@ -59,6 +59,13 @@ pub enum Message {
         /// The leader's term.
         term: Term,
     },
+    /// To a node that wants to lead: by a membership that is committed it belongs to the cluster no more. Advice; changes nothing.
+    Gone {
+        /// The sender's term.
+        term: Term,
+        /// Where that membership, or one with the same to say, was in force.
+        at: Index,
+    },
 }
 
 /// A leader's message to a follower (paper, section 5.3).
@@ -120,6 +127,7 @@ enum Head {
     Append { term: Term, prev: (Index, Term), commit: Index, round: u64, relies: bool, entries: u32 },
     AppendReply { term: Term, round: u64, abstains: bool, verdict: Verdict },
     TimeoutNow(Term),
+    Gone(Term, Index),
 }
 
 impl Message {
@@ -149,6 +157,7 @@ impl Message {
                 &[],
             ),
             Self::TimeoutNow { term } => (Head::TimeoutNow(*term), &[]),
+            Self::Gone { term, at } => (Head::Gone(*term, *at), &[]),
         };
         let body: usize = entries.iter().map(|entry| 12 + entry.payload.len()).sum();
         let head = postcard::to_stdvec(&head).expect("plain numbers always encode");
@@ -194,6 +203,7 @@ impl Message {
                 Self::AppendReply { term, round, abstains, verdict }
             }
             Head::TimeoutNow(term) => Self::TimeoutNow { term },
+            Head::Gone(term, at) => Self::Gone { term, at },
         })
     }
 }
@@ -212,7 +222,8 @@ impl Message {
             Self::PreVoteReply { term, .. }
             | Self::VoteReply { term, .. }
             | Self::AppendReply { term, .. }
-            | Self::TimeoutNow { term } => term,
+            | Self::TimeoutNow { term }
+            | Self::Gone { term, .. } => term,
             Self::Append(append) => {
                 let terms = append.entries.iter().map(|entry| entry.term);
                 let rising = std::iter::once(append.prev_term).chain(terms).chain([append.term]).is_sorted();

@@ -34,7 +34,8 @@
 //!
 //! [`Raft`] here holds what every role shares and routes ticks and messages. `election.rs` has time-outs,
 //! pre-votes and votes; `replication.rs` has appends on both sides and the commit rule; `read.rs` the rounds;
-//! `members.rs` who is counted and how that changes; `progress.rs` what a leader knows of one follower; `log.rs` the log in memory;
+//! `members.rs` who is counted and how that changes; `transfer.rs` how leadership is given
+//! away; `progress.rs` what a leader knows of one follower; `log.rs` the log in memory;
 //! `message.rs` the messages.
 //!
 //! Raft itself touches no disk. What it appends is taken from [`Log::take_unwritten`], and a message marked
@@ -51,11 +52,13 @@ mod replication;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 pub use log::{Log, LogEntry};
 pub use members::{MemberSeen, MembersSeen, NotNow, ReadMembership};
 pub use message::{Append, Message, MessageError, Verdict};
 pub use read::Round;
+pub use transfer::NoTransfer;
 
 use std::collections::BTreeMap;
 
@@ -71,6 +74,7 @@ use members::Memberships;
 use progress::Progress;
 use read::Rounds;
 use replication::Answer;
+use transfer::Transfer;
 
 /// What has to be durable before a message may leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,6 +117,10 @@ pub enum RaftEvent {
     ChangeAgreed,
     /// This leader's removal is committed: it leads no more.
     Left,
+    /// This node was told that it belongs to the cluster no more.
+    Gone,
+    /// Nobody has taken over in time: this leader goes on.
+    TransferGivenUp,
 }
 
 /// What a node is at the moment, with what only that role knows.
@@ -140,6 +148,7 @@ struct Leadership {
     /// Of each other member.
     progress: BTreeMap<NodeId, Progress>,
     rounds: Rounds,
+    transfer: Option<Transfer>,
     /// When heartbeats go out next.
     heartbeat_at: Micros,
     /// When the quorum is checked next.
@@ -173,6 +182,8 @@ pub struct Raft {
     unled: u32,
     /// Its disk stood still: until then it does not ask for an election.
     passes_until: Micros,
+    /// A committed membership at this index has no place for this node, which it does not hold itself.
+    gone: Option<Index>,
     /// When a leader was last heard from.
     heard_leader_at: Option<Micros>,
     /// The newest read round that this node has answered in the current term.
@@ -243,6 +254,7 @@ impl Raft {
             election_at: Micros(0),
             unled: 0,
             passes_until: Micros(0),
+            gone: None,
             heard_leader_at: None,
             answered_round: 0,
             outgoing: Vec::new(),
@@ -301,6 +313,7 @@ impl Raft {
                 self.receive_append_reply(now, from, answer);
             }
             Message::TimeoutNow { term } => self.receive_timeout_now(now, from, term),
+            Message::Gone { at, .. } => self.receive_gone(now, at),
         }
     }
 
@@ -383,6 +396,7 @@ impl Raft {
             Role::Leader(_) => RoleName::Leader,
             Role::Candidate { real: true, .. } => RoleName::Candidate,
             Role::Candidate { real: false, .. } => RoleName::PreCandidate,
+            Role::Follower { .. } if self.gone.is_some() => RoleName::Removed,
             Role::Follower { .. } if self.repairing => RoleName::Repairing,
             Role::Follower { .. } if !self.may_vote() => RoleName::Learner,
             Role::Follower { .. } => RoleName::Follower,

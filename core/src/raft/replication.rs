@@ -60,7 +60,9 @@ impl Raft {
                 }
             }
             self.send_appends(true);
+            self.ask_again();
         }
+        self.go_on_with_transfer(now);
     }
 
     /// Whether a majority of voters was heard of within an election time-out.
@@ -212,6 +214,7 @@ impl Raft {
         if changes {
             self.members_changed(now);
         }
+        self.knows_for_itself();
     }
 
     fn truncate_from(&mut self, now: Micros, index: Index) {
@@ -283,6 +286,7 @@ impl Raft {
         }
         self.advance_rounds();
         self.advance_commit(now);
+        self.go_on_with_transfer(now);
     }
 
     /// Commits what a majority of voters holds durably, if it belongs to this term (paper, section 5.4.2 and

@@ -32,6 +32,7 @@ impl Raft {
         self.commit = at.index;
         self.memberships.replaced(at.index, membership, stays);
         self.events.push(RaftEvent::Members);
+        self.knows_for_itself();
         stays
     }
 
@@ -98,6 +99,7 @@ impl Raft {
         }
         (self.commit, self.durable) = (at.index, at.index);
         self.memberships.replaced(at.index, membership, follows);
+        self.knows_for_itself();
     }
 
     /// A member lost entries that only a snapshot still has.

@@ -88,6 +88,7 @@ scripts! {
     read_round_is_repeated
     read_waits_for_a_later_round
     removed_leader_counts_itself_nowhere_and_leaves
+    removed_node_comes_back_when_it_is_added
     removed_node_disturbs_nobody
     replacement_is_one_step
     second_change_is_refused_while_one_is_under_way
@@ -95,6 +96,11 @@ scripts! {
     slow_disk_keeps_heartbeats
     term_in_the_log_is_ahead_of_the_record
     three_become_one
+    transfer_amid_a_change
+    transfer_is_given_up
+    transfer_request_is_repeated
+    transfer_to_a_follower_that_has_all
+    transfer_waits_for_the_copy
     truncation_on_conflict
     truncation_under_a_sync
     undetected_old_image_loses_what_was_committed

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use super::data::{Data, Kind, Members};
 use super::effect::{Answer, Deadline, Effect, Founding, StoredReply};
 use super::table::{
-    Answers, Claims, ForwardedReplies, Forwards, KeyLeases, Leases, Leeways, Limiters, Memberships, Replies,
-    RulesOf, Sessions, Spared, Stored, Table, Users, Works,
+    Addresses, Answers, Claims, ForwardedReplies, Forwards, KeyLeases, Leases, Leeways, Limiters,
+    Memberships, Priorities, Replies, RulesOf, Sessions, Spared, Stored, Table, Users, Works,
 };
 use super::{ForwardHead, KeyRecord, SessionRecord};
 use crate::coordination::limiter::{Limiter, time_of};
@@ -138,6 +138,10 @@ pub(super) fn apply(rows: &mut impl Rows, place: Place, effect: &Effect) {
         }
         Effect::Loosened { pattern, leeway } => rows.set::<Leeways>(pattern, *leeway),
         Effect::Membership(membership) => rows.set::<Memberships>(&(), Some(membership.clone())),
+        Effect::Located { node, address } => rows.set::<Addresses>(node, address.clone()),
+        Effect::Preferred { node, priority } => {
+            rows.set::<Priorities>(node, Some(*priority).filter(|priority| *priority > 0));
+        }
         Effect::UserPut { name, user } => rows.set::<Users>(name, Some(Arc::new(user.clone()))),
         Effect::UserRemoved { name } => rows.set::<Users>(name, None),
     }

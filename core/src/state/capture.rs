@@ -25,7 +25,7 @@ use crate::coordination::once::{Kept, Work};
 use crate::durability::Leeway;
 use crate::membership::Membership;
 use crate::time::Millis;
-use crate::types::{Blob, BootNumber, Incarnation, LeaseId, SessionId};
+use crate::types::{Blob, BootNumber, Incarnation, LeaseId, NodeId, SessionId};
 
 /// What keeping a row costs beside its own bytes, roughly.
 const KEPT: usize = 96;
@@ -141,6 +141,12 @@ impl Size for Membership {
     }
 }
 
+impl Size for String {
+    fn size(&self) -> usize {
+        self.len()
+    }
+}
+
 impl Size for Leeway {
     fn size(&self) -> usize {
         0
@@ -222,6 +228,8 @@ macro_rules! figures {
 }
 
 figures!(
+    NodeId,
+    u32,
     ForwardHead,
     SessionId,
     (SessionId, u64),

@@ -19,16 +19,17 @@ use crate::coordination::lease::Lease;
 use crate::coordination::limiter::Limiter;
 use crate::coordination::once::Work;
 use crate::durability::Leeway;
-use crate::membership::Membership;
+use crate::membership::{Membership, is_address};
 use crate::reply::Outcome;
 use crate::time::Millis;
-use crate::types::{Blob, BootNumber, Incarnation, Index, LeaseId, SessionId};
+use crate::types::{Blob, BootNumber, Incarnation, Index, LeaseId, NodeId, SessionId};
 
 /// The version of the layout.
 const VERSION: u8 = 1;
 
 /// The kind of an effect that names the members.
 const MEMBERSHIP: u8 = 25;
+const LOCATED: u8 = 26;
 
 /// The fewest bytes that an effect takes: its kind and its body's length.
 const EFFECT_MIN: u64 = 2;
@@ -125,7 +126,7 @@ impl Entry {
     /// The entry's bytes.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let changes = self.effects.iter().any(|effect| matches!(effect, Effect::Membership(_)));
+        let changes = self.effects.iter().any(Effect::concerns_members);
         assert_eq!(changes, self.cause == Cause::Members, "a change of the members is found by its cause");
         // The log in memory holds these bytes until a snapshot covers them: they take no more room than they need.
         let mut out = Vec::with_capacity(self.bytes() + HEAD_ROOM + EFFECT_ROOM * self.effects.len());
@@ -162,7 +163,7 @@ impl Entry {
         if !rest.is_empty() {
             return Err(EntryError::TrailingBytes { count: rest.len() });
         }
-        let changes = effects.iter().any(|effect| matches!(effect, Effect::Membership(_)));
+        let changes = effects.iter().any(Effect::concerns_members);
         if changes != (cause == Cause::Members) {
             return Err(EntryError::MalformedEffect { kind: MEMBERSHIP });
         }
@@ -173,12 +174,24 @@ impl Entry {
     /// found out when the entry is to be applied.
     #[must_use]
     pub fn membership(bytes: &Bytes) -> Option<Membership> {
-        let (_, rest) = take_head(bytes).ok()?;
-        if rest.first() != Some(&(Cause::Members as u8)) {
-            return None;
-        }
-        let effects = Entry::decode(bytes).ok()?.effects.into_iter().rev();
+        let effects = Self::on_members(bytes)?.into_iter().rev();
         effects.filter_map(|effect| if let Effect::Membership(it) = effect { Some(it) } else { None }).next()
+    }
+
+    /// Where nodes are from an encoded entry on, found in the same way.
+    pub fn located(bytes: &Bytes) -> impl Iterator<Item = (NodeId, String)> {
+        let effects = Self::on_members(bytes).unwrap_or_default().into_iter();
+        effects.filter_map(|effect| match effect {
+            Effect::Located { node, address } => Some((node, address?)),
+            _ => None,
+        })
+    }
+
+    /// The effects of an encoded entry that concerns the members.
+    fn on_members(bytes: &Bytes) -> Option<Vec<Effect>> {
+        let (_, rest) = take_head(bytes).ok()?;
+        let concerns = rest.first() == Some(&(Cause::Members as u8));
+        if concerns { Some(Entry::decode(bytes).ok()?.effects) } else { None }
     }
 
     /// The time of an encoded entry, without the rest.
@@ -231,6 +244,8 @@ fn encode_effect(out: &mut Vec<u8>, effect: &Effect) {
         Effect::Ruled { holder, name, rules } => frame(out, 23, &(holder, name, rules)),
         Effect::Loosened { pattern, leeway } => frame(out, 24, &(pattern, leeway)),
         Effect::Membership(membership) => frame(out, MEMBERSHIP, membership),
+        Effect::Located { node, address } => frame(out, LOCATED, &(node, address)),
+        Effect::Preferred { node, priority } => frame(out, 27, &(node, priority)),
     }
 }
 
@@ -339,6 +354,17 @@ fn decode_effect(kind: u8, body: &[u8]) -> Result<Effect, EntryError> {
                 return Err(EntryError::MalformedEffect { kind });
             }
             Effect::Membership(membership)
+        }
+        LOCATED => {
+            let (node, address) = parse::<(NodeId, Option<String>)>(kind, body)?;
+            if !address.as_deref().is_none_or(is_address) {
+                return Err(EntryError::MalformedEffect { kind });
+            }
+            Effect::Located { node, address }
+        }
+        27 => {
+            let (node, priority) = parse::<(NodeId, u32)>(kind, body)?;
+            Effect::Preferred { node, priority }
         }
         _ => return Err(EntryError::UnknownEffect { kind }),
     })

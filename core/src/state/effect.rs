@@ -64,8 +64,8 @@ pub enum Cause {
     Clock = 4,
     /// The cluster was founded, or its first administrator or feature level was set.
     System = 5,
-    /// The members are others from here on. Entries with [`Effect::Membership`] have this cause, and no others, so that Raft finds
-    /// them without reading more than their beginning.
+    /// The members are others from here on, or one is elsewhere. Entries with [`Effect::Membership`] or [`Effect::Located`] have this
+    /// cause, and no others: they are looked for before it is known what is committed, and found by their beginning.
     Members = 6,
 }
 
@@ -318,9 +318,29 @@ pub enum Effect {
     } = 24,
     /// These are the members from the moment at which the entry is in a log, committed or not (Raft paper, section 6). Level 3.
     Membership(Membership) = 25,
+    /// Other nodes reach this one there from now on, or nobody knows where. Level 3.
+    Located {
+        /// Which.
+        node: NodeId,
+        /// A host and a port, as [`crate::membership::is_address`] has them.
+        address: Option<String>,
+    } = 26,
+    /// This voter leads rather than those with a lower number; zero is everybody's at first. Level 3.
+    Preferred {
+        /// Which.
+        node: NodeId,
+        /// How much.
+        priority: u32,
+    } = 27,
 }
 
 impl Effect {
+    /// Whether it says who belongs to the cluster, or where a member is.
+    #[must_use]
+    pub const fn concerns_members(&self) -> bool {
+        matches!(self, Self::Membership(_) | Self::Located { .. })
+    }
+
     /// Bytes of keys, values and answers in it, about.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -346,6 +366,7 @@ impl Effect {
             Effect::Ruled { name, rules, .. } => name.len() + rules.as_ref().map_or(0, Rules::bytes),
             Effect::Claimed { claim, now } => claim.1.len() + now.as_ref().map_or(0, Claim::bytes),
             Effect::WaitEnded { outcome, .. } => size_of_outcome(outcome),
+            Effect::Located { address, .. } => address.as_ref().map_or(0, String::len),
             _ => 0,
         }
     }

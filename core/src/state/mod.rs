@@ -52,7 +52,7 @@ mod tail;
 mod tests;
 mod tracked;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
@@ -63,7 +63,7 @@ use crate::access::user::User;
 use crate::coordination::claim::{Claim, ClaimKey, ClaimKind, leading};
 use crate::membership::Membership;
 use crate::time::Millis;
-use crate::types::{Blob, BootNumber, Index, LeaseId};
+use crate::types::{Blob, BootNumber, Index, LeaseId, NodeId};
 use apply::{Place, apply};
 use base::Base;
 use capture::{Budget, Capture};
@@ -73,7 +73,10 @@ use effect::{Deadline, Effect, Entry, Founding};
 use layered::{Append, Fold};
 use overlay::Overlay;
 use row::{Head, Row};
-use table::{Claims, KeyLeases, Leases, Leeways, Memberships, RulesOf, Sessions, Spared, Table, Users};
+use table::{
+    Addresses, Claims, KeyLeases, Leases, Leeways, Memberships, Priorities, RulesOf, Sessions, Spared, Table,
+    Users,
+};
 use tail::Tail;
 pub use view::{Dependency, Finished, Forwarded, View};
 
@@ -338,6 +341,18 @@ impl State {
         let logged = self.base.rows::<Memberships>().get(&()).cloned();
         let members = logged.or_else(|| Some(Membership::of(self.founding()?.members.clone())));
         members.filter(Membership::is_sound)
+    }
+
+    /// Where nodes are reached, as far as an operator has said so and that is committed.
+    #[must_use]
+    pub fn addresses(&self) -> &BTreeMap<NodeId, String> {
+        self.base.rows::<Addresses>()
+    }
+
+    /// Which nodes had rather lead than others, and how much, as far as that is committed.
+    #[must_use]
+    pub fn priorities(&self) -> &BTreeMap<NodeId, u32> {
+        self.base.rows::<Priorities>()
     }
 
     /// One number for the committed state and its index: equal on replicas at the same index, whatever way

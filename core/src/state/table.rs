@@ -27,7 +27,7 @@ use crate::coordination::once::{Kept, Work};
 use crate::durability::Leeway;
 use crate::membership::Membership;
 use crate::time::Millis;
-use crate::types::{Blob, BootNumber, Incarnation, Index, LeaseId, SessionId};
+use crate::types::{Blob, BootNumber, Incarnation, Index, LeaseId, NodeId, SessionId};
 
 /// An answer with the index of the entry that stored it.
 pub type Stored = (Index, Arc<Answer>);
@@ -263,6 +263,10 @@ tables! {
     leeways: Leeways(Pattern => Leeway) = 19, Leeway;
     /// The members, if they ever were others than the founders. One row at most.
     memberships: Memberships(() => Membership) = 20, Membership;
+    /// Where nodes are reached, as far as an operator has said so. At most one of each member.
+    addresses: Addresses(NodeId => String) = 21, Address;
+    /// Which nodes had rather lead than others. At most one of each member, and never zero.
+    priorities: Priorities(NodeId => u32) = 22, Priority;
 }
 
 /// The kinds of keys' rows in a snapshot's bytes: a string, a collection, and more members of one.

@@ -255,6 +255,8 @@ impl GivenUp {
                 | Effect::LeasesSpared
                 | Effect::Loosened { .. }
                 | Effect::Membership(_)
+                | Effect::Located { .. }
+                | Effect::Preferred { .. }
                 | Effect::WaitEnded { .. }
                 | Effect::SessionOpened { .. }
                 | Effect::SessionEnded { .. } => {}

@@ -7,17 +7,19 @@
 //! | `shell.rs` | `steadfast cli` |
 //! | `typing.rs` | lines that somebody types at its prompt |
 //! | `status.rs` | `steadfast status` |
+//! | `cluster.rs` | `steadfast cluster` |
 //! | `watch.rs`, `observe.rs` | `steadfast watch`, `steadfast observe` |
 //! | `bench` | `steadfast bench` |
 //! | `verify.rs` | `steadfast verify` |
 //! | `repair.rs` | `steadfast repair` |
 //! | `offline.rs` | what those two share: a directory that no server uses |
-//! | `connect.rs` | the options by which `cli`, `watch`, `observe`, `bench` and `status` find and enter a cluster |
+//! | `connect.rs` | the options by which `cli`, `watch`, `observe`, `bench`, `status` and `cluster` find and enter a cluster |
 //! | `credentials.rs` | where a password comes from |
 //! | `words.rs` | a line becomes words |
 //! | `render.rs` | an answer becomes text |
 
 pub mod bench;
+pub mod cluster;
 pub mod connect;
 pub mod credentials;
 pub mod observe;
@@ -78,6 +80,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Shows where a cluster stands.
     Status(status::StatusArgs),
+    /// Shows who belongs to a cluster, and changes it.
+    Cluster(cluster::ClusterArgs),
     /// Reads everything in the data directory of a stopped node, and says what is damaged. Changes nothing.
     Verify(verify::VerifyArgs),
     /// Gives up the end of a damaged log that nobody else has. The last resort.
@@ -100,6 +104,7 @@ pub fn main_with(change: fn(&mut ServerConfig)) -> ExitCode {
         Command::Observe(args) => observe::main(&args),
         Command::Bench(args) => bench::main(&args),
         Command::Status(args) => status::main(&args),
+        Command::Cluster(args) => cluster::main(&args),
         Command::Verify(args) => verify::main(&args),
         Command::Repair(args) => repair::main(&args),
     };

@@ -30,6 +30,8 @@ const BRIEFLY: Duration = Duration::from_millis(500);
     steadfast serve --id 1 --listen 10.0.0.1:7878 --peer 2=10.0.0.2:7878 --peer 3=10.0.0.3:7878\n  \
     steadfast serve --id 2 --listen 10.0.0.2:7878 --peer 1=10.0.0.1:7878 --peer 3=10.0.0.3:7878\n  \
     steadfast serve --id 3 --listen 10.0.0.3:7878 --peer 1=10.0.0.1:7878 --peer 2=10.0.0.2:7878\n\n\
+    One more, which joins them; then tell them of it (steadfast cluster add 4 10.0.0.4:7878):\n  \
+    steadfast serve --join --id 4 --listen 10.0.0.4:7878 --peer 1=10.0.0.1:7878\n\n\
     EXIT CODES\n  0  stopped as asked\n  1  could not start\n  2  usage\n  5  the disk failed or is full\n  \
     6  the data can't be used as it is\n  7  stopped with work unanswered\n  70 an error in the program")]
 pub struct ServeArgs {

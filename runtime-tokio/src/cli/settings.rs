@@ -35,6 +35,10 @@ pub struct Settings {
     #[arg(long, value_name = "ID=HOST:PORT", value_parser = parse_peer)]
     #[serde(deserialize_with = "peers")]
     pub peer: Vec<Member>,
+    /// Join the cluster of those nodes, of which one or two are enough, rather than found one with all of them. Then tell that
+    /// cluster: CLUSTER ADD N HOST:PORT
+    #[arg(long, num_args = 0, default_missing_value = "true")]
+    pub join: Option<bool>,
     /// The cluster's name: nodes and clients of another one are refused [default: steadfast]
     #[arg(long, value_name = "NAME")]
     pub cluster: Option<String>,
@@ -79,6 +83,7 @@ impl Settings {
             advertise: self.advertise.or(others.advertise),
             id: self.id.or(others.id),
             peer: if self.peer.is_empty() { others.peer } else { self.peer },
+            join: self.join.or(others.join),
             cluster: self.cluster.or(others.cluster),
             insecure_no_auth: self.insecure_no_auth.or(others.insecure_no_auth),
             log_format: self.log_format.or(others.log_format),
@@ -97,6 +102,9 @@ impl Settings {
                 "{has} is set, and {lacks} is not: a node of a cluster needs both, and one alone neither"
             ));
         }
+        if self.join == Some(true) && self.peer.is_empty() {
+            return Err("join is set, and peer is not: name a node of the cluster to join".into());
+        }
         let open = self.insecure_no_auth.unwrap_or(false);
         Ok(ServerConfig {
             data: self.data.clone().unwrap_or_else(|| DEFAULT_DATA.into()),
@@ -104,6 +112,7 @@ impl Settings {
             advertise: self.advertise.clone(),
             id: NodeId(self.id.unwrap_or(1)),
             peers: self.peer.clone(),
+            join: self.join.unwrap_or(false),
             cluster: self.cluster.clone().unwrap_or_else(|| DEFAULT_CLUSTER.into()),
             access: if open { AccessMode::InsecureNoAuth } else { AccessMode::Enforced },
             ..ServerConfig::default()
@@ -149,7 +158,7 @@ mod tests {
         let config = |text: &str| read(text).expect("well formed").config().map(|config| config.id);
         assert_eq!(config("id = 1\npeer = [\"2=h:1\", \"3=h:2\"]"), Ok(NodeId(1)));
         assert!(config("peer = [\"2=h:1\"]").is_err());
-        assert!(config("id = 1").is_err());
+        assert!(config("id = 1").is_err() && config("join = true").is_err());
         assert_eq!(config(""), Ok(NodeId(1)));
     }
 

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use steadfast_core::access::password::Cost;
 use steadfast_core::config::{AccessMode, LogConfig, Member, NodeConfig, SnapshotConfig, Timing};
 use steadfast_core::limits::Limits;
+use steadfast_core::membership::{MAX_MEMBERS, MAX_VOTERS, is_address};
 use steadfast_core::types::NodeId;
 
 /// The address that a server listens on, and that clients look for it at, unless told otherwise.
@@ -16,8 +17,6 @@ pub const DEFAULT_ADDRESS: &str = "127.0.0.1:7878";
 pub const DEFAULT_DATA: &str = "steadfast-data";
 /// The cluster's name unless told otherwise.
 pub const DEFAULT_CLUSTER: &str = "steadfast";
-/// Most members of a cluster.
-pub const MOST_MEMBERS: usize = 7;
 /// Longest cluster name, in bytes.
 pub const CLUSTER_NAME_BYTES: usize = 64;
 
@@ -32,8 +31,10 @@ pub struct ServerConfig {
     pub advertise: Option<String>,
     /// This node's number.
     pub id: NodeId,
-    /// The other members.
+    /// The other members, or some of them.
     pub peers: Vec<Member>,
+    /// Whether an empty data directory joins the cluster of those rather than founds one with them.
+    pub join: bool,
     /// The cluster's name.
     pub cluster: String,
     /// Whether access is checked.
@@ -60,6 +61,7 @@ impl Default for ServerConfig {
             advertise: None,
             id: NodeId(1),
             peers: Vec::new(),
+            join: false,
             cluster: DEFAULT_CLUSTER.into(),
             access: AccessMode::Enforced,
             limits: Limits::default(),
@@ -98,8 +100,9 @@ impl ServerConfig {
     }
 
     fn check_members(&self) -> Result<(), ConfigError> {
-        if self.peers.len() + 1 > MOST_MEMBERS {
-            return Err(ConfigError::TooManyMembers { count: self.peers.len() + 1 });
+        let most = if self.join { MAX_MEMBERS } else { MAX_VOTERS };
+        if self.peers.len() + 1 > most {
+            return Err(ConfigError::TooManyMembers { count: self.peers.len() + 1, most });
         }
         let mut seen = vec![self.id];
         for peer in &self.peers {
@@ -122,6 +125,7 @@ impl ServerConfig {
             id: self.id,
             cluster_name: self.cluster.clone(),
             members: std::iter::once(own).chain(self.peers.iter().cloned()).collect(),
+            join: self.join,
             limits: self.limits.clone(),
             timing: self.timing.clone(),
             log: self.log.clone(),
@@ -147,10 +151,10 @@ pub fn parse_peer(text: &str) -> Result<Member, String> {
     let (id, address) = text.split_once('=').ok_or("write it as ID=ADDRESS, such as 2=10.0.0.2:7878")?;
     let id: u16 = id.trim().parse().map_err(|_| format!("\"{id}\" is not a node's number, 1 to 65535"))?;
     let address = address.trim();
-    let port = address.rsplit_once(':').map(|(host, port)| (!host.is_empty(), port.parse::<u16>()));
-    match port {
-        Some((true, Ok(port))) if port != 0 => Ok(Member { id: NodeId(id), address: address.to_owned() }),
-        _ => Err(format!("\"{address}\" is not an address with a port, such as 10.0.0.2:7878")),
+    if is_address(address) {
+        Ok(Member { id: NodeId(id), address: address.to_owned() })
+    } else {
+        Err(format!("\"{address}\" is not an address with a port, such as 10.0.0.2:7878"))
     }
 }
 
@@ -172,6 +176,8 @@ pub enum ConfigError {
     TooManyMembers {
         /// This node included.
         count: usize,
+        /// That many can be.
+        most: usize,
     },
     /// A number is used twice.
     Repeated {
@@ -208,9 +214,10 @@ impl fmt::Display for ConfigError {
                 f,
                 "the cluster's name has {bytes} bytes: give --cluster one of 1 to {CLUSTER_NAME_BYTES} bytes"
             ),
-            Self::TooManyMembers { count } => write!(
+            Self::TooManyMembers { count, most } => write!(
                 f,
-                "{count} members, and a cluster has at most {MOST_MEMBERS}: more would make every write slower"
+                "{count} members, and there are at most {most}: name fewer, since the cluster knows the others, or start a node that \
+                 is to learn from it with --join"
             ),
             Self::Repeated { id, own: true } => write!(
                 f,

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use steadfast_core::types::NodeId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::net::chunks::Chunks;
 use crate::net::socket;
@@ -116,23 +116,34 @@ impl LinkQueue {
     }
 }
 
-/// Keeps the link to one peer up until the queue is closed.
-pub async fn run(peer: NodeId, address: String, queue: Arc<LinkQueue>) {
-    let mut backoff = BACKOFF_FIRST;
+/// Keeps the link to one peer up until the queue is closed. Of its addresses one is tried after the other.
+pub async fn run(peer: NodeId, mut addresses: watch::Receiver<Vec<String>>, queue: Arc<LinkQueue>) {
+    let (mut backoff, mut place) = (BACKOFF_FIRST, 0);
     let mut reported = false;
     while !queue.is_closed() {
         let begun = Instant::now();
+        let known = addresses.borrow_and_update().clone();
+        // The node names none without an address.
+        let Some(address) = known.get(place % known.len().max(1)).cloned() else { return };
         let error = match connect(&address).await {
             Ok(stream) => {
                 tracing::info!(%peer, %address, "link to peer is up");
                 reported = false;
-                match pump(stream, &queue).await {
-                    Ok(()) => return,
-                    Err(error) => error,
+                let moved = moved_from(&mut addresses, &address);
+                tokio::select! {
+                    pumped = pump(stream, &queue) => match pumped {
+                        Ok(()) => return,
+                        Err(error) => error,
+                    },
+                    () = moved => {
+                        place = 0;
+                        continue;
+                    }
                 }
             }
             Err(error) => error,
         };
+        place = (place + 1) % known.len();
         let dropped = queue.clear();
         // One line per outage, not one per attempt.
         if !reported {
@@ -144,6 +155,15 @@ pub async fn run(peer: NodeId, address: String, queue: Arc<LinkQueue>) {
         }
         tokio::time::sleep(backoff).await;
         backoff = (backoff * 2).min(BACKOFF_MOST);
+    }
+}
+
+/// Waits until the peer is not said to be at this address any more.
+async fn moved_from(addresses: &mut watch::Receiver<Vec<String>>, address: &str) {
+    let moved = addresses.wait_for(|known| !known.iter().any(|it| it == address)).await.is_ok();
+    if !moved {
+        // Nobody will say anything any more; the queue is closed, which ends the link.
+        std::future::pending::<()>().await;
     }
 }
 
@@ -217,7 +237,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback is there");
         let address = listener.local_addr().expect("it is bound").to_string();
         let queue = Arc::new(LinkQueue::default());
-        let link = tokio::spawn(run(NodeId(2), address, queue.clone()));
+        let (_addresses, told) = watch::channel(vec![address]);
+        let link = tokio::spawn(run(NodeId(2), told, queue.clone()));
         drop(listener.accept().await.expect("the link connects at once"));
         let (mut second, _) = listener.accept().await.expect("the link connects again");
         queue.push([Bytes::from("frame")].into_iter());

@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use steadfast_core::limits::Limits;
 use steadfast_core::protocol::Caller;
-use steadfast_core::protocol::peer::PeerSplitter;
+use steadfast_core::protocol::peer::{PeerSplitter, addressee};
+use steadfast_core::types::NodeId;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -30,6 +31,7 @@ const EXHAUSTED: Duration = Duration::from_millis(100);
 /// What every connection needs.
 #[derive(Debug)]
 pub struct Door {
+    id: NodeId,
     node: NodeHandle,
     greeting: Duration,
     most: usize,
@@ -41,10 +43,11 @@ pub struct Door {
 }
 
 impl Door {
-    /// With the node behind it; `node_ended` turns true when that has halted.
+    /// With the node of this number behind it; `node_ended` turns true when that has halted.
     #[must_use]
-    pub fn new(node: NodeHandle, limits: &Limits, node_ended: watch::Receiver<bool>) -> Self {
+    pub fn new(id: NodeId, node: NodeHandle, limits: &Limits, node_ended: watch::Receiver<bool>) -> Self {
         Self {
+            id,
             node,
             node_ended,
             greeting: Duration::from_millis(limits.greeting_ms),
@@ -161,6 +164,10 @@ async fn serve_peer(stream: TcpStream, first: Bytes, door: &Door) -> Result<(), 
     let mut data = first;
     while !data.is_empty() {
         for frame in splitter.push(&data).map_err(|error| error.to_string())? {
+            // Whoever looks for another node here is to look at its next address.
+            if let Some(wanted) = addressee(&frame).filter(|wanted| *wanted != door.id) {
+                return Err(format!("it looks for node {wanted}, and this is node {}", door.id));
+            }
             let Some(permit) = door.node.peer_permit(&frame).await else { return Ok(()) };
             if !door.node.send(Event::Peer { frame, permit }) {
                 return Ok(());

@@ -28,7 +28,7 @@ impl Bench {
         let address = listener.local_addr().expect("it is bound");
         let (stop, stopped) = watch::channel(false);
         let (node_ended, ended) = watch::channel(false);
-        let door = Arc::new(Door::new(node, &limits, ended));
+        let door = Arc::new(Door::new(NodeId(1), node, &limits, ended));
         let accepting = tokio::spawn(run(listener, door, stopped));
         Self { address, events, stop, node_ended, accepting }
     }
@@ -80,12 +80,16 @@ async fn rest(stream: &mut TcpStream) -> Vec<u8> {
 }
 
 fn frame(body: &[u8]) -> Bytes {
+    frame_to(NodeId(1), body)
+}
+
+fn frame_to(to: NodeId, body: &[u8]) -> Bytes {
     let header = PeerHeader {
         kind: 1,
         group: 0,
         cluster: ClusterId(1),
         from: NodeId(2),
-        to: NodeId(1),
+        to,
         incarnation: Incarnation(3),
         boot: BootNumber(4),
         nonce: 5,
@@ -176,6 +180,16 @@ async fn peers_frames_arrive_whole_however_they_were_split() {
         let Event::Peer { frame, .. } = bench.event().await else { panic!("a frame follows") };
         assert_eq!(frame, wanted);
     }
+}
+
+#[tokio::test]
+async fn a_link_that_looks_for_another_node_is_closed() {
+    let mut bench = Bench::new(Limits::default()).await;
+    let mut stream = bench.connect().await;
+    stream.write_all(&frame_to(NodeId(7), b"for node 7")).await.expect("it is sent");
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest).await;
+    assert!(matches!(bench.events.try_recv(), Err(TryRecvError::Empty)), "the node never sees it");
 }
 
 #[tokio::test]

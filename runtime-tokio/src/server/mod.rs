@@ -11,6 +11,7 @@
 //! | `router.rs` | hands on what the node puts out |
 //! | `listener.rs` | the port: clients or peers? |
 //! | `connection.rs` | a client's bytes, in and out |
+//! | `links.rs` | the links that there are |
 //! | `link.rs` | frames to one peer |
 //! | `ending.rs` | why the server stopped, in words |
 
@@ -25,6 +26,7 @@ pub mod logging;
 mod connection;
 mod disk_threads;
 mod link;
+mod links;
 mod listener;
 mod node_loop;
 mod router;
@@ -51,7 +53,7 @@ use config::ServerConfig;
 use datadir::DataDir;
 use disk_threads::{DiskThread, DiskThreads};
 use ending::{Ending, StartError};
-use link::LinkQueue;
+use links::Links;
 use listener::Door;
 use node_loop::{Event, NodeHandle};
 use router::{Router, Watcher};
@@ -74,8 +76,7 @@ pub struct Server {
     accepting: JoinHandle<JoinSet<()>>,
     stop_accepting: watch::Sender<bool>,
     node_ended: watch::Sender<bool>,
-    links: Vec<Arc<LinkQueue>>,
-    link_tasks: JoinSet<()>,
+    links: Links,
     halted: oneshot::Receiver<HaltReason>,
     disk_ended: [oneshot::Receiver<()>; 2],
     progress: watch::Receiver<Progress>,
@@ -126,15 +127,10 @@ impl Server {
             handle.send(Event::Input(Input::Computed { token, result }));
         };
         let compute = compute::start(computed).map_err(StartError::Other)?;
-        let mut link_tasks = JoinSet::new();
-        let mut links = Vec::new();
-        for peer in &config.peers {
-            let queue = Arc::new(LinkQueue::default());
-            link_tasks.spawn(link::run(peer.id, peer.address.clone(), queue.clone()));
-            links.push((peer.id, queue));
-        }
+        let links = Links::default();
+        let linker = links.clone();
         let (watcher, progress) = watch_progress();
-        let router = Router::new(disk, compute, links.iter().cloned(), watcher);
+        let router = Router::new(disk, compute, Box::new(move |peers| linker.tell(peers)), watcher);
         let core = Node::new(config.node(address), seed);
         let (ended, halted) = oneshot::channel();
         let clock = Clock::start();
@@ -146,9 +142,8 @@ impl Server {
 
         let (stop_accepting, stop) = watch::channel(false);
         let (node_ended, ended) = watch::channel(false);
-        let door = Arc::new(Door::new(node.clone(), &config.limits, ended));
+        let door = Arc::new(Door::new(config.id, node.clone(), &config.limits, ended));
         let accepting = tokio::spawn(listener::run(listener, door, stop));
-        let links = links.into_iter().map(|(_, queue)| queue).collect();
         Ok(Self {
             address,
             node,
@@ -157,7 +152,6 @@ impl Server {
             stop_accepting,
             node_ended,
             links,
-            link_tasks,
             halted,
             disk_ended: [log_ended, snapshots_ended],
             progress,
@@ -223,9 +217,8 @@ impl Server {
         if tokio::time::timeout(FLUSH, flushed).await.is_err() {
             tracing::warn!(connections = connections.len(), "clients did not read their last replies");
         }
-        self.links.iter().for_each(|queue| queue.close());
         let _ = tokio::time::timeout(LAST_WORDS, async {
-            while self.link_tasks.join_next().await.is_some() {}
+            self.links.close().await;
             // Until the disk threads are done with it, the directory stays locked.
             for ended in self.disk_ended {
                 let _ = ended.await;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use bytes::Bytes;
-use steadfast_core::io::{HaltReason, Input, Output, Token};
+use steadfast_core::io::{HaltReason, Input, Output, PeerAddress, Token};
 use steadfast_core::job::Job;
 use steadfast_core::time::Micros;
 use steadfast_core::trace::Event;
@@ -16,6 +16,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::disk_threads::DiskThreads;
 use super::link::LinkQueue;
+use super::links::Queues;
 use crate::net::writer::Outgoing;
 
 /// A connection as the node's loop sees it. Its channel needs no bound of its own: the core closes a connection
@@ -41,6 +42,9 @@ enum Askers {
     Several,
 }
 
+/// Opens and closes links to the nodes that are named.
+pub type Linker = Box<dyn FnMut(Vec<PeerAddress>) -> Queues + Send>;
+
 /// Sees every trace event.
 pub type Watcher = Box<dyn FnMut(&Event) + Send>;
 
@@ -50,6 +54,7 @@ pub struct Router {
     /// Connections with gathered bytes.
     written: Vec<ConnId>,
     peers: HashMap<NodeId, Peer>,
+    linker: Linker,
     disk: DiskThreads,
     askers: Askers,
     /// Whether the last [`Router::flush`] had bytes for any client.
@@ -61,18 +66,13 @@ pub struct Router {
 }
 
 impl Router {
-    /// A router without connections. `watcher` sees every trace event.
-    pub fn new(
-        disk: DiskThreads,
-        compute: Sender<(Token, Job)>,
-        links: impl IntoIterator<Item = (NodeId, Arc<LinkQueue>)>,
-        watcher: Watcher,
-    ) -> Self {
-        let peers = links.into_iter().map(|(id, queue)| (id, Peer { queue, gathered: Vec::new() })).collect();
+    /// A router without connections. `linker` opens links, `watcher` sees every trace event.
+    pub fn new(disk: DiskThreads, compute: Sender<(Token, Job)>, linker: Linker, watcher: Watcher) -> Self {
         Self {
             connections: HashMap::new(),
             written: Vec::new(),
-            peers,
+            peers: HashMap::new(),
+            linker,
             disk,
             askers: Askers::Nobody,
             answered: false,
@@ -134,10 +134,20 @@ impl Router {
                     peer.gathered.push(frame);
                 }
             }
+            Output::Peers(peers) => self.link(peers),
             Output::Close { conn } => drop(self.disconnect(conn)),
             Output::WakeAt(at) => self.wake = Some(at),
             Output::Trace(event) => (self.watcher)(&event),
             Output::Halt(reason) => self.halted = Some(reason),
+        }
+    }
+
+    /// Frames go to these nodes from now on.
+    fn link(&mut self, peers: Vec<PeerAddress>) {
+        let queues = (self.linker)(peers);
+        self.peers.retain(|node, _| queues.contains_key(node));
+        for (node, queue) in queues {
+            self.peers.entry(node).or_insert(Peer { queue, gathered: Vec::new() });
         }
     }
 
@@ -225,8 +235,12 @@ mod tests {
         let (disk, _disk) = (DiskThreads::new(log, snapshots), [writing, keeping]);
         let (compute, _compute) = channel();
         let link = Arc::new(LinkQueue::new(10, 1000));
-        let mut router =
-            Router::new(disk, compute, peers.iter().map(|id| (*id, link.clone())), Box::new(|_| {}));
+        let queue = link.clone();
+        let open =
+            move |peers: Vec<PeerAddress>| peers.iter().map(|peer| (peer.node, queue.clone())).collect();
+        let mut router = Router::new(disk, compute, Box::new(open), Box::new(|_| {}));
+        let named = |node: &NodeId| PeerAddress { node: *node, addresses: vec!["host:1".into()] };
+        router.route(Output::Peers(peers.iter().map(named).collect()));
         let (sender, outgoing) = unbounded_channel();
         router.connect(CONN, sender);
         Bench { router, outgoing, link, _disk, _compute }

@@ -155,6 +155,11 @@ pub enum Unread {
 }
 
 impl Asked {
+    /// Whether its answer has no place in the log's order: it says something about a node, or about who leads.
+    pub fn has_no_place(&self) -> bool {
+        matches!(self, Self::Ping(_) | Self::Info | Self::Members(OnMembers::Transfer(_)))
+    }
+
     /// Reads arguments, the command's name first.
     ///
     /// # Errors

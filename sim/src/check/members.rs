@@ -1,5 +1,5 @@
 //! Changes of the members, as the judges understand them: which steps the log may take from one membership to the next, and what a
-//! client may believe who was told that one was taken. Written from the documentation; shares no code with the core but the bytes of
+//! client may believe who was told that one was taken, or where a node is, or that it is to lead. Written from the documentation; shares no code with the core but the bytes of
 //! the log. Whether enough nodes hold an entry is for `raft.rs` to say, which watches them.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,10 +18,10 @@ use crate::history::{End, History};
 pub const JUDGE: &str = "members";
 
 /// A command on members.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OnMembers {
-    /// `CLUSTER ADD node`
-    Add(NodeId),
+    /// `CLUSTER ADD node [address]`
+    Add(NodeId, Option<String>),
     /// `CLUSTER PROMOTE node`
     Promote(NodeId),
     /// `CLUSTER DEMOTE node`
@@ -30,6 +30,10 @@ pub enum OnMembers {
     Remove(NodeId),
     /// `CLUSTER REPLACE old new`
     Replace(NodeId, NodeId),
+    /// `CLUSTER PREFER node priority`
+    Prefer(NodeId, u32),
+    /// `CLUSTER TRANSFER node`
+    Transfer(NodeId),
     /// `CLUSTER MEMBERS`
     Show,
 }
@@ -42,7 +46,16 @@ impl OnMembers {
         };
         match (word(rest.first()).as_str(), rest) {
             ("MEMBERS", [_]) => Ok(Self::Show),
-            ("ADD", [_, one]) => node(one).map(Self::Add),
+            ("ADD", [_, one]) => Ok(Self::Add(node(one)?, None)),
+            ("ADD", [_, one, address]) => {
+                let text = String::from_utf8(address.to_vec()).map_err(|_| bad("no address"))?;
+                Ok(Self::Add(node(one)?, Some(text)))
+            }
+            ("PREFER", [_, one, priority]) => match u32::try_from(unsigned(priority)?) {
+                Ok(priority) => Ok(Self::Prefer(node(one)?, priority)),
+                Err(_) => Err(bad("no such priority")),
+            },
+            ("TRANSFER", [_, one]) => node(one).map(Self::Transfer),
             ("PROMOTE", [_, one]) => node(one).map(Self::Promote),
             ("DEMOTE", [_, one]) => node(one).map(Self::Demote),
             ("REMOVE", [_, one]) => node(one).map(Self::Remove),
@@ -52,7 +65,7 @@ impl OnMembers {
     }
 
     pub(super) fn is_write(&self) -> bool {
-        *self != Self::Show
+        !matches!(self, Self::Show | Self::Transfer(_))
     }
 
     pub(super) fn needs(&self) -> Vec<Need> {
@@ -66,11 +79,17 @@ struct Members {
     voters: BTreeMap<NodeId, Incarnation>,
     before: BTreeMap<NodeId, Incarnation>,
     learners: BTreeSet<NodeId>,
+    addresses: BTreeMap<NodeId, String>,
+    /// Those that are not zero.
+    priorities: BTreeMap<NodeId, u32>,
 }
 
 impl Members {
-    fn of(membership: &Membership) -> Self {
+    /// After an entry; what it says nothing of stays.
+    fn after(&self, membership: &Membership) -> Self {
         Self {
+            addresses: self.addresses.clone(),
+            priorities: self.priorities.clone(),
             voters: membership.voters().iter().copied().collect(),
             before: membership.before().iter().copied().collect(),
             learners: membership.learners().iter().copied().collect(),
@@ -78,16 +97,25 @@ impl Members {
     }
 
     /// Whether this is so of what was asked for.
-    fn is(&self, asked: OnMembers) -> bool {
+    fn is(&self, asked: &OnMembers) -> bool {
         let votes = |node| self.voters.contains_key(&node);
-        match asked {
-            OnMembers::Add(node) => votes(node) || self.learners.contains(&node),
+        match *asked {
+            OnMembers::Add(node, ref address) => {
+                let there = address.as_ref().is_none_or(|it| self.addresses.get(&node) == Some(it));
+                there && (votes(node) || self.learners.contains(&node))
+            }
+            OnMembers::Prefer(node, priority) => self.priorities.get(&node).copied().unwrap_or(0) == priority,
             OnMembers::Promote(node) => votes(node) && !self.learners.contains(&node),
             OnMembers::Demote(node) => !votes(node) && self.learners.contains(&node),
             OnMembers::Remove(node) => !votes(node) && !self.learners.contains(&node),
             OnMembers::Replace(old, new) => (old == new || !votes(old)) && votes(new),
-            OnMembers::Show => true,
+            OnMembers::Transfer(_) | OnMembers::Show => true,
         }
+    }
+
+    /// Whether a node belongs to the cluster.
+    fn has(&self, node: NodeId) -> bool {
+        self.voters.contains_key(&node) || self.before.contains_key(&node) || self.learners.contains(&node)
     }
 
     /// The nodes that vote or learn differently in another membership.
@@ -117,7 +145,7 @@ fn run(history: &History, log: &[LogEntry]) -> Result<(), Stop> {
         };
         let until = memberships.partition_point(|(index, _)| *index <= receipt.position);
         let Some((index, there)) = until.checked_sub(1).map(|last| &memberships[last]) else { continue };
-        if !there.is(asked) {
+        if !there.is(&asked) {
             fail!("{op}: and the members are {there:?} there, since {index}");
         }
     }
@@ -129,11 +157,39 @@ fn memberships(log: &[LogEntry], wishes: &BTreeSet<OnMembers>) -> Result<Vec<(In
     let mut all: Vec<(Index, Members)> = Vec::new();
     for entry in log {
         for effect in &entry.entry.effects {
-            let next = match effect {
-                Effect::Founded(founding) => {
+            let now = all.last().map(|(_, now)| now.clone());
+            let next = match (effect, now) {
+                (Effect::Founded(founding), None) => {
                     Members { voters: founding.members.iter().copied().collect(), ..Members::default() }
                 }
-                Effect::Membership(membership) => Members::of(membership),
+                (Effect::Membership(membership), Some(now)) => now.after(membership),
+                (Effect::Located { node, address }, Some(mut now)) => {
+                    let asked =
+                        address.clone().is_none_or(|it| wishes.contains(&OnMembers::Add(*node, Some(it))));
+                    if !asked || (address.is_none() && now.has(*node)) {
+                        fail!(
+                            "entry {}: node {node} is at {address:?}, for which no client has asked",
+                            entry.index
+                        );
+                    }
+                    now.addresses.remove(node);
+                    now.addresses.extend(address.clone().map(|address| (*node, address)));
+                    all.push((entry.index, now));
+                    continue;
+                }
+                (Effect::Preferred { node, priority }, Some(mut now)) => {
+                    let gone = *priority == 0 && !now.has(*node);
+                    if !gone && !wishes.contains(&OnMembers::Prefer(*node, *priority)) {
+                        fail!(
+                            "entry {}: node {node} has priority {priority}, for which no client has asked",
+                            entry.index
+                        );
+                    }
+                    now.priorities.remove(node);
+                    now.priorities.extend(Some((*node, *priority)).filter(|_| *priority > 0));
+                    all.push((entry.index, now));
+                    continue;
+                }
                 _ => continue,
             };
             if let Some((_, now)) = all.last() {
@@ -171,14 +227,19 @@ fn step(now: &Members, next: &Members, wishes: &BTreeSet<OnMembers>) -> Result<(
     let differs = now.differs(next);
     let asked = |wish: &OnMembers| {
         let about: BTreeSet<NodeId> = match *wish {
-            OnMembers::Add(node)
+            OnMembers::Add(node, _)
             | OnMembers::Promote(node)
             | OnMembers::Demote(node)
             | OnMembers::Remove(node) => [node].into(),
             OnMembers::Replace(old, new) => [old, new].into(),
-            OnMembers::Show => return false,
+            OnMembers::Prefer(..) | OnMembers::Transfer(_) | OnMembers::Show => return false,
         };
-        differs.is_subset(&about) && next.is(*wish)
+        // Where it is, the same entry says behind it.
+        let wish = match wish {
+            OnMembers::Add(node, _) => &OnMembers::Add(*node, None),
+            other => other,
+        };
+        differs.is_subset(&about) && next.is(wish)
     };
     if !differs.is_empty() && wishes.iter().any(asked) { Ok(()) } else { Err("no client has asked for that") }
 }
@@ -190,12 +251,12 @@ mod tests {
     fn members(voters: &[u16], before: &[u16], learners: &[u16]) -> Members {
         let set = |ids: &[u16]| ids.iter().map(|id| (NodeId(*id), Incarnation(u64::from(*id)))).collect();
         let learners = learners.iter().map(|id| NodeId(*id)).collect();
-        Members { voters: set(voters), before: set(before), learners }
+        Members { voters: set(voters), before: set(before), learners, ..Members::default() }
     }
 
     fn wishes() -> BTreeSet<OnMembers> {
         let one = NodeId(4);
-        [OnMembers::Promote(one), OnMembers::Replace(NodeId(3), one), OnMembers::Add(one)].into()
+        [OnMembers::Promote(one), OnMembers::Replace(NodeId(3), one), OnMembers::Add(one, None)].into()
     }
 
     #[test]
@@ -230,20 +291,24 @@ mod tests {
         let now = members(&[1, 2, 4], &[1, 2, 3], &[5]);
         let node = |id| NodeId(id);
         let holds = [
-            OnMembers::Add(node(5)),
+            OnMembers::Add(node(5), None),
             OnMembers::Promote(node(4)),
             OnMembers::Demote(node(5)),
             OnMembers::Remove(node(3)),
             OnMembers::Replace(node(3), node(4)),
         ];
-        assert!(holds.into_iter().all(|asked| now.is(asked)));
+        assert!(holds.iter().all(|asked| now.is(asked)));
         let broken = [
-            OnMembers::Add(node(6)),
+            OnMembers::Add(node(6), None),
+            OnMembers::Add(node(5), Some("elsewhere:1".into())),
+            OnMembers::Prefer(node(1), 1),
             OnMembers::Promote(node(5)),
             OnMembers::Demote(node(4)),
             OnMembers::Remove(node(5)),
             OnMembers::Replace(node(1), node(4)),
         ];
-        assert!(!broken.into_iter().any(|asked| now.is(asked)));
+        for asked in broken {
+            assert!(!now.is(&asked), "{asked:?}");
+        }
     }
 }

@@ -137,7 +137,7 @@ impl<'a> Case<'a> {
                         fail!("{op} claims another time than the log has there, {}", entry.entry.time);
                     }
                 }
-                (None, End::Ok(_)) if !matches!(self.asked[at], Some(Asked::Ping(_) | Asked::Info)) => {
+                (None, End::Ok(_)) if !self.asked[at].as_ref().is_some_and(Asked::has_no_place) => {
                     return Err(Stop::Inconclusive(format!("{op} succeeded without a receipt")));
                 }
                 (None, _) => {}

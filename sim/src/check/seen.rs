@@ -240,7 +240,7 @@ impl Seen {
                 }
                 Effect::UserRemoved { name } => drop(seen.people.insert(name.clone(), None)),
                 // Judged in `members.rs`.
-                Effect::Membership(_) => {}
+                Effect::Membership(_) | Effect::Located { .. } | Effect::Preferred { .. } => {}
             }
         }
         if entry.entry.cause == Cause::TermStart && !seen.spared && !model.leases.is_empty() {

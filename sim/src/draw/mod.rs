@@ -21,6 +21,7 @@ pub fn schedule(seed: u64) -> Schedule {
     let come_and_go = members::come_and_go(&mut members, &cluster);
     if come_and_go {
         cluster.wiped_at_most = 0;
+        cluster.newcomers = members::newcomers(&mut members, &cluster);
         faults.retain(|fault| !members::destroys(&fault.what));
     } else {
         let mut disks = Stream::new(seed, "draw disk faults");
@@ -31,8 +32,8 @@ pub fn schedule(seed: u64) -> Schedule {
         members::steps(&mut members, &cluster, come_and_go, &mut clients);
     }
     if come_and_go && members.chance(700_000) {
-        // So that changes are begun that the others never hear of.
-        for _ in 0..3 {
+        // So that changes and transfers are begun that the others never hear of.
+        for _ in 0..6 {
             faults.extend(lonely_leaders(&mut members, &cluster, safety_us));
         }
     }
@@ -92,6 +93,7 @@ fn cluster(stream: &mut Stream) -> Cluster {
         clocks,
         limits: limits(stream),
         restart_after_halt_us: stream.magnitude(20_000, 1_000_000),
+        newcomers: 0,
         wiped_at_most: (nodes - 1) / 2,
         damaged_at_most: 0,
         beyond_budget: false,

@@ -373,6 +373,8 @@ impl Cluster {
                 self.frames.entry(link).or_default().push_back(frame);
                 self.boundary(node, Point::Frame);
             }
+            // All of them are there from the beginning.
+            Output::Peers(_) => {}
             Output::Close { conn } => {
                 if let Some(wire) = self.wires.get_mut(&conn.0) {
                     wire.open = false;

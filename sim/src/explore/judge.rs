@@ -168,7 +168,7 @@ impl Restart<'_> {
                     self.read = Some(read);
                 }
                 Output::Halt(reason) => return Err(format!("it halts: {reason}")),
-                Output::Send { .. } | Output::Close { .. } | Output::Trace(_) => {}
+                Output::Send { .. } | Output::Peers(_) | Output::Close { .. } | Output::Trace(_) => {}
             }
         }
         Ok(())

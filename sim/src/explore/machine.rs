@@ -38,6 +38,7 @@ pub fn config(nodes: u16, id: u16) -> NodeConfig {
         cluster_name: "explored".into(),
         members: (1..=nodes).map(member).collect(),
         // Few entries per message, since so many are kept for a follower that is a little behind.
+        join: false,
         limits: Limits { append_entries: 4, ..Limits::default() },
         timing: Timing {
             heartbeat: Micros::from_millis(60),
@@ -60,7 +61,7 @@ pub fn config(nodes: u16, id: u16) -> NodeConfig {
 /// Where a node listens.
 #[must_use]
 pub fn address(id: u16) -> String {
-    format!("node-{id}")
+    format!("node-{id}:7878")
 }
 
 /// An operation on its way.

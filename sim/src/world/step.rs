@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use steadfast_core::inspect::{Inspection, RoleName};
-use steadfast_core::io::{DiskError, DiskOp, DiskReply, Input, Output, Owner, Token};
+use steadfast_core::io::{DiskError, DiskOp, DiskReply, Input, Output, Owner, PeerAddress, Token};
 use steadfast_core::job::JobResult;
 use steadfast_core::trace::Event as Said;
 
@@ -15,6 +15,7 @@ use crate::fault::Point;
 use crate::glue;
 use crate::probes::WorldProbe;
 use crate::rng::Stream;
+use crate::schedule::address;
 use crate::trace::{clip, describe_input, describe_output, disk_op};
 
 /// No command of a simulation takes more bytes.
@@ -195,6 +196,7 @@ impl World<'_> {
                 self.send_to_peer(node, usize::from(to.0).wrapping_sub(1), frame);
                 self.reach(node, Point::PeerSent);
             }
+            Output::Peers(peers) => self.links_to(node, &peers),
             Output::Close { conn } => self.node_closes(conn.0),
             Output::Compute { token, job } => {
                 let result = glue::compute(&job);
@@ -235,6 +237,19 @@ impl World<'_> {
         }
     }
 
+    /// A driver keeps links to the nodes whose addresses it is told, as far as these are right.
+    fn links_to(&mut self, node: usize, peers: &[PeerAddress]) {
+        let right = |peer: &&PeerAddress| peer.addresses.contains(&address(peer.node.0));
+        self.nodes[node].links =
+            peers.iter().filter(right).map(|peer| usize::from(peer.node.0) - 1).collect();
+        if let Some(wrong) = peers.iter().find(|peer| !right(peer)) {
+            self.fail(
+                "boundary",
+                format!("node {} looks for node {} at {:?}", node + 1, wrong.node, wrong.addresses),
+            );
+        }
+    }
+
     fn send_to_peer(&mut self, from: usize, to: usize, frame: Bytes) {
         if to >= self.nodes.len() || to == from {
             return self.fail("boundary", format!("node {} sends a frame to node {}", from + 1, to + 1));
@@ -245,6 +260,9 @@ impl World<'_> {
         let process = &mut self.nodes[from];
         if process.announced.is_none_or(|(boot, _)| boot != process.boot) {
             process.announced = glue::nonce(&frame).map(|nonce| (process.boot, nonce));
+        }
+        if !self.nodes[from].links.contains(&to) {
+            return;
         }
         let arrivals = self.network.send(self.now, from, to);
         for at in arrivals.first.into_iter().chain(arrivals.second) {

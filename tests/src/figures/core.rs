@@ -79,6 +79,7 @@ impl Bench {
             id: NodeId(1),
             cluster_name: "figures".into(),
             members: vec![Member { id: NodeId(1), address: "here:1".into() }],
+            join: false,
             limits: Limits::default(),
             timing: Timing::default(),
             log: LogConfig::default(),
@@ -153,7 +154,7 @@ impl Bench {
                 }
                 Output::WakeAt(at) => self.wake = Some(at),
                 Output::Halt(reason) => panic!("the node halted: {reason}"),
-                Output::SendPeer { .. } | Output::Close { .. } | Output::Trace(_) => {}
+                Output::SendPeer { .. } | Output::Peers(_) | Output::Close { .. } | Output::Trace(_) => {}
             }
         }
     }

@@ -183,6 +183,7 @@ impl Replica {
             self.wal.restart(at);
         }
         self.waits_after_snapshot();
+        self.tell_addresses(out);
         probe(out, Probe::SnapshotInstalled);
         out.push(Output::Trace(Event::SnapshotInstalled { index: at.index }));
         self.snapshot_durable(meta, out);

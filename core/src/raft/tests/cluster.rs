@@ -125,6 +125,16 @@ impl Cluster {
         self.step(id, |_, _| {});
     }
 
+    /// Asks a leader to give its leadership to another node.
+    pub fn transfer(&mut self, id: NodeId, to: NodeId) {
+        let host = self.host(id);
+        let now = host.now;
+        if let Err(why) = host.running().transfer(now, to) {
+            self.print(show::line(id, &format!("does not transfer: {why}")));
+        }
+        self.step(id, |_, _| {});
+    }
+
     /// Puts entries, term and vote on a disk before anything has happened, and starts the node from it.
     pub fn given(&mut self, id: NodeId, image: Image) {
         assert!(self.checker.committed().0 == 0, "a disk is given before anything is committed");

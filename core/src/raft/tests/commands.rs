@@ -126,6 +126,7 @@ impl Story {
             ("replace", [id, old, voter]) => {
                 self.change(id, Change::Replace { old: node(old), new: members::parse(voter) });
             }
+            ("transfer", [id, "to", other]) => self.cluster.transfer(node(id), node(other)),
             ("join", [id]) => self.cluster.join(node(id)),
             ("crash", [id]) => self.cluster.crash(node(id)),
             ("restart", [id]) => {

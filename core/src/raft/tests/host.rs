@@ -210,6 +210,8 @@ impl Host {
                         let now = self.now;
                         self.running().propose(now, settled);
                     }
+                    RaftEvent::Gone => self.line("is told that it was removed".into()),
+                    RaftEvent::TransferGivenUp => self.line("gives up its transfer".into()),
                     RaftEvent::ChangeAgreed | RaftEvent::MembersUndone | RaftEvent::Left => {}
                 }
             }
@@ -278,7 +280,7 @@ impl Host {
         self.done.lines.push(show::line(self.id, &text));
     }
 
-    fn running(&mut self) -> &mut Raft {
+    pub fn running(&mut self) -> &mut Raft {
         self.raft.as_mut().expect("a node that runs")
     }
 

@@ -72,7 +72,8 @@ impl Checker {
             Message::Vote { term, .. }
             | Message::VoteReply { term, .. }
             | Message::AppendReply { term, .. }
-            | Message::TimeoutNow { term } => term,
+            | Message::TimeoutNow { term }
+            | Message::Gone { term, .. } => term,
             Message::Append(ref append) => append.term,
         };
         let spoken = self.spoken.entry(packet.from).or_default();

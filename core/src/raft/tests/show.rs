@@ -37,6 +37,7 @@ pub fn kind(message: &Message) -> &'static str {
         Message::Append(_) => "Append",
         Message::AppendReply { .. } => "AppendReply",
         Message::TimeoutNow { .. } => "TimeoutNow",
+        Message::Gone { .. } => "Gone",
     }
 }
 
@@ -62,6 +63,7 @@ fn message(message: &Message) -> String {
             (&append.term, rest)
         }
         Message::TimeoutNow { term } => (term, String::new()),
+        Message::Gone { term, at } => (term, format!("at {at}")),
         Message::AppendReply { term, round: asked, abstains, verdict } => {
             let mut rest = match verdict {
                 Verdict::Heard => "heard".to_owned(),

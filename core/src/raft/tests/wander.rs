@@ -91,7 +91,8 @@ impl Wanderer {
             64..78 => self.pass_time(),
             78..84 => self.disturb_network(),
             84..95 => self.disturb_disk(),
-            95..98 => self.crash_or_restart(),
+            95..97 => self.crash_or_restart(),
+            97 => self.transfer(),
             98.. if self.changes => self.change(),
             _ => self.destroy(),
         }
@@ -220,6 +221,15 @@ impl Wanderer {
             4 => self.run(format!("demote {leader} {one}")),
             5 | 6 => self.run(format!("replace {leader} {one} {other}")),
             _ => self.run(format!("remove {leader} {one}")),
+        }
+    }
+
+    /// A leader is asked to give its leadership to any node.
+    fn transfer(&mut self) {
+        let leaders = self.story.leaders();
+        if let Some(leader) = leaders.first() {
+            let to = self.any();
+            self.run(format!("transfer {leader} to {to}"));
         }
     }
 

@@ -15,13 +15,9 @@ fn any_entry() -> impl Strategy<Value = Entry> {
         &[Cause::TermStart, Cause::Command, Cause::Expiry, Cause::Clock, Cause::System][..],
     );
     (any::<u64>(), cause, vec(super::model::effect(), 0..5)).prop_map(|(time, cause, effects)| {
-        let cause = if effects.iter().any(changes_members) { Cause::Members } else { cause };
+        let cause = if effects.iter().any(Effect::concerns_members) { Cause::Members } else { cause };
         Entry { time: Millis(time), cause, effects }
     })
-}
-
-fn changes_members(effect: &Effect) -> bool {
-    matches!(effect, Effect::Membership(_))
 }
 
 proptest! {
@@ -33,9 +29,14 @@ proptest! {
     }
 
     #[test]
-    fn the_last_membership_in_an_entry_is_found(entry in any_entry()) {
-        let last = entry.effects.iter().rfind(|effect| changes_members(effect)).cloned();
+    fn the_last_membership_in_an_entry_and_all_addresses_are_found(entry in any_entry()) {
+        let last = entry.effects.iter().rfind(|effect| matches!(effect, Effect::Membership(_))).cloned();
         prop_assert_eq!(Entry::membership(&entry.encode()).map(Effect::Membership), last);
+        let located = entry.effects.iter().filter_map(|effect| match effect {
+            Effect::Located { node, address } => Some((*node, address.clone()?)),
+            _ => None,
+        });
+        prop_assert!(Entry::located(&entry.encode()).eq(located));
     }
 
     #[test]

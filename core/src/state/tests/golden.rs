@@ -124,6 +124,17 @@ fn samples() -> Vec<(&'static str, Entry)> {
                 vec![Effect::Membership(membership()), Effect::Membership(membership().settled())],
             ),
         ),
+        (
+            "a node reached there, and one of which that is not known any more",
+            with(
+                Cause::Members,
+                vec![
+                    Effect::Located { node: NodeId(4), address: Some("10.0.0.4:7878".into()) },
+                    Effect::Located { node: NodeId(2), address: None },
+                ],
+            ),
+        ),
+        ("a node that leads rather than others", one(Effect::Preferred { node: NodeId(2), priority: 300 })),
         ("session stepped, waiting", one(session(5, stored(Ok(Value::Waiting(Index(7))))))),
         (
             "placed",
@@ -221,6 +232,8 @@ fn rows() -> Vec<(&'static str, Row)> {
         ("rules", Row::Rules((Holder::User, "ann".into()), Arc::new(rules()))),
         ("a leeway", Row::Leeway(Pattern::Prefix("fast:".into()), Leeway { ms: 500, bytes: 70_000 })),
         ("members", Row::Membership((), membership())),
+        ("how much a node is preferred as the leader", Row::Priority(NodeId(2), 300)),
+        ("where a node is reached", Row::Address(NodeId(4), "10.0.0.4:7878".into())),
         ("when leases were spared", Row::Spared((), Millis(9))),
         ("a limiter", Row::Limiter("l".into(), limiters().remove(0))),
         ("a large hash, more of it", Row::More(vec![("g".into(), "v".into()), ("h".into(), "v".into())])),
@@ -240,7 +253,7 @@ fn the_bytes_of_rows_are_those_of_the_golden_file() {
         time: Millis(9),
         level: 2,
         keys: 1,
-        rows: Box::new([0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+        rows: Box::new([0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
         ..Head::default()
     };
     let mut bytes = Vec::new();

@@ -159,6 +159,11 @@ pub(super) fn effect() -> impl Strategy<Value = Effect> {
             leeway: ms.map(|ms| Leeway { ms, bytes: 1 }),
         }),
         1 => (1..5u16).prop_map(|count| Effect::Membership(membership(count))),
+        1 => (1..5u16, prop::option::of(1..9u16)).prop_map(|(node, port)| Effect::Located {
+            node: NodeId(node),
+            address: port.map(|port| format!("host:{port}")),
+        }),
+        1 => (1..5u16, 0..3u32).prop_map(|(node, priority)| Effect::Preferred { node: NodeId(node), priority }),
         1 => (0..5u32).prop_map(Effect::Level),
         1 => any::<u128>().prop_map(|id| Effect::Founded(Founding {
             cluster: ClusterId(id),
@@ -245,6 +250,7 @@ impl Pair {
         assert_eq!(state.founding(), base.founding.as_ref());
         let founded = |of: &Naive| Some(Membership::of(of.founding.as_ref()?.members.clone()));
         assert_eq!(state.membership(), base.membership.clone().or_else(|| founded(&base)));
+        assert_eq!((state.addresses(), state.priorities()), (&base.addresses, &base.priorities));
 
         let tail = Naive::of(&self.log);
         assert_eq!(state.time(), tail.time);
@@ -267,6 +273,7 @@ impl Pair {
         }
         assert!(view.leeways().into_iter().eq(tail.leeways.clone()), "leeways");
         assert_eq!(view.membership(), tail.membership.clone().or_else(|| founded(&tail)));
+        assert_eq!((view.addresses(), view.priorities()), (tail.addresses, tail.priorities));
         assert_eq!(view.level(), tail.level);
         let _ = view.finish();
     }

@@ -14,7 +14,7 @@ use crate::coordination::once::Work;
 use crate::durability::Leeway;
 use crate::membership::Membership;
 use crate::time::Millis;
-use crate::types::{Blob, Index, LeaseId};
+use crate::types::{Blob, Index, LeaseId, NodeId};
 
 /// What a log has made.
 #[derive(Default)]
@@ -35,6 +35,8 @@ pub(super) struct Naive {
     pub(super) rules: BTreeMap<(Holder, Blob), Rules>,
     pub(super) leeways: BTreeMap<Pattern, Leeway>,
     pub(super) membership: Option<Membership>,
+    pub(super) addresses: BTreeMap<NodeId, String>,
+    pub(super) priorities: BTreeMap<NodeId, u32>,
     pub(super) level: u32,
     pub(super) founding: Option<Founding>,
     pub(super) time: Millis,
@@ -200,6 +202,10 @@ impl Naive {
             },
             Effect::Loosened { pattern, leeway: Some(leeway) } => drop(self.leeways.insert(pattern, leeway)),
             Effect::Membership(membership) => self.membership = Some(membership),
+            Effect::Located { node, address: Some(address) } => drop(self.addresses.insert(node, address)),
+            Effect::Located { node, address: None } => drop(self.addresses.remove(&node)),
+            Effect::Preferred { node, priority: 0 } => drop(self.priorities.remove(&node)),
+            Effect::Preferred { node, priority } => drop(self.priorities.insert(node, priority)),
             Effect::Loosened { pattern, leeway: None } => drop(self.leeways.remove(&pattern)),
             Effect::UserPut { name, user } => drop(self.users.insert(name, user)),
             Effect::UserRemoved { name } => drop(self.users.remove(&name)),

@@ -1,6 +1,6 @@
 //! What a view shows of coordination and access: rules, limiters, ids, leases and claims.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -13,11 +13,13 @@ use crate::coordination::limiter::Limiter;
 use crate::coordination::once::{Kept, Work};
 use crate::durability::Leeway;
 use crate::membership::Membership;
+use crate::state::effect::Effect;
 use crate::state::hanging::Hanging;
 use crate::state::table::{
-    Answers, Claims, KeyLeases, Leases, Leeways, Limiters, Memberships, RulesOf, Spared, Works,
+    Addresses, Answers, Claims, KeyLeases, Leases, Leeways, Limiters, Memberships, Priorities, RulesOf,
+    Spared, Works,
 };
-use crate::types::{Blob, Index, LeaseId};
+use crate::types::{Blob, Index, LeaseId, NodeId};
 
 impl View<'_> {
     /// The rules of a user or role.
@@ -53,6 +55,25 @@ impl View<'_> {
         let logged = self.read::<Memberships>(&());
         let members = logged.or_else(|| Some(Membership::of(self.below.founding()?.members.clone())));
         members.filter(Membership::is_sound)
+    }
+
+    /// Where nodes are reached, as far as an operator has said so.
+    pub fn addresses(&mut self) -> BTreeMap<NodeId, String> {
+        self.rows_from::<Addresses>(NodeId(0))
+    }
+
+    /// Which nodes had rather lead than others, and how much.
+    pub fn priorities(&mut self) -> BTreeMap<NodeId, u32> {
+        self.rows_from::<Priorities>(NodeId(0))
+    }
+
+    /// The effects by which what was known of nodes is forgotten, because they belong to the cluster no more.
+    pub fn forget_nodes(&mut self, gone: &[NodeId]) -> Vec<Effect> {
+        let (addresses, priorities) = (self.addresses(), self.priorities());
+        let located = gone.iter().filter(|node| addresses.contains_key(node));
+        let located = located.map(|node| Effect::Located { node: *node, address: None });
+        let preferred = gone.iter().filter(|node| priorities.contains_key(node));
+        located.chain(preferred.map(|node| Effect::Preferred { node: *node, priority: 0 })).collect()
     }
 
     /// What a user may do.

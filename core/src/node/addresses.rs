@@ -1,0 +1,220 @@
+//! Where the other nodes are reached. The configuration says it of those that this node was started with, the replicated state of those
+//! of which an operator has said it, and other nodes tell the rest to whoever greets them. All of it is handed to the driver, which
+//! tries one address after the other. Nothing here is a promise: a wrong address costs a connection, as every frame names its receiver.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::peers::{Kind, PeerBook};
+use super::replica::Replica;
+use super::startup::send_founding;
+use crate::config::Member;
+use crate::founding::FoundingMessage;
+use crate::io::{Outbox, Output, PeerAddress};
+use crate::membership::{MAX_MEMBERS, MAX_VOTERS, is_address};
+use crate::protocol::peer;
+use crate::time::Micros;
+use crate::types::NodeId;
+
+/// Most nodes whose addresses are told or remembered: all that can belong to a cluster, and those that they took the place of.
+const MOST: usize = MAX_MEMBERS + MAX_VOTERS;
+
+/// How often others are asked where a member is that this node can't find.
+const ASK_EVERY: Micros = Micros::from_millis(1000);
+
+/// What a node tells whoever greets it: where it believes the members to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Whereabouts(Vec<(NodeId, String)>);
+
+/// Where other nodes are, as far as this one knows.
+#[derive(Clone, Debug)]
+pub(super) struct AddressBook {
+    own: NodeId,
+    configured: BTreeMap<NodeId, String>,
+    /// What other nodes told, and what the state said once: a node that was removed can still be told so.
+    heard: BTreeMap<NodeId, String>,
+    /// What the driver knows.
+    told: Vec<PeerAddress>,
+    /// When others are asked again.
+    ask_at: Micros,
+}
+
+impl AddressBook {
+    /// What a configuration says.
+    pub fn new(own: NodeId, members: &[Member]) -> Self {
+        let configured = members.iter().filter(|member| member.id != own && !member.address.is_empty());
+        let configured = configured.map(|member| (member.id, member.address.clone())).collect();
+        Self { own, configured, heard: BTreeMap::new(), told: Vec::new(), ask_at: Micros(0) }
+    }
+
+    /// Takes in what another node told; anything may be in it.
+    pub fn hear(&mut self, told: Whereabouts, members: &BTreeSet<NodeId>) {
+        for (node, address) in told.0.into_iter().take(MOST) {
+            if is_address(&address) {
+                self.heard.insert(node, address);
+            }
+        }
+        self.forget(members);
+    }
+
+    /// Takes in what the log says that is not applied yet, in its order.
+    pub fn seek(&mut self, located: impl Iterator<Item = (NodeId, String)>) {
+        self.heard.extend(located);
+    }
+
+    /// Tells the driver, if it does not know yet.
+    pub fn tell(&mut self, logged: &BTreeMap<NodeId, String>, members: &BTreeSet<NodeId>, out: &mut Outbox) {
+        let known: BTreeSet<NodeId> = [&self.configured, logged, &self.heard]
+            .into_iter()
+            .flat_map(BTreeMap::keys)
+            .copied()
+            .filter(|node| *node != self.own)
+            .collect();
+        let peers: Vec<PeerAddress> =
+            known.into_iter().map(|node| PeerAddress { node, addresses: self.of(node, logged) }).collect();
+        self.heard.extend(logged.iter().map(|(node, address)| (*node, address.clone())));
+        self.forget(members);
+        if self.told != peers {
+            self.told.clone_from(&peers);
+            out.push(Output::Peers(peers));
+        }
+    }
+
+    /// Where a node may be, the likeliest first. What was configured at this node may be meant for its part of the network alone.
+    pub fn of(&self, node: NodeId, logged: &BTreeMap<NodeId, String>) -> Vec<String> {
+        let mut addresses: Vec<String> = Vec::new();
+        for known in [&self.configured, logged, &self.heard] {
+            addresses.extend(known.get(&node).filter(|address| !addresses.contains(*address)).cloned());
+        }
+        addresses
+    }
+
+    /// The likeliest place of a node.
+    fn likeliest<'a>(&'a self, node: NodeId, logged: &'a BTreeMap<NodeId, String>) -> Option<&'a String> {
+        [&self.configured, logged, &self.heard].into_iter().find_map(|known| known.get(&node))
+    }
+
+    /// What is kept of nodes that are no members is bounded.
+    fn forget(&mut self, members: &BTreeSet<NodeId>) {
+        while self.heard.len() > MOST {
+            let stranger = self.heard.keys().copied().find(|node| !members.contains(node));
+            let Some(stranger) = stranger else { return };
+            self.heard.remove(&stranger);
+        }
+    }
+}
+
+impl Replica {
+    /// The members or their addresses may have changed: the driver is told.
+    pub fn tell_addresses(&mut self, out: &mut Outbox) {
+        let members = self.raft.membership().nodes();
+        self.addresses.tell(self.state.addresses(), &members, out);
+    }
+
+    /// Where clients find the leader, if it is another node.
+    pub fn leader_address(&self) -> Option<String> {
+        let leader = self.raft.leader().filter(|leader| *leader != self.config.id)?;
+        self.addresses.likeliest(leader, self.state.addresses()).cloned()
+    }
+
+    /// A node that greets this one is told where the others are.
+    pub fn tell_whereabouts(&mut self, to: NodeId, out: &mut Outbox) {
+        let own = self.config.members.iter().find(|member| member.id == self.config.id);
+        let own = own.map(|member| (member.id, member.address.clone()));
+        let logged = self.state.addresses();
+        let others = self.raft.membership().nodes().into_iter().filter(|node| *node != self.config.id);
+        let others = others.filter_map(|node| Some((node, self.addresses.likeliest(node, logged)?.clone())));
+        let told = Whereabouts(own.into_iter().chain(others).collect());
+        let body = postcard::to_stdvec(&told).expect("addresses are plain data");
+        let frame = peer::encode(&self.peers.header(to, Kind::Whereabouts), &body);
+        out.push(Output::SendPeer { to, frame });
+    }
+
+    /// Another node has told where the members are.
+    pub fn hear_whereabouts(&mut self, told: Whereabouts, out: &mut Outbox) {
+        self.addresses.hear(told, &self.raft.membership().nodes());
+        self.tell_addresses(out);
+    }
+
+    /// Greets the nodes that this one can reach as long as there is a member that it can't: they tell where that one is.
+    pub fn look_for_members(&mut self, out: &mut Outbox) {
+        if self.now.mono < self.addresses.ask_at {
+            return;
+        }
+        let known: BTreeSet<NodeId> = self.addresses.told.iter().map(|peer| peer.node).collect();
+        let mut others = self.raft.membership().nodes();
+        others.remove(&self.config.id);
+        if !others.is_subset(&known) {
+            self.addresses.ask_at = self.now.mono.after(ASK_EVERY);
+            greet(&self.peers, known, &FoundingMessage::Founded(self.founding().clone()), out);
+        }
+    }
+}
+
+/// Says the same about the founding to several nodes.
+pub(super) fn greet(
+    peers: &PeerBook,
+    nodes: impl IntoIterator<Item = NodeId>,
+    message: &FoundingMessage,
+    out: &mut Outbox,
+) {
+    for node in nodes {
+        send_founding(peers, node, message, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn members(of: &[(u16, &str)]) -> Vec<Member> {
+        of.iter().map(|(id, address)| Member { id: NodeId(*id), address: (*address).into() }).collect()
+    }
+
+    fn map(of: &[(u16, &str)]) -> BTreeMap<NodeId, String> {
+        of.iter().map(|(id, address)| (NodeId(*id), (*address).into())).collect()
+    }
+
+    /// What the driver is told, if anything.
+    fn told(book: &mut AddressBook, logged: &[(u16, &str)]) -> Option<Vec<String>> {
+        let mut out = Outbox::default();
+        book.tell(&map(logged), &BTreeSet::new(), &mut out);
+        out.drain().find_map(|output| match output {
+            Output::Peers(peers) => {
+                Some(peers.iter().map(|it| format!("{} {}", it.node, it.addresses.join(" "))).collect())
+            }
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn the_driver_is_told_once_what_is_configured_first_and_what_was_logged_then() {
+        let mut book = AddressBook::new(NodeId(1), &members(&[(1, "a:1"), (2, "b:1"), (3, "")]));
+        assert_eq!(told(&mut book, &[]), Some(vec!["2 b:1".into()]));
+        assert_eq!(told(&mut book, &[]), None);
+        let logged = [(1, "a:2"), (2, "b:2"), (4, "d:1")];
+        assert_eq!(told(&mut book, &logged), Some(vec!["2 b:1 b:2".into(), "4 d:1".into()]));
+    }
+
+    #[test]
+    fn a_node_that_was_removed_is_still_reached_until_there_are_too_many() {
+        let mut book = AddressBook::new(NodeId(1), &[]);
+        told(&mut book, &[(4, "d:1")]);
+        assert_eq!(told(&mut book, &[]), None, "it can be told so");
+        let many = (10..10 + MOST as u16).map(|id| (NodeId(id), "x:1".into())).collect();
+        book.hear(Whereabouts(many), &(10..200).map(NodeId).collect());
+        assert_eq!(book.of(NodeId(4), &BTreeMap::new()), Vec::<String>::new());
+        assert_eq!(book.heard.len(), MOST);
+    }
+
+    #[test]
+    fn what_can_be_no_address_is_not_taken_in() {
+        let mut book = AddressBook::new(NodeId(1), &[]);
+        book.hear(
+            Whereabouts(vec![(NodeId(2), "nowhere".into()), (NodeId(3), "c:1".into())]),
+            &BTreeSet::new(),
+        );
+        assert_eq!(told(&mut book, &[]), Some(vec!["3 c:1".into()]));
+    }
+}
