@@ -35,6 +35,8 @@ pub struct Tally {
     pub failed: BTreeMap<String, u64>,
     /// Operations whose outcome is unknown.
     pub unknown: u64,
+    /// What clients in sessions were told by errors of any kind: they try again, each within its deadline of 30 seconds.
+    pub given_up: Vec<String>,
 }
 
 impl Tally {
@@ -133,10 +135,19 @@ impl Load {
     /// If the system refuses a thread.
     #[must_use]
     pub fn start(config: &Config, user: &str, recording: &Recording) -> Self {
+        Self::start_with(&config.clone().attempt(ATTEMPT), user, recording)
+    }
+
+    /// Starts all clients, with this configuration as it is.
+    ///
+    /// # Panics
+    /// If the system refuses a thread.
+    #[must_use]
+    pub fn start_with(config: &Config, user: &str, recording: &Recording) -> Self {
         let shared = Arc::new(Shared::default());
         let workers: Vec<_> = (0..IN_SESSIONS + WITHOUT)
             .map(|process| {
-                let config = config.clone().observer(recording.observer(process, user)).attempt(ATTEMPT);
+                let config = config.clone().observer(recording.observer(process, user));
                 let config = if process < IN_SESSIONS { config } else { config.without_session() };
                 (process, config, shared.clone())
             })
@@ -280,6 +291,9 @@ impl Shared {
             Ok(_) => tally.ok += 1,
             Err(error) if error.is_definite() => *tally.failed.entry(error.to_string()).or_default() += 1,
             Err(_) => tally.unknown += 1,
+        }
+        if let (true, Err(error)) = (process < IN_SESSIONS, answer) {
+            tally.given_up.push(format!("{asked:?}: {error}"));
         }
         match (asked, answer) {
             (Asked::Add(key, by), Ok(_)) => tally.counters.entry(key.clone()).or_default().0 += by,

@@ -37,6 +37,17 @@ impl Standing {
         })
     }
 
+    /// Asks a leader whether it hears all members: their answers to it come within an election time-out.
+    pub fn hears_all(client: &mut RawClient) -> bool {
+        let sent = client.request(Uuid::from_u128(2), ["CLUSTER", "MEMBERS"]);
+        let Ok(Value::List(members)) = sent.map_or(Ok(Value::Nil), |()| client.response().reply.outcome)
+        else {
+            return false;
+        };
+        let is_heard = |member: &Value| matches!(member, Value::Map(pairs) if pairs.contains(&("heard".to_owned(), Value::Int(1))));
+        !members.is_empty() && members.iter().all(is_heard)
+    }
+
     /// Whether it says that it leads.
     #[must_use]
     pub fn leads(&self) -> bool {

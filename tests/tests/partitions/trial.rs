@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use steadfast::Config;
 use steadfast_sim::check::{self, Verdict};
 use steadfast_sim::history::History;
 use steadfast_tests::cluster::Cluster;
@@ -18,17 +19,19 @@ use steadfast_tests::standing::Standing;
 use crate::witness::Witness;
 
 /// Within this time the others have a new leader, and every client has a write acknowledged. An election takes 0.3 to 0.6 s, an
-/// attempt of a client 2.5 s until it leaves a node that says nothing; the rest is for machines that are busy.
+/// attempt of a client 1.25 s until it leaves a node that says nothing; the rest is for machines that are busy.
 pub const SOON: Duration = Duration::from_secs(15);
+/// How long a client waits for the answer to an attempt.
+const ATTEMPT: Duration = Duration::from_secs(1);
 
 /// A cluster with clients at work.
 pub struct Trial {
     pub cluster: Cluster,
     pub load: Load,
-    recording: Recording,
+    pub recording: Recording,
     /// A connection to each node that asks it where it stands, logged in while that is possible.
     eyes: Vec<RawClient>,
-    witnesses: u64,
+    others: u64,
 }
 
 impl Trial {
@@ -42,24 +45,38 @@ impl Trial {
     pub fn of(cluster: Cluster) -> Self {
         let (user, _) = cluster.credentials();
         let recording = Recording::default();
-        let load = Load::start(&cluster.config(), &user, &recording);
+        let mut impatient = cluster.config().attempt(ATTEMPT);
+        // A stopped process still accepts connections, by its kernel.
+        impatient.core().greeting_ms = 1500;
+        let load = Load::start_with(&impatient, &user, &recording);
         let eyes = cluster.places().map(|place| cluster.raw(place)).collect();
-        let trial = Self { cluster, load, recording, eyes, witnesses: 0 };
+        let trial = Self { cluster, load, recording, eyes, others: 0 };
         trial.load.progress_of_all(SOON);
         trial
     }
 
+    /// A number for one more client in the history.
+    pub fn process(&mut self) -> u64 {
+        self.others += 1;
+        load::IN_SESSIONS + load::WITHOUT + self.others
+    }
+
     /// A client of one node alone.
     pub fn witness(&mut self, place: usize) -> Witness {
-        self.witnesses += 1;
-        let (user, password) = self.cluster.credentials();
-        let process = load::IN_SESSIONS + load::WITHOUT + self.witnesses;
-        Witness::start(
-            &self.cluster.addresses[place],
-            &user,
-            &password,
-            self.recording.observer(process, &user),
-        )
+        let (process, (user, password)) = (self.process(), self.cluster.credentials());
+        let observer = self.recording.observer(process, &user);
+        Witness::start(&self.cluster.addresses[place], &user, &password, observer)
+    }
+
+    /// The configuration of one more client, which names all nodes.
+    pub fn config(&mut self) -> Config {
+        let (process, (user, _)) = (self.process(), self.cluster.credentials());
+        self.cluster.config().observer(self.recording.observer(process, &user))
+    }
+
+    /// Looks at a node anew, after it was restarted.
+    pub fn look_at(&mut self, place: usize) {
+        self.eyes[place] = self.cluster.raw(place);
     }
 
     /// Where a node stands.
@@ -99,12 +116,33 @@ impl Trial {
         self.term() - before
     }
 
+    /// Heals all links, waits until the leader hears everybody again, and gives by how much the highest term grew.
+    pub fn mend(&mut self, network: &Network) -> i64 {
+        let before = self.term();
+        network.heal();
+        let begun = Instant::now();
+        wait_within(SOON, "a leader that hears everybody", || {
+            let leader = self.leader();
+            Standing::hears_all(&mut self.eyes[leader]).then_some(())
+        });
+        eprintln!("{:?} after the links are whole, everybody is heard", begun.elapsed());
+        self.work_for(Duration::from_millis(300));
+        self.term() - before
+    }
+
+    /// Waits until a node has committed what another one has by now.
+    pub fn caught_up(&mut self, place: usize, with: usize) {
+        let wanted = self.standing(with).commit;
+        wait_within(SOON, "a node that catches up", || (self.standing(place).commit >= wanted).then_some(()));
+    }
+
     /// Ends the load and the cluster, and looks whether everything is as it must be. All links are whole, all nodes run.
-    pub fn end(mut self) {
+    pub fn end(mut self) -> History {
         let (user, _) = self.cluster.credentials();
         self.load.progress_of_all(SOON);
         let tally = self.load.stop();
         let observer = self.recording.observer(load::IN_SESSIONS + load::WITHOUT, &user);
+        assert_eq!(tally.given_up, [] as [&str; 0], "a client that tries again is served in the end");
         tally.check(&self.cluster.config().observer(observer));
         let eyes = &mut self.eyes;
         wait_within(SOON, "all nodes at the same place under one leader", || {
@@ -134,5 +172,11 @@ impl Trial {
             tally.unknown,
             begun.elapsed().as_secs_f64()
         );
+        history
     }
+}
+
+/// A tokio runtime on this thread alone.
+pub fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("the system gives a runtime")
 }

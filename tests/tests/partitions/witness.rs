@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use steadfast::client::Observation;
 use steadfast::{Answer, Client, Config, Error};
 
+use crate::trial::runtime;
+
 /// How long it waits for an answer.
 const DEADLINE: Duration = Duration::from_millis(300);
 /// How long it waits before it asks again.
@@ -40,8 +42,7 @@ impl Witness {
         let (is_over, (ready, begun)) = (over.clone(), std::sync::mpsc::channel());
         let address = address.to_owned();
         let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("the system gives a runtime").block_on(async {
+            runtime().block_on(async {
                 let client = Client::connect(config).await.expect("the node takes part");
                 let key = format!("witness/{address}");
                 client.set(key.as_str(), "0").await.expect("the node takes part");
@@ -76,4 +77,13 @@ impl Witness {
         self.over.store(true, Ordering::Relaxed);
         self.thread.join().expect("it did not panic")
     }
+}
+
+/// Makes sure that of what was asked between these moments nothing was answered; gives how much that was.
+pub fn nothing_was_answered(told: &[Told], from: Instant, to: Instant) -> usize {
+    let asked: Vec<_> = told.iter().filter(|it| it.asked_at > from && it.told_at < to).collect();
+    let answered: Vec<_> = asked.iter().filter(|it| it.answer.is_ok()).collect();
+    assert!(answered.is_empty(), "a node without a majority answered: {answered:?}");
+    assert!(asked.len() >= 4, "it was asked {} times", asked.len());
+    asked.len()
 }
