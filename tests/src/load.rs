@@ -120,6 +120,8 @@ pub struct Load {
 #[derive(Debug, Default)]
 struct Shared {
     stop: AtomicBool,
+    /// Nobody asks for anything new.
+    pause: AtomicBool,
     /// Names the keys in use: a new round begins with new ones, so that no key's history grows without end.
     round: AtomicU64,
     acknowledged: AtomicU64,
@@ -176,6 +178,11 @@ impl Load {
     /// Goes on with new keys.
     pub fn next_round(&self) {
         self.shared.round.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Has the clients ask for nothing new, or go on.
+    pub fn pause(&self, pause: bool) {
+        self.shared.pause.store(pause, Ordering::Relaxed);
     }
 
     /// Whether every client is still at work.
@@ -236,6 +243,10 @@ async fn work(process: u64, config: Config, shared: Arc<Shared>) {
     let mut dice = Dice(process + 1);
     let mut count = 0;
     while !shared.stop.load(Ordering::Relaxed) {
+        if shared.pause.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            continue;
+        }
         count += 1;
         let round = shared.round.load(Ordering::Relaxed);
         let asked = draw(&mut dice, process, round, count);

@@ -1,4 +1,5 @@
-//! Where a node stands, by its own word: what INFO says. A connection that was logged in before is told so also while nobody leads.
+//! Where a node stands, by its own word: what INFO says. A connection that was logged in before is told so also while nobody leads;
+//! a leader that hears no majority answers nothing before it has stepped down.
 
 use steadfast::client::Value;
 use uuid::Uuid;

@@ -79,9 +79,9 @@ impl Trial {
         self.eyes[place] = self.cluster.raw(place);
     }
 
-    /// Where a node stands.
+    /// Where a node stands. A leader that is cut off says so only once it has stepped down.
     pub fn standing(&mut self, place: usize) -> Standing {
-        Standing::ask(&mut self.eyes[place]).expect("a connection that is logged in gets an answer to INFO")
+        wait_within(SOON, "an answer to INFO", || Standing::ask(&mut self.eyes[place]))
     }
 
     /// The place of the leader among these nodes, by its own word, as soon as there is one, in a term above this one.
@@ -116,6 +116,25 @@ impl Trial {
         self.term() - before
     }
 
+    /// Lets the clients rest until they are told to go on, and waits until all nodes stand at the same place: nobody's log is behind
+    /// then, so that anybody could be elected.
+    pub fn rest(&mut self) {
+        self.load.pause(true);
+        self.wait_for_peace();
+    }
+
+    fn wait_for_peace(&mut self) {
+        wait_within(SOON, "all nodes at the same place under one leader", || {
+            let standings: Vec<_> = self.eyes.iter_mut().filter_map(Standing::ask).collect();
+            let same = standings.iter().all(|it| {
+                (it.term, it.commit, it.leader)
+                    == (standings[0].term, standings[0].commit, standings[0].leader)
+            });
+            let leaders = standings.iter().filter(|it| it.leads()).count();
+            (same && leaders == 1 && standings.len() == self.eyes.len()).then_some(())
+        });
+    }
+
     /// Heals all links, waits until the leader hears everybody again, and gives by how much the highest term grew.
     pub fn mend(&mut self, network: &Network) -> i64 {
         let before = self.term();
@@ -140,20 +159,11 @@ impl Trial {
     pub fn end(mut self) -> History {
         let (user, _) = self.cluster.credentials();
         self.load.progress_of_all(SOON);
+        self.rest();
         let tally = self.load.stop();
-        let observer = self.recording.observer(load::IN_SESSIONS + load::WITHOUT, &user);
         assert_eq!(tally.given_up, [] as [&str; 0], "a client that tries again is served in the end");
+        let observer = self.recording.observer(load::IN_SESSIONS + load::WITHOUT, &user);
         tally.check(&self.cluster.config().observer(observer));
-        let eyes = &mut self.eyes;
-        wait_within(SOON, "all nodes at the same place under one leader", || {
-            let standings: Vec<_> = eyes.iter_mut().filter_map(Standing::ask).collect();
-            let same = standings.iter().all(|it| {
-                (it.term, it.commit, it.leader)
-                    == (standings[0].term, standings[0].commit, standings[0].leader)
-            });
-            let leaders = standings.iter().filter(|it| it.leads()).count();
-            (same && leaders == 1 && standings.len() == eyes.len()).then_some(())
-        });
         drop(self.eyes);
         let stopped = self.cluster.stop();
         assert!(stopped.iter().all(|code| *code == Some(0)), "every server stops cleanly: {stopped:?}");
