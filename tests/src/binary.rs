@@ -2,10 +2,11 @@
 //!
 //! It is `src/bin/steadfast-under-test.rs`, which is `steadfast` under another name; Cargo builds it whenever it builds
 //! a test of this package, so it is never older than the test. `STEADFAST_BIN` names another one, such as a build with a
-//! planted bug, or a release; only that `steadfast` itself knows nothing of the variables for small files.
+//! planted bug, or a release; only that `steadfast` itself knows nothing of the variables for small files and for clocks.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::str::FromStr;
 use std::sync::OnceLock;
 
 use steadfast::server::config::ServerConfig;
@@ -14,6 +15,10 @@ use steadfast::server::config::ServerConfig;
 pub const SEGMENT_BYTES: &str = "STEADFAST_TEST_SEGMENT_BYTES";
 /// The one with how much is logged between two snapshots.
 pub const SNAPSHOT_BYTES: &str = "STEADFAST_TEST_SNAPSHOT_BYTES";
+/// The one with how far the wall clock is off, in milliseconds.
+pub const WALL_MS: &str = "STEADFAST_TEST_WALL_MS";
+/// The one with how far the clocks drift, in millionths.
+pub const DRIFT_PPM: &str = "STEADFAST_TEST_DRIFT_PPM";
 
 /// The binary under test.
 ///
@@ -53,11 +58,16 @@ pub fn clean(command: &mut Command) {
     }
 }
 
-/// What the binary under test does to its configuration: it takes the sizes of files from those variables.
-pub fn with_small_files(config: &mut ServerConfig) {
-    let bytes = |name| std::env::var(name).ok()?.parse().ok();
-    config.log.segment_bytes = bytes(SEGMENT_BYTES).unwrap_or(config.log.segment_bytes);
-    config.snapshot.interval_bytes = bytes(SNAPSHOT_BYTES).unwrap_or(config.snapshot.interval_bytes);
+/// What the binary under test does to its configuration: it takes the sizes of files, and how far its clocks are off, from
+/// those variables.
+pub fn for_a_test(config: &mut ServerConfig) {
+    fn said<T: FromStr>(name: &str) -> Option<T> {
+        std::env::var(name).ok()?.parse().ok()
+    }
+    config.log.segment_bytes = said(SEGMENT_BYTES).unwrap_or(config.log.segment_bytes);
+    config.snapshot.interval_bytes = said(SNAPSHOT_BYTES).unwrap_or(config.snapshot.interval_bytes);
+    config.skew.wall_ms = said(WALL_MS).unwrap_or(config.skew.wall_ms);
+    config.skew.drift_ppm = said(DRIFT_PPM).unwrap_or(config.skew.drift_ppm);
 }
 
 /// The repository's root.

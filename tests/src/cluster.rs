@@ -1,13 +1,14 @@
-//! Three real nodes on this machine, each with its own data directory and fixed address.
+//! Real nodes on this machine, each with its own data directory and fixed address: three on loopback, or as many as there are
+//! addresses.
 
 use std::path::PathBuf;
 
-use steadfast::client::Value;
 use steadfast::{Client, Config};
 
 use crate::process::{Options, Process, credentials};
 use crate::raw::RawClient;
 use crate::scratch::{Scratch, free_addresses, wait_for};
+use crate::standing::Standing;
 
 /// The cluster's name.
 pub const NAME: &str = "steadfast";
@@ -34,22 +35,28 @@ impl Cluster {
     /// Starts three nodes with these changes to how each starts.
     #[must_use]
     pub fn start_with(name: &str, change: impl Fn(usize, Options) -> Options) -> Self {
-        Self::start_as(name, |addresses| vec![addresses.to_vec(); addresses.len()], change)
+        Self::start_at(name, free_addresses(3), change)
+    }
+
+    /// Starts a node at each of these addresses, with these changes to how each starts.
+    #[must_use]
+    pub fn start_at(name: &str, addresses: Vec<String>, change: impl Fn(usize, Options) -> Options) -> Self {
+        Self::start_as(name, addresses, |addresses| vec![addresses.to_vec(); addresses.len()], change)
     }
 
     /// Starts three nodes. `ways` gives, for each node, the addresses at which it reaches each.
     #[must_use]
     pub fn start_linked(name: &str, ways: impl FnOnce(&[String]) -> Vec<Vec<String>>) -> Self {
-        Self::start_as(name, ways, |_, options| options)
+        Self::start_as(name, free_addresses(3), ways, |_, options| options)
     }
 
     fn start_as(
         name: &str,
+        addresses: Vec<String>,
         ways: impl FnOnce(&[String]) -> Vec<Vec<String>>,
         change: impl Fn(usize, Options) -> Options,
     ) -> Self {
         let scratch = Scratch::new(name);
-        let addresses = free_addresses(3);
         let ways = ways(&addresses);
         let options = |place: usize| {
             let mut args = vec!["--id".to_owned(), (place + 1).to_string()];
@@ -59,9 +66,14 @@ impl Cluster {
             }
             change(place, Options::new(&scratch.join(format!("node{}", place + 1)), args))
         };
-        let options: Vec<_> = (0..3).map(options).collect();
+        let options: Vec<_> = (0..addresses.len()).map(options).collect();
         let nodes = options.iter().map(|options| Some(options.start())).collect();
         Self { addresses, nodes, options, scratch }
+    }
+
+    /// The places of all nodes.
+    pub fn places(&self) -> std::ops::Range<usize> {
+        0..self.addresses.len()
     }
 
     /// Where a node's data lies.
@@ -99,7 +111,7 @@ impl Cluster {
     /// The administrator's user and password: on the node that led first.
     #[must_use]
     pub fn credentials(&self) -> (String, String) {
-        wait_for("the founding", || (0..3).find_map(|place| credentials(&self.data(place))))
+        wait_for("the founding", || self.places().find_map(|place| credentials(&self.data(place))))
     }
 
     /// A client's configuration that names all nodes and the administrator.
@@ -136,9 +148,9 @@ impl Cluster {
     pub fn leader(&self) -> usize {
         let (user, password) = self.credentials();
         wait_for("a leader", || {
-            (0..3).filter(|place| self.nodes[*place].is_some()).find(|place| {
+            self.places().filter(|place| self.nodes[*place].is_some()).find(|place| {
                 let mut client = RawClient::login(&self.addresses[*place], &user, &password);
-                client.request(uuid::Uuid::from_u128(1), ["INFO"]).is_ok() && says_it_leads(&mut client)
+                Standing::ask(&mut client).is_some_and(|standing| standing.leads())
             })
         })
     }
@@ -164,9 +176,4 @@ impl Cluster {
         running.iter().for_each(Process::terminate);
         running.iter_mut().map(Process::wait).collect()
     }
-}
-
-fn says_it_leads(client: &mut RawClient) -> bool {
-    let Ok(Value::Map(pairs)) = client.response().reply.outcome else { return false };
-    pairs.iter().any(|(name, value)| name == "role" && *value == Value::Bytes("leader".into()))
 }

@@ -13,6 +13,39 @@ use steadfast_core::types::{EntryId, NodeId};
 use steadfast_core::wal::{Identity, Recovery, RecoveryStep, Setup};
 use steadfast_sim::check::log::LogEntry;
 use steadfast_sim::explore::image::{Content, Image};
+use steadfast_sim::history::History;
+
+use crate::cluster::{Cluster, NAME};
+
+/// The committed log of a stopped cluster: what its nodes' disks agree on, up to the newest position that a client of this history
+/// heard of.
+///
+/// # Panics
+/// If they do not agree, or what clients heard of does not lie on a majority of the disks.
+#[must_use]
+pub fn committed(cluster: &Cluster, history: &History) -> Vec<LogEntry> {
+    let heard = history.ops.iter().filter_map(|op| op.receipt).map(|receipt| receipt.position).max();
+    let heard = heard.expect("clients heard of positions");
+    let logs = cluster.places().map(|place| {
+        let node = NodeId(place as u16 + 1);
+        let mut log = read(&cluster.data(place), node, NAME).expect("the log can be recovered");
+        log.truncate(usize::try_from(heard.0).expect("a log in memory is small"));
+        log
+    });
+    let logs: Vec<Vec<LogEntry>> = logs.collect();
+    let longest = logs.iter().max_by_key(|log| log.len()).expect("there are nodes").clone();
+    let have = |log: &&Vec<LogEntry>| log.last().is_some_and(|entry| entry.index >= heard);
+    let copies = logs.iter().filter(have).count();
+    assert!(
+        copies > logs.len() / 2,
+        "{heard}, of which a client heard, lies on {copies} of {} disks",
+        logs.len()
+    );
+    for log in &logs {
+        assert_eq!(log[..], longest[..log.len()], "committed entries are the same on every disk");
+    }
+    longest
+}
 
 /// The entries of a stopped node's log, from index 1 on. Its last ones may not be committed.
 ///

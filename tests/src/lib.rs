@@ -6,7 +6,9 @@
 //! | `scratch.rs` | directories and ports of one test; waiting with a deadline |
 //! | `filesystem.rs` | a real file system of its own that loses its power or is full |
 //! | `process.rs` | one server process: started, killed, stopped, its log printed if the test fails |
-//! | `cluster.rs` | three of them |
+//! | `cluster.rs` | three of them, or more |
+//! | `standing.rs` | where a node stands, by its own word |
+//! | `namespaces.rs` | a network of their own, whose links can be cut |
 //! | `recording.rs` | what clients do and see becomes a history |
 //! | `ledger.rs` | one client that writes keys, and looks whether they are there |
 //! | `load.rs` | clients that write counters, registers and unique keys |
@@ -32,8 +34,10 @@ pub mod final_log;
 pub mod interpose;
 pub mod ledger;
 pub mod load;
+pub mod namespaces;
 pub mod process;
 pub mod raw;
 pub mod recording;
 pub mod scratch;
+pub mod standing;
 pub mod strace;

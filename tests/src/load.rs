@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use steadfast::client::Value;
 use steadfast::{Answer, Client, Config, Error};
 use steadfast_core::types::Blob;
 
 use crate::recording::Recording;
-use crate::scratch::wait_for;
+use crate::scratch::{wait_for, wait_within};
 
 /// How many clients write in sessions.
 pub const IN_SESSIONS: u64 = 8;
@@ -35,6 +35,8 @@ pub struct Tally {
     pub failed: BTreeMap<String, u64>,
     /// Operations whose outcome is unknown.
     pub unknown: u64,
+    /// What clients in sessions were told by errors of any kind: they try again, each within its deadline of 30 seconds.
+    pub given_up: Vec<String>,
 }
 
 impl Tally {
@@ -57,6 +59,17 @@ impl Tally {
                 .then(|| format!("{key} is {there:?}, and {value:?} was acknowledged"))
         });
         counted.chain(created).collect()
+    }
+
+    /// Once all clients have ended: looks whether everything is there once, as one more client sees it.
+    ///
+    /// # Panics
+    /// If something is lost or doubled, or the clients did nothing.
+    pub fn check(&self, config: &Config) {
+        let values = read(config, &self.keys());
+        assert_eq!(self.lost(&values), [] as [&str; 0]);
+        assert_eq!(self.doubled(&values), [] as [&str; 0]);
+        assert!(self.counters["counter/all"].0 > 0 && !self.created.is_empty(), "the clients were at work");
     }
 
     /// Once all clients have ended: what happened more often than it was asked for.
@@ -107,9 +120,13 @@ pub struct Load {
 #[derive(Debug, Default)]
 struct Shared {
     stop: AtomicBool,
+    /// Nobody asks for anything new.
+    pause: AtomicBool,
     /// Names the keys in use: a new round begins with new ones, so that no key's history grows without end.
     round: AtomicU64,
     acknowledged: AtomicU64,
+    /// The same, of each client.
+    by_client: [AtomicU64; (IN_SESSIONS + WITHOUT) as usize],
     tally: Mutex<Tally>,
 }
 
@@ -120,10 +137,19 @@ impl Load {
     /// If the system refuses a thread.
     #[must_use]
     pub fn start(config: &Config, user: &str, recording: &Recording) -> Self {
+        Self::start_with(&config.clone().attempt(ATTEMPT), user, recording)
+    }
+
+    /// Starts all clients, with this configuration as it is.
+    ///
+    /// # Panics
+    /// If the system refuses a thread.
+    #[must_use]
+    pub fn start_with(config: &Config, user: &str, recording: &Recording) -> Self {
         let shared = Arc::new(Shared::default());
         let workers: Vec<_> = (0..IN_SESSIONS + WITHOUT)
             .map(|process| {
-                let config = config.clone().observer(recording.observer(process, user)).attempt(ATTEMPT);
+                let config = config.clone().observer(recording.observer(process, user));
                 let config = if process < IN_SESSIONS { config } else { config.without_session() };
                 (process, config, shared.clone())
             })
@@ -154,6 +180,11 @@ impl Load {
         self.shared.round.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Has the clients ask for nothing new, or go on.
+    pub fn pause(&self, pause: bool) {
+        self.shared.pause.store(pause, Ordering::Relaxed);
+    }
+
     /// Whether every client is still at work.
     #[must_use]
     pub fn is_running(&self) -> bool {
@@ -178,6 +209,20 @@ impl Load {
         });
     }
 
+    /// Waits until every client has one more write acknowledged, wherever it was connected before, and gives how long that took.
+    ///
+    /// # Panics
+    /// If one has none in time, or a client panicked.
+    pub fn progress_of_all(&self, within: Duration) -> Duration {
+        let counts = || self.shared.by_client.each_ref().map(|count| count.load(Ordering::Relaxed));
+        let (before, begun) = (counts(), Instant::now());
+        wait_within(within, "an acknowledged write of every client", || {
+            assert!(self.is_running(), "the clients are at work");
+            counts().iter().zip(before).all(|(now, before)| *now > before).then_some(())
+        });
+        begun.elapsed()
+    }
+
     /// Lets each client finish what it asked for, and gives what all were told.
     ///
     /// # Panics
@@ -198,11 +243,15 @@ async fn work(process: u64, config: Config, shared: Arc<Shared>) {
     let mut dice = Dice(process + 1);
     let mut count = 0;
     while !shared.stop.load(Ordering::Relaxed) {
+        if shared.pause.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            continue;
+        }
         count += 1;
         let round = shared.round.load(Ordering::Relaxed);
         let asked = draw(&mut dice, process, round, count);
         let answer = client.command(asked.args()).await;
-        shared.tell(&asked, &answer);
+        shared.tell(process, &asked, &answer);
     }
     client.close().await;
 }
@@ -247,12 +296,15 @@ impl Asked {
 }
 
 impl Shared {
-    fn tell(&self, asked: &Asked, answer: &Result<Answer, Error>) {
+    fn tell(&self, process: u64, asked: &Asked, answer: &Result<Answer, Error>) {
         let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
         match answer {
             Ok(_) => tally.ok += 1,
             Err(error) if error.is_definite() => *tally.failed.entry(error.to_string()).or_default() += 1,
             Err(_) => tally.unknown += 1,
+        }
+        if let (true, Err(error)) = (process < IN_SESSIONS, answer) {
+            tally.given_up.push(format!("{asked:?}: {error}"));
         }
         match (asked, answer) {
             (Asked::Add(key, by), Ok(_)) => tally.counters.entry(key.clone()).or_default().0 += by,
@@ -266,6 +318,7 @@ impl Shared {
         }
         if answer.is_ok() && !matches!(asked, Asked::Get(_) | Asked::Many(_)) {
             self.acknowledged.fetch_add(1, Ordering::Relaxed);
+            self.by_client[process as usize].fetch_add(1, Ordering::Relaxed);
         }
     }
 }

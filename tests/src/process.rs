@@ -74,6 +74,14 @@ impl Options {
         self
     }
 
+    /// Sets the wall clock off by so many milliseconds, and has both clocks drift by so many millionths.
+    #[must_use]
+    pub fn clocks(mut self, wall_ms: i64, drift_ppm: i32) -> Self {
+        self.env.push((binary::WALL_MS, wall_ms.to_string()));
+        self.env.push((binary::DRIFT_PPM, drift_ppm.to_string()));
+        self
+    }
+
     /// Runs the server under this command, which must end up as the server's process itself.
     #[must_use]
     pub fn under(mut self, tracer: Vec<OsString>) -> Self {

@@ -43,6 +43,22 @@ impl Recording {
         move |observation| taken.lock().take(process, &user, observation)
     }
 
+    /// Records by hand that a client is about to ask this, on a connection of its own; gives the question's number.
+    #[must_use]
+    pub fn asks(&self, process: u64, user: &str, args: &[&str]) -> u64 {
+        let mut taken = self.lock();
+        let now = taken.now();
+        let args = args.iter().map(|arg| Blob::from(*arg)).collect();
+        taken.recorder.invoke(now, process, Some(Blob::from(user)), args, None)
+    }
+
+    /// Records by hand what it was told.
+    pub fn told(&self, process: u64, number: u64, reply: &Reply) {
+        let mut taken = self.lock();
+        let now = taken.now();
+        taken.recorder.complete(now, process, number, reply, None, None);
+    }
+
     /// Everything recorded so far.
     #[must_use]
     pub fn records(&self) -> Vec<Record> {
@@ -55,8 +71,12 @@ impl Recording {
 }
 
 impl Taken {
+    fn now(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
     fn take(&mut self, process: u64, user: &Blob, observation: &Observation<'_>) {
-        let now = u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let now = self.now();
         let name = (process, observation.op);
         match &observation.event {
             Observed::Invoke { args } => {

@@ -4,11 +4,11 @@
 use std::time::Instant;
 
 use steadfast_core::state::effect::Effect;
-use steadfast_core::types::{Blob, Index, NodeId};
+use steadfast_core::types::{Blob, Index};
 use steadfast_sim::check::log::LogEntry;
 use steadfast_sim::check::{self, Verdict};
 use steadfast_sim::history::History;
-use steadfast_tests::cluster::{Cluster, NAME};
+use steadfast_tests::cluster::Cluster;
 use steadfast_tests::load::{Load, Tally};
 use steadfast_tests::recording::{self, Recording};
 use steadfast_tests::{final_log, load};
@@ -49,7 +49,7 @@ fn no_acknowledged_write_is_lost_or_doubled_while_leaders_are_killed() {
         "a saved history is the same"
     );
     let history = History::from_records(&records).expect("the recording is a history");
-    let log = committed(&cluster, &history);
+    let log = final_log::committed(&cluster, &history);
     assert_eq!(check::judge(&history, &log), Verdict::Passed, "see {}", file.display());
     judges_are_awake(&history, &log, &tally);
     eprintln!(
@@ -85,33 +85,7 @@ fn kill_leader(cluster: &mut Cluster, load: &Load, kill: usize) {
 /// What the clients counted themselves, against what one more client of the history reads in the end.
 fn check_tally(cluster: &Cluster, tally: &Tally, recording: &Recording, user: &str) {
     let observer = recording.observer(load::IN_SESSIONS + load::WITHOUT, user);
-    let values = load::read(&cluster.config().observer(observer), &tally.keys());
-    assert_eq!(tally.lost(&values), [] as [&str; 0]);
-    assert_eq!(tally.doubled(&values), [] as [&str; 0]);
-    assert!(tally.counters["counter/all"].0 > 0 && !tally.created.is_empty(), "the clients were at work");
-}
-
-/// The committed log: what the nodes' disks agree on, up to the newest position that a client heard of.
-fn committed(cluster: &Cluster, history: &History) -> Vec<LogEntry> {
-    let heard = history.ops.iter().filter_map(|op| op.receipt).map(|receipt| receipt.position).max();
-    let heard = heard.expect("clients heard of positions");
-    let mut logs: Vec<Vec<LogEntry>> = (0..3)
-        .map(|place| {
-            let node = NodeId(place as u16 + 1);
-            let mut log =
-                final_log::read(&cluster.data(place), node, NAME).expect("the log can be recovered");
-            log.truncate(usize::try_from(heard.0).expect("a log in memory is small"));
-            log
-        })
-        .collect();
-    logs.sort_by_key(Vec::len);
-    let longest = logs.pop().expect("there are three");
-    let have = |log: &Vec<LogEntry>| log.last().is_some_and(|entry| entry.index >= heard);
-    assert!(have(&longest) && logs.iter().any(have), "what clients heard of is on a majority of disks");
-    for log in &logs {
-        assert_eq!(log[..], longest[..log.len()], "committed entries are the same on every disk");
-    }
-    longest
+    tally.check(&cluster.config().observer(observer));
 }
 
 /// The same history against a log in which one acknowledged write is missing, and one in which it happened twice.

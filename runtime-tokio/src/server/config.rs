@@ -11,6 +11,8 @@ use steadfast_core::limits::Limits;
 use steadfast_core::membership::{MAX_MEMBERS, MAX_VOTERS, is_address};
 use steadfast_core::types::NodeId;
 
+use super::clock::Skew;
+
 /// The address that a server listens on, and that clients look for it at, unless told otherwise.
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:7878";
 /// The data directory unless told otherwise.
@@ -51,6 +53,8 @@ pub struct ServerConfig {
     pub password_cost: Cost,
     /// The first administrator's password; drawn at random if `None`.
     pub root_password: Option<String>,
+    /// How far the clocks are off, for tests alone.
+    pub skew: Skew,
 }
 
 impl Default for ServerConfig {
@@ -70,6 +74,7 @@ impl Default for ServerConfig {
             snapshot: SnapshotConfig::default(),
             password_cost: Cost::default(),
             root_password: None,
+            skew: Skew::default(),
         }
     }
 }

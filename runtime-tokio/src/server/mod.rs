@@ -133,7 +133,7 @@ impl Server {
         let router = Router::new(disk, compute, Box::new(move |peers| linker.tell(peers)), watcher);
         let core = Node::new(config.node(address), seed);
         let (ended, halted) = oneshot::channel();
-        let clock = Clock::start();
+        let clock = Clock::start(config.skew);
         let mut looping = JoinSet::new();
         looping.spawn(async move {
             // A panic drops `ended`, and so is told apart from a halt.

@@ -13,7 +13,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     if matches!(std::env::args().nth(1).as_deref(), Some("serve" | "bench")) {
-        return steadfast::cli::main_with(steadfast_tests::binary::with_small_files);
+        return steadfast::cli::main_with(steadfast_tests::binary::for_a_test);
     }
     match run() {
         Ok(()) => ExitCode::SUCCESS,
