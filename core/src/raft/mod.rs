@@ -34,7 +34,7 @@
 //!
 //! [`Raft`] here holds what every role shares and routes ticks and messages. `election.rs` has time-outs,
 //! pre-votes and votes; `replication.rs` has appends on both sides and the commit rule; `read.rs` the rounds;
-//! `members.rs` who is counted and how that changes; `progress.rs` what a leader knows of one follower; `log.rs` the log in memory;
+//! `members.rs` who is counted and how that changes; `rest.rs` what a search of all states wants; `progress.rs` what a leader knows of one follower; `log.rs` the log in memory;
 //! `message.rs` the messages.
 //!
 //! Raft itself touches no disk. What it appends is taken from [`Log::take_unwritten`], and a message marked
@@ -48,6 +48,7 @@ pub mod message;
 mod progress;
 mod read;
 mod replication;
+mod rest;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -73,7 +74,7 @@ use read::Rounds;
 use replication::Answer;
 
 /// What has to be durable before a message may leave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Needs {
     /// The current term and vote.
     Term,
@@ -116,7 +117,7 @@ pub enum RaftEvent {
 }
 
 /// What a node is at the moment, with what only that role knows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 enum Role {
     Follower {
         leader: Option<NodeId>,
@@ -131,7 +132,7 @@ enum Role {
 }
 
 /// What a leader knows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Leadership {
     /// The index of this term's first entry; everything before it has an unknown fate until it is committed.
     start: Index,
