@@ -61,6 +61,29 @@ pub enum Input {
     SyncLog(usize),
 }
 
+/// How a node may break its word: for the search's own tests, which must find it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Broken {
+    /// It does not.
+    #[default]
+    No,
+    /// Messages leave before what they say is durable.
+    SaysBeforeSync,
+    /// A start begins with no vote.
+    ForgetsVote,
+    /// What is issued is called durable.
+    CountsUnsynced,
+}
+
+/// What all nodes have in common.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// Who founded the cluster.
+    pub founders: Membership,
+    /// How the nodes break their word.
+    pub broken: Broken,
+}
+
 /// A message that waits for writes, counted as the disk counts them.
 #[derive(Clone, Debug, Hash)]
 struct Held {
@@ -112,10 +135,10 @@ pub struct Host {
 impl Host {
     /// A node with an empty disk.
     #[must_use]
-    pub fn found(id: NodeId, founders: &Membership) -> Self {
+    pub fn found(id: NodeId, setting: &Setting) -> Self {
         let incarnation = Incarnation(u64::from(id.0));
         let disk = Disk::default();
-        let mut raft = start(id, incarnation, founders, &disk);
+        let mut raft = start(id, incarnation, setting, &disk);
         raft.rest(NOW);
         Self {
             incarnation,
@@ -132,14 +155,14 @@ impl Host {
     }
 
     /// One thing happens, and all that follows from it at this node; then it is at rest again.
-    pub fn step(&mut self, input: Input, founders: &Membership) -> Done {
+    pub fn step(&mut self, input: Input, setting: &Setting) -> Done {
         let mut done = Done::default();
-        self.take(input, founders);
-        self.finish(&mut done);
+        self.take(input, setting);
+        self.finish(setting.broken, &mut done);
         while !self.stalled && self.disk.pending() != (0, 0) {
             self.disk.sync_hard();
             self.disk.sync_log(usize::MAX);
-            self.finish(&mut done);
+            self.finish(setting.broken, &mut done);
         }
         self.raft.rest(NOW);
         let (hard, log) = self.disk.done();
@@ -151,7 +174,7 @@ impl Host {
         done
     }
 
-    fn take(&mut self, input: Input, founders: &Membership) {
+    fn take(&mut self, input: Input, setting: &Setting) {
         // Later than any time-out that begins now.
         let late = NOW.after(Micros::from_millis(60_000));
         let raft = &mut self.raft;
@@ -159,13 +182,13 @@ impl Host {
             Input::Deliver(packet) => raft.receive(NOW, packet.from, packet.incarnation, packet.message),
             Input::TimeOut => raft.tick(late),
             Input::Heartbeat => raft.tick(raft.wake_at()),
-            Input::Crash => self.restart(founders),
+            Input::Crash => self.restart(setting),
             Input::Wipe => {
                 self.lost = self.disk.log().to_vec();
                 self.disk = Disk::default();
                 self.incarnation = Incarnation(self.incarnation.0 + 100);
                 (self.spoken, self.votes) = (Term(0), BTreeMap::new());
-                self.restart(founders);
+                self.restart(setting);
             }
             Input::Write(number) => drop(raft.propose(NOW, Bytes::copy_from_slice(&[b'w', number]))),
             Input::Read(number) => {
@@ -187,19 +210,19 @@ impl Host {
     }
 
     /// What is not durable is gone, and what only memory knew.
-    fn restart(&mut self, founders: &Membership) {
+    fn restart(&mut self, setting: &Setting) {
         self.disk.crash();
         self.held.clear();
         self.reads.clear();
         self.stalled = false;
-        self.raft = start(self.id, self.incarnation, founders, &self.disk);
+        self.raft = start(self.id, self.incarnation, setting, &self.disk);
     }
 
     /// The end of a step, as `Replica::finish`.
-    fn finish(&mut self, done: &mut Done) {
-        self.settle();
+    fn finish(&mut self, broken: Broken, done: &mut Done) {
+        self.settle(broken);
         self.raft.flush();
-        self.settle();
+        self.settle(broken);
         for Outgoing { to, message, needs } in self.raft.take_outgoing() {
             let log = if needs == Needs::Log { self.disk.log_issued() } else { 0 };
             let packet = Packet { from: self.id, to, incarnation: self.incarnation, message };
@@ -209,7 +232,7 @@ impl Host {
         for held in std::mem::take(&mut self.held) {
             if held.term < term {
                 // Said in a term that is over.
-            } else if held.hard > hard || held.log > log {
+            } else if (held.hard > hard || held.log > log) && broken != Broken::SaysBeforeSync {
                 self.held.push(held);
             } else {
                 done.sent.push(held.packet);
@@ -223,7 +246,7 @@ impl Host {
     }
 
     /// Events, writes, and what has become durable, as `Replica::settle`.
-    fn settle(&mut self) {
+    fn settle(&mut self, broken: Broken) {
         loop {
             for event in self.raft.take_events() {
                 match event {
@@ -245,6 +268,9 @@ impl Host {
             }
             let leads = self.raft.is_leader();
             let newest = self.disk.collect();
+            if broken == Broken::CountsUnsynced && self.raft.durable() < self.raft.log().last() {
+                self.raft.log_durable(NOW, self.raft.log().last());
+            }
             if let Some(index) = newest {
                 self.raft.log_durable(NOW, index);
             }
@@ -272,15 +298,16 @@ impl Host {
 }
 
 /// A node begins with what its disk holds.
-fn start(id: NodeId, incarnation: Incarnation, founders: &Membership, disk: &Disk) -> Raft {
+fn start(id: NodeId, incarnation: Incarnation, setting: &Setting, disk: &Disk) -> Raft {
+    let forgets = setting.broken == Broken::ForgetsVote;
     let start = Start {
         id,
         incarnation,
-        membership: founders.clone(),
+        membership: setting.founders.clone(),
         read_membership: decode,
         doubtful: false,
         term: disk.hard().term,
-        vote: disk.hard().vote,
+        vote: disk.hard().vote.filter(|_| !forgets),
         log: Log::recovered(EntryId::default(), disk.log().to_vec()),
         damaged: None,
     };

@@ -100,6 +100,11 @@ pub fn local(
     if is < was {
         return Err(format!("node {id} goes back from commit index {was} to {is}"));
     }
+    // Paper, section 5.4.2 and figure 8.
+    let last = (is.0 as usize).checked_sub(1).and_then(|last| after.log().get(last).map(|entry| entry.term));
+    if is > was && after.raft.is_leader() && last != Some(after.raft.term()) {
+        return Err(format!("node {id} commits {is}, which is not of the term that it leads, by counting"));
+    }
     cast(before, after, input)?;
     let (newest, in_force) = (newest(&after.log(), founders), after.raft.membership());
     if newest != *in_force {

@@ -3,6 +3,8 @@
 use steadfast_core::membership::{Change, Membership};
 use steadfast_core::types::{Incarnation, NodeId};
 
+use super::host::{Broken, Setting};
+
 /// Most nodes of a plan.
 pub const MOST_NODES: usize = 4;
 
@@ -52,8 +54,8 @@ pub enum Start {
     Founding,
     /// Node 1 leads the first term, and everybody has its first entry and knows that it is committed.
     Led,
-    /// As `Led`; then node 1 has appended an entry that nobody else was sent, and node 3 leads the second term, of which it has told
-    /// nobody but its voters. What it has to say to them as a leader is on its way.
+    /// As `Led`; then node 1 has appended two entries that nobody else got, and node 3 leads the second term. Both others know that
+    /// there is such a term, and what node 3 has to say to them as its leader is on its way.
     Forked,
 }
 
@@ -65,7 +67,7 @@ impl Start {
             Self::Founding => "empty disks",
             Self::Led => "node 1 leads term 1, and its first entry is committed everywhere",
             Self::Forked => {
-                "node 1 led term 1 and has an entry of its own behind the first; node 3 was just elected in term 2"
+                "node 1 led term 1 and has two entries that nobody else got; node 3 was just elected in term 2"
             }
         }
     }
@@ -86,6 +88,8 @@ pub struct Plan {
     pub bounds: Bounds,
     /// The steps that an operator may ask for.
     pub changes: &'static [Change],
+    /// How its nodes break their word.
+    pub broken: Broken,
 }
 
 const fn voter(id: u16) -> (NodeId, Incarnation) {
@@ -102,7 +106,10 @@ const REPLACEMENTS: &[Change] =
 /// All plans, in the order in which they run.
 #[must_use]
 pub fn plans() -> Vec<Plan> {
-    let plan = |name, start, bounds| Plan { name, nodes: 3, start, quick: true, bounds, changes: &[] };
+    let plan = |name, start, bounds| {
+        let (changes, broken): (&[Change], _) = (&[], Broken::No);
+        Plan { name, nodes: 3, start, quick: true, bounds, changes, broken }
+    };
     //                                        time-out heartb crash write read change stall wipe duplicate
     vec![
         plan("elections", Start::Founding, [3, 0, 1, 0, 0, 0, 1, 0, 0]),
@@ -112,11 +119,19 @@ pub fn plans() -> Vec<Plan> {
         plan("reads", Start::Led, [2, 0, 0, 1, 1, 0, 0, 0, 0]),
         Plan { changes: STEPS, ..plan("members", Start::Led, [2, 1, 1, 1, 0, 1, 0, 0, 0]) },
         Plan {
+            changes: &[Change::Remove(NodeId(3))],
+            ..plan("leaving", Start::Forked, [1, 0, 0, 0, 0, 1, 0, 0, 0])
+        },
+        Plan {
             nodes: 4,
             changes: REPLACEMENTS,
             ..plan("replacements", Start::Led, [1, 0, 0, 0, 0, 2, 0, 0, 0])
         },
-        plan("wipes", Start::Led, [1, 1, 0, 1, 0, 0, 0, 1, 0]),
+        // A wiped disk comes back under the number of its node and 100 more (`host.rs`).
+        Plan {
+            changes: &[Change::Promote((NodeId(2), Incarnation(102)))],
+            ..plan("wipes", Start::Led, [1, 1, 0, 1, 0, 1, 0, 1, 0])
+        },
     ]
 }
 
@@ -127,10 +142,12 @@ impl Plan {
         self.bounds[kind as usize]
     }
 
-    /// Who founds the cluster, and who only learns.
+    /// What all nodes begin with: who founds the cluster, and who only learns.
     #[must_use]
-    pub fn founders(&self) -> Membership {
-        Membership::of((1..=3).map(voter).collect()).with_learners((4..=self.nodes as u16).map(NodeId))
+    pub fn setting(&self) -> Setting {
+        let founders = Membership::of((1..=3).map(voter).collect());
+        let founders = founders.with_learners((4..=self.nodes as u16).map(NodeId));
+        Setting { founders, broken: self.broken }
     }
 
     /// What may happen, in words.

@@ -151,7 +151,10 @@ impl Search<'_> {
     fn run(&mut self) -> (usize, Ended) {
         let first = match space::begin(&mut self.tables) {
             Ok(first) => first,
-            Err(what) => return (0, Ended::Failed { what, path: Vec::new() }),
+            Err(what) => {
+                let what = format!("{what}, on the way to where the search begins");
+                return (0, Ended::Failed { what, path: Vec::new() });
+            }
         };
         self.note(&first, From { state: 0, event: 0 });
         let mut level = vec![(0, first.clone())];

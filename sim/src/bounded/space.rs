@@ -64,6 +64,12 @@ impl State {
         self.hosts.into_iter().filter(|host| *host != NONE)
     }
 
+    /// The messages on their way.
+    #[must_use]
+    pub fn packets(&self) -> &[u32] {
+        &self.net
+    }
+
     /// What the judges remember.
     #[must_use]
     pub fn past(&self) -> u32 {
@@ -235,7 +241,7 @@ fn judge(tables: &mut Tables, state: &mut State, node: usize, before: u32) -> Re
     let new = {
         let facts: Vec<_> = state.hosts().map(|host| &tables.known(host).facts).collect();
         let before = &tables.known(before).facts;
-        judge::global(&facts, node, before, tables.was(state.past), &tables.founders)?
+        judge::global(&facts, node, before, tables.was(state.past), &tables.setting.founders)?
     };
     if let Some(past) = new {
         state.past = tables.past(past);
@@ -251,7 +257,7 @@ pub fn begin(tables: &mut Tables) -> Result<State, String> {
     let plan = tables.plan;
     let mut hosts = [NONE; MOST_NODES];
     for (node, place) in hosts.iter_mut().enumerate().take(plan.nodes) {
-        let host = Host::found(NodeId(node as u16 + 1), &tables.founders);
+        let host = Host::found(NodeId(node as u16 + 1), &tables.setting);
         *place = tables.host(host);
     }
     let past = tables.past(Past::default());
@@ -263,7 +269,9 @@ pub fn begin(tables: &mut Tables) -> Result<State, String> {
         state = deliver(tables, state, |_| true)?;
     }
     if plan.start == Start::Forked {
-        state = must(at(tables, state, 0, Local::Write(u8::MAX))?);
+        for unsent in [u8::MAX - 1, u8::MAX] {
+            state = must(at(tables, state, 0, Local::Write(unsent))?);
+        }
         state.net.clear();
         state = must(stand(tables, &state, 2)?);
         let election =

@@ -8,9 +8,8 @@ use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use siphasher::sip128::{Hasher128, SipHasher13};
-use steadfast_core::membership::Membership;
 
-use super::host::{Host, Input, Packet};
+use super::host::{Host, Input, Packet, Setting};
 use super::judge::{self, Facts, Past};
 use super::plan::Plan;
 use crate::glue;
@@ -68,8 +67,8 @@ pub struct Known {
 pub struct Tables<'a> {
     /// What is searched.
     pub plan: &'a Plan,
-    /// Who founded the cluster.
-    pub founders: Membership,
+    /// What all nodes have in common.
+    pub setting: Setting,
     hosts: Vec<Known>,
     host_numbers: HashMap<u128, u32>,
     packets: Vec<Packet>,
@@ -93,7 +92,7 @@ impl<'a> Tables<'a> {
     pub fn new(plan: &'a Plan) -> Self {
         Self {
             plan,
-            founders: plan.founders(),
+            setting: plan.setting(),
             hosts: Vec::new(),
             host_numbers: HashMap::new(),
             packets: Vec::new(),
@@ -111,7 +110,7 @@ impl<'a> Tables<'a> {
             return *number;
         }
         let number = number(self.hosts.len());
-        let facts = Facts::of(&host, &self.founders);
+        let facts = Facts::of(&host, &self.setting.founders);
         self.hosts.push(Known { host, facts });
         self.host_numbers.insert(hash, number);
         number
@@ -179,8 +178,8 @@ impl<'a> Tables<'a> {
         let input = self.input(local);
         let ran = catch_unwind(AssertUnwindSafe(|| {
             let mut after = before.clone();
-            let done = after.step(input.clone(), &self.founders);
-            judge::local(before, &mut after, &input, &done, &self.founders).map(|()| (after, done))
+            let done = after.step(input.clone(), &self.setting);
+            judge::local(before, &mut after, &input, &done, &self.setting.founders).map(|()| (after, done))
         }));
         let (after, done) = match ran {
             Ok(judged) => judged?,

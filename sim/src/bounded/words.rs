@@ -50,7 +50,7 @@ fn line(host: &Host) -> String {
 fn entries(log: &[LogEntry]) -> String {
     let entry = |entry: &LogEntry| match (decode(&entry.payload), &entry.payload[..]) {
         (Some(members), _) => format!("{}/{{{members}}}", entry.term),
-        (None, [b'w', u8::MAX]) => format!("{}/w", entry.term),
+        (None, [b'w', nth]) if *nth >= u8::MAX - 1 => format!("{}/x{}", entry.term, u8::MAX - nth),
         (None, [b'w', number]) => format!("{}/w{number}", entry.term),
         _ => format!("{}/-", entry.term),
     };
