@@ -113,13 +113,13 @@ struct ExploreArgs {
     #[command(flatten)]
     bounds: BoundedArgs,
     /// Draws the order of what happens, and the random variants.
-    #[arg(long, default_value = "1")]
+    #[arg(long, default_value = "1", conflicts_with = "bounded")]
     seed: u64,
     /// A cluster of 1 or 3 nodes; one after the other if not given.
-    #[arg(long, value_parser = ["1", "3"])]
+    #[arg(long, value_parser = ["1", "3"], conflicts_with = "bounded")]
     nodes: Option<String>,
     /// Many more variants and recoveries: minutes rather than seconds.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "bounded")]
     thorough: bool,
     /// Threads; by default as many as the machine has.
     #[arg(long)]
@@ -135,16 +135,16 @@ struct ExploreArgs {
 #[derive(Args)]
 struct BoundedArgs {
     /// With --bounded: most steps of a path.
-    #[arg(long, default_value = "8", requires = "bounded")]
+    #[arg(long, default_value = "8", conflicts_with = "crash_points")]
     depth: usize,
     /// With --bounded: this search only; all of them, one after the other, if not given.
-    #[arg(long, value_parser = plan, value_name = "NAME", requires = "bounded")]
+    #[arg(long, value_parser = plan, value_name = "NAME", conflicts_with = "crash_points")]
     plan: Option<bounded::Plan>,
     /// With --bounded: most states of each search.
-    #[arg(long, default_value = "8000000", requires = "bounded")]
+    #[arg(long, default_value = "8000000", conflicts_with = "crash_points")]
     states: usize,
     /// With --bounded: end all searches after this time: 60s, 5m, 500ms.
-    #[arg(long, value_parser = duration, requires = "bounded")]
+    #[arg(long, value_parser = duration, conflicts_with = "crash_points")]
     budget: Option<Duration>,
 }
 

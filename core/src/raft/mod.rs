@@ -74,7 +74,7 @@ use read::Rounds;
 use replication::Answer;
 
 /// What has to be durable before a message may leave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Needs {
     /// The current term and vote.
     Term,

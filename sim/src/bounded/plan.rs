@@ -103,6 +103,9 @@ const STEPS: &[Change] = &[Change::Remove(NodeId(1)), Change::Remove(NodeId(3)),
 const REPLACEMENTS: &[Change] =
     &[Change::Replace { old: NodeId(3), new: voter(4) }, Change::Replace { old: NodeId(2), new: voter(3) }];
 
+/// Steps after which the leader of [`Start::Forked`] belongs to the cluster no more.
+const LEAVES: &[Change] = &[Change::Remove(NodeId(3)), Change::Replace { old: NodeId(3), new: voter(4) }];
+
 /// All plans, in the order in which they run.
 #[must_use]
 pub fn plans() -> Vec<Plan> {
@@ -118,10 +121,7 @@ pub fn plans() -> Vec<Plan> {
         plan("forked", Start::Forked, [2, 1, 1, 1, 0, 0, 1, 0, 0]),
         plan("reads", Start::Led, [2, 0, 0, 1, 1, 0, 0, 0, 0]),
         Plan { changes: STEPS, ..plan("members", Start::Led, [2, 1, 1, 1, 0, 1, 0, 0, 0]) },
-        Plan {
-            changes: &[Change::Remove(NodeId(3))],
-            ..plan("leaving", Start::Forked, [1, 0, 0, 0, 0, 1, 0, 0, 0])
-        },
+        Plan { nodes: 4, changes: LEAVES, ..plan("leaving", Start::Forked, [1, 0, 0, 0, 0, 1, 0, 0, 0]) },
         Plan {
             nodes: 4,
             changes: REPLACEMENTS,
@@ -132,6 +132,7 @@ pub fn plans() -> Vec<Plan> {
             changes: &[Change::Promote((NodeId(2), Incarnation(102)))],
             ..plan("wipes", Start::Led, [1, 1, 0, 1, 0, 1, 0, 1, 0])
         },
+        plan("duplicates", Start::Led, [1, 1, 1, 2, 0, 0, 0, 0, 1]),
     ]
 }
 
@@ -154,7 +155,7 @@ impl Plan {
     #[must_use]
     pub fn describe(&self) -> String {
         let bounds = KINDS.iter().zip(self.bounds).filter(|(_, most)| *most > 0);
-        let bounds: Vec<String> = bounds.map(|((_, name), most)| format!("{most} {name}")).collect();
-        format!("at most {}", bounds.join(", "))
+        let bounds: Vec<String> = bounds.map(|((_, name), most)| format!("{name} {most}")).collect();
+        format!("at most: {}", bounds.join(", "))
     }
 }
