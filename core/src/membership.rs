@@ -24,7 +24,7 @@ pub const MAX_MEMBERS: usize = 16;
 pub type Voter = (NodeId, Incarnation);
 
 /// The members of a cluster at one position of its log.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Membership {
     /// A majority of these decides. In order of their nodes, each of which is there once.
     voters: Vec<Voter>,

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bounded;
 pub mod campaign;
 pub mod check;
 pub mod clock;

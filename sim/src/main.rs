@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use steadfast_sim::campaign::{self, Plan, Totals};
 use steadfast_sim::run::{self, Verdict};
 use steadfast_sim::schedule::Schedule;
-use steadfast_sim::{draw, explore, history, judge, report, shrink, world};
+use steadfast_sim::{bounded, draw, explore, history, judge, report, shrink, world};
 
 /// Seeded simulations of Steadfast.
 #[derive(Parser)]
@@ -29,7 +29,8 @@ enum Command {
     Replay(ReplayArgs),
     /// Make a failing seed or schedule smaller, as long as the same judge still fails.
     Shrink(ShrinkArgs),
-    /// Restart nodes on everything that a crash may leave, at every boundary of a short recorded workload.
+    /// Explore all of something small: what a crash may leave of a short recorded workload, or what can happen to Raft
+    /// in few steps.
     Explore(ExploreArgs),
     /// Judge a recorded history by the judges that need no log.
     Check {
@@ -103,17 +104,22 @@ struct ShrinkArgs {
 
 #[derive(Args)]
 struct ExploreArgs {
-    /// Explore crash points; there is nothing else to explore yet.
-    #[arg(long, required = true)]
+    /// Restart nodes on everything that a crash may leave, at every boundary of a short recorded workload.
+    #[arg(long, required_unless_present = "bounded", conflicts_with = "bounded")]
     crash_points: bool,
+    /// Search all that can happen to Raft in few steps.
+    #[arg(long)]
+    bounded: bool,
+    #[command(flatten)]
+    bounds: BoundedArgs,
     /// Draws the order of what happens, and the random variants.
-    #[arg(long, default_value = "1")]
+    #[arg(long, default_value = "1", conflicts_with = "bounded")]
     seed: u64,
     /// A cluster of 1 or 3 nodes; one after the other if not given.
-    #[arg(long, value_parser = ["1", "3"])]
+    #[arg(long, value_parser = ["1", "3"], conflicts_with = "bounded")]
     nodes: Option<String>,
     /// Many more variants and recoveries: minutes rather than seconds.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "bounded")]
     thorough: bool,
     /// Threads; by default as many as the machine has.
     #[arg(long)]
@@ -126,11 +132,28 @@ struct ExploreArgs {
     json: bool,
 }
 
+#[derive(Args)]
+struct BoundedArgs {
+    /// With --bounded: most steps of a path.
+    #[arg(long, default_value = "8", conflicts_with = "crash_points")]
+    depth: usize,
+    /// With --bounded: this search only; all of them, one after the other, if not given.
+    #[arg(long, value_parser = plan, value_name = "NAME", conflicts_with = "crash_points")]
+    plan: Option<bounded::Plan>,
+    /// With --bounded: most states of each search.
+    #[arg(long, default_value = "8000000", conflicts_with = "crash_points")]
+    states: usize,
+    /// With --bounded: end all searches after this time: 60s, 5m, 500ms.
+    #[arg(long, value_parser = duration, conflicts_with = "crash_points")]
+    budget: Option<Duration>,
+}
+
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => run_campaign(&args),
         Command::Replay(args) => replay(&args),
         Command::Shrink(args) => shrink_schedule(&args),
+        Command::Explore(args) if args.bounded => Ok(explore_bounded(&args)),
         Command::Explore(args) => explore_crash_points(&args),
         Command::Check { history } => check(&history),
         Command::Schedule { seed } => {
@@ -266,6 +289,20 @@ fn explore_crash_points(args: &ExploreArgs) -> Result<u8, String> {
     Ok(code)
 }
 
+fn explore_bounded(args: &ExploreArgs) -> u8 {
+    let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let BoundedArgs { depth, plan, states, budget } = &args.bounds;
+    let plans = plan.clone().map_or_else(bounded::plans, |plan| vec![plan]);
+    let reach = bounded::Reach { depth: *depth, states: *states, budget: *budget, jobs };
+    let found = bounded::run(&plans, &reach);
+    if args.json {
+        println!("{:#}", bounded::report::json(&found));
+    } else {
+        print!("{}", bounded::report::text(&found));
+    }
+    bounded::exit_code(&found)
+}
+
 fn check(path: &Path) -> Result<u8, String> {
     let file = std::fs::File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let records = history::json::read(&mut std::io::BufReader::new(file))
@@ -319,6 +356,13 @@ fn duration(text: &str) -> Result<Duration, String> {
         "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
         _ => Err(wrong()),
     }
+}
+
+fn plan(name: &str) -> Result<bounded::Plan, String> {
+    let plans = bounded::plans();
+    let names: Vec<&str> = plans.iter().map(|plan| plan.name).collect();
+    let unknown = format!("{name} is no search; there are {}", names.join(", "));
+    plans.into_iter().find(|plan| plan.name == name).ok_or(unknown)
 }
 
 fn shard(text: &str) -> Result<(u64, u64), String> {

@@ -115,3 +115,24 @@ fn wrong_usage_is_told_from_failure() {
         assert!(!stderr.is_empty());
     }
 }
+
+#[test]
+fn a_bounded_search_says_how_far_it_came_and_whether_that_was_all() {
+    let (code, stdout, _) = sim(&["explore", "--bounded", "--depth", "3", "--plan", "wipes", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    let plan = &report["plans"][0];
+    assert_eq!((code, &plan["verdict"], &plan["depth"]), (0, &"passed".into(), &3.into()), "{stdout}");
+    assert!(plan["states"].as_u64().unwrap() > 100 && plan["states_per_second"].is_number(), "{stdout}");
+    let (code, stdout, _) =
+        sim(&["explore", "--bounded", "--depth", "9", "--plan", "members", "--states", "50"]);
+    assert_eq!(code, 3);
+    assert!(
+        stdout.trim_end().ends_with("inconclusive: so many states were asked for and no more"),
+        "{stdout}"
+    );
+    let (code, _, stderr) = sim(&["explore", "--bounded", "--plan", "marmalade"]);
+    assert_eq!(code, 2);
+    assert!(stderr.contains("marmalade is no search; there are elections, pre-votes, writes"), "{stderr}");
+    let (code, _, _) = sim(&["explore", "--crash-points", "--depth", "3"]);
+    assert_eq!(code, 2, "a depth is one of a bounded search");
+}

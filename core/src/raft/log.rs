@@ -11,7 +11,7 @@ use crate::types::{EntryId, Index, Term};
 use crate::wal::Salvaged;
 
 /// One entry: its term, and its body as `state::effect::Entry` encodes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LogEntry {
     /// The term in which a leader appended it.
     pub term: Term,
@@ -20,7 +20,7 @@ pub struct LogEntry {
 }
 
 /// The entries after the start.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct Log {
     /// The entry before the first one here: a snapshot covers it and everything before.
     start: EntryId,

@@ -17,7 +17,7 @@ use crate::types::{Incarnation, Index, NodeId, Term};
 pub type ReadMembership = fn(&Bytes) -> Option<Membership>;
 
 /// The memberships that the log holds.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Memberships {
     read: ReadMembership,
     /// In force at the log's start.

@@ -7,7 +7,7 @@ use super::LogEntry;
 use crate::types::{Index, Term};
 
 /// What members say to each other.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
     /// Could I win the term `term` with this log? Changes nothing (thesis, section 9.6).
     PreVote {
@@ -69,7 +69,7 @@ pub enum Message {
 }
 
 /// A leader's message to a follower (paper, section 5.3).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Append {
     /// The leader's term.
     pub term: Term,
@@ -89,7 +89,7 @@ pub struct Append {
 }
 
 /// What an answer to an append says about the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Verdict {
     /// Nothing yet: the append arrived, and its entries are on their way to the disk.
     Heard,

@@ -35,7 +35,7 @@
 //! [`Raft`] here holds what every role shares and routes ticks and messages. `election.rs` has time-outs,
 //! pre-votes and votes; `replication.rs` has appends on both sides and the commit rule; `read.rs` the rounds;
 //! `members.rs` who is counted and how that changes; `transfer.rs` how leadership is given
-//! away; `progress.rs` what a leader knows of one follower; `log.rs` the log in memory;
+//! away; `progress.rs` what a leader knows of one follower; `rest.rs` what a search of all states wants; `log.rs` the log in memory;
 //! `message.rs` the messages.
 //!
 //! Raft itself touches no disk. What it appends is taken from [`Log::take_unwritten`], and a message marked
@@ -49,6 +49,7 @@ pub mod message;
 mod progress;
 mod read;
 mod replication;
+mod rest;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -124,7 +125,7 @@ pub enum RaftEvent {
 }
 
 /// What a node is at the moment, with what only that role knows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 enum Role {
     Follower {
         leader: Option<NodeId>,
@@ -139,7 +140,7 @@ enum Role {
 }
 
 /// What a leader knows.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Leadership {
     /// The index of this term's first entry; everything before it has an unknown fate until it is committed.
     start: Index,

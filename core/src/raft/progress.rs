@@ -8,7 +8,7 @@ use crate::time::Micros;
 use crate::types::{Incarnation, Index};
 
 /// How a leader sends to a member.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Mode {
     /// The match is unknown: entries go out once, and until an answer comes heartbeats alone repeat the question.
     Probe { asked: bool },
@@ -19,7 +19,7 @@ pub(super) enum Mode {
 }
 
 /// One other member, as its leader sees it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct Progress {
     /// The data directory that last answered; another one begins from nothing.
     pub incarnation: Option<Incarnation>,

@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 use super::{Raft, Role};
 
 /// A round's number within its term.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Round(pub u64);
 
 /// A leader's rounds.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(super) struct Rounds {
     /// The newest that has begun.
     pub begun: u64,

@@ -3,7 +3,7 @@
 //! Each script is a test of its own here. The runner holds the nodes' queues, clocks and disks in its hand and
 //! checks Raft's invariants after every step, whatever the script expects.
 
-mod cluster;
+pub(super) mod cluster;
 mod commands;
 mod disk;
 mod host;

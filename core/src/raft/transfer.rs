@@ -9,7 +9,7 @@ use crate::time::Micros;
 use crate::types::{NodeId, Term};
 
 /// A transfer under way.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(super) struct Transfer {
     to: NodeId,
     /// When it is given up.

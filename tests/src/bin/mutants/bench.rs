@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs, io};
 
-use crate::hunt::hunt;
+use crate::hunt::{hunt, search};
 use crate::options::Options;
 use crate::outcome::{Outcome, Verdict};
 use crate::patch::Mutant;
@@ -157,7 +157,10 @@ impl Bench {
         } else if let Err(said) = self.build(SIMULATOR) {
             Outcome::without_hunt(Verdict::DoesNotBuild(said))
         } else {
-            hunt(self, mutant, options)?
+            match options.bounded {
+                Some(depth) => search(self, depth, options)?,
+                None => hunt(self, mutant, options)?,
+            }
         };
         self.restore()?;
         Ok(outcome)

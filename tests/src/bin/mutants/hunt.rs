@@ -1,4 +1,4 @@
-//! The hunt: seeds until one fails or the budget is spent.
+//! The hunt: seeds until one fails or the budget is spent; or the bounded search of Raft.
 
 use std::ops::Range;
 use std::path::Path;
@@ -44,6 +44,48 @@ pub fn hunt(bench: &Bench, mutant: &Mutant, options: &Options) -> Result<Outcome
     Ok(outcome)
 }
 
+/// Searches all that can happen to Raft in few steps. What is found counts if the unchanged code passes the same search.
+pub fn search(bench: &Bench, depth: usize, options: &Options) -> Result<Outcome, String> {
+    let Some(report) = explore(&bench.changed(), depth, None, options)? else {
+        return Ok(Outcome::without_hunt(Verdict::Hangs));
+    };
+    let plans = report["plans"].as_array().map_or(&[][..], Vec::as_slice);
+    let text = |plan: &Value, name: &str| plan[name].as_str().unwrap_or_default().to_owned();
+    let cpu = plans.iter().filter_map(|plan| plan["seconds"].as_f64()).sum();
+    let failed = plans.iter().filter(|plan| plan["verdict"] == "failed");
+    let verdict = match failed.min_by_key(|plan| plan["depth"].as_u64()) {
+        Some(plan) => {
+            let depth = plan["depth"].as_u64().unwrap_or(0) as usize;
+            let (saw, plan) = (text(plan, "saw"), text(plan, "plan"));
+            let unchanged = explore(&bench.unchanged, depth, Some(&plan), options)?;
+            let passes = unchanged.is_some_and(|report| report["plans"][0]["verdict"] == "passed");
+            match passes {
+                true => Verdict::Found { plan, depth, saw },
+                false => Verdict::Undecided(format!("the unchanged code fails {plan}, too")),
+            }
+        }
+        None => match plans.iter().find(|plan| plan["verdict"] != "passed") {
+            Some(plan) => Verdict::Undecided(format!("{}: {}", text(plan, "plan"), text(plan, "saw"))),
+            None => Verdict::Survived,
+        },
+    };
+    Ok(Outcome { verdict, seeds: 0, cpu })
+}
+
+/// Runs a simulator's bounded search.
+fn explore(
+    simulator: &Path,
+    depth: usize,
+    plan: Option<&str>,
+    options: &Options,
+) -> Result<Option<Value>, String> {
+    let mut command = Command::new(simulator);
+    command.args(["explore", "--bounded", "--json", "--depth", &depth.to_string()]);
+    command.args(["--budget", &format!("{}s", options.budget())]);
+    command.args(plan.iter().flat_map(|plan| ["--plan", *plan]));
+    report(command, options)
+}
+
 /// Seed, judge and words of the failed run with the lowest seed.
 fn first_failure(report: &Value) -> Option<(u64, String, String)> {
     let failed = report["runs"].as_array()?.iter().find(|run| run["verdict"] == "failed")?;
@@ -53,9 +95,15 @@ fn first_failure(report: &Value) -> Option<(u64, String, String)> {
 
 /// Runs a simulator over seeds up to the first failure, and returns its report; none if it hangs.
 fn simulate(simulator: &Path, seeds: Range<u64>, options: &Options) -> Result<Option<Value>, String> {
-    let complain = |error: std::io::Error| format!("{}: {error}", simulator.display());
     let mut command = Command::new(simulator);
     command.args(["run", "--fail-fast", "--json", "--seeds", &format!("{}..{}", seeds.start, seeds.end)]);
+    report(command, options)
+}
+
+/// What a simulator reports; none if it hangs.
+fn report(mut command: Command, options: &Options) -> Result<Option<Value>, String> {
+    let simulator = command.get_program().to_string_lossy().into_owned();
+    let complain = |error: std::io::Error| format!("{simulator}: {error}");
     if let Some(jobs) = options.jobs {
         command.args(["--jobs", &jobs.to_string()]);
     }

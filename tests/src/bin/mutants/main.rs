@@ -2,8 +2,8 @@
 //! simulator there, and lets it look for a failure within a budget of processor time.
 //!
 //! A bug counts as killed only if a judge failed a run, or an assertion of the core panicked, and if the same seed
-//! passes with the unchanged code. Probes that did not fire and runs that are inconclusive count for nothing. It
-//! never changes the workspace itself.
+//! passes with the unchanged code. Probes that did not fire and runs that are inconclusive count for nothing. With
+//! `--bounded` the bounded search of Raft hunts in place of the seeds. It never changes the workspace itself.
 
 mod bench;
 mod hunt;
@@ -53,14 +53,15 @@ fn run(options: &Options) -> Result<bool, String> {
     for mutant in mutants {
         let outcome = bench.judge(&mutant, options)?;
         if !options.json {
-            println!("{}", outcome.line(&mutant));
+            println!("{}", outcome.line(&mutant, options));
         }
         outcomes.push((mutant, outcome));
     }
-    let wrong = outcomes.iter().filter(|(mutant, outcome)| !outcome.is_right(mutant)).count();
+    let wrong = outcomes.iter().filter(|(mutant, outcome)| !outcome.is_right(mutant, options)).count();
     let cpu: f64 = outcomes.iter().map(|(_, outcome)| outcome.cpu).sum();
     if options.json {
-        let list: Vec<Value> = outcomes.iter().map(|(mutant, outcome)| outcome.json(mutant)).collect();
+        let list: Vec<Value> =
+            outcomes.iter().map(|(mutant, outcome)| outcome.json(mutant, options)).collect();
         let document = json!({"mutants": list, "wrong": wrong, "cpu_seconds": cpu});
         println!("{document:#}");
     } else {

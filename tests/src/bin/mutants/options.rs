@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use crate::patch::Mutant;
 
 const USAGE: &str =
-    "usage: mutants [--all | --sample I/N | NAME...] [--budget 120s] [--jobs N] [--list] [--json] [--server]
+    "usage: mutants [--all | --sample I/N | NAME...] [--bounded DEPTH] [--budget 120s] [--jobs N] [--list] [--json] [--server]
   --all          every patch of corpus/mutants
   --sample I/N   the Ith of N parts of them, counted from 1
+  --bounded D    hunt with the bounded search of Raft to this depth, and not with seeds: of the bugs, those must be found
+                 whose headers say at which depth
   --budget T     processor time for each hunt: 90s or 2m; 120s if not given
   --jobs N       threads of a hunt; as many as the machine has if not given
   --list         only name the patches and what they plant
@@ -20,6 +22,7 @@ pub struct Options {
     pub all: bool,
     pub sample: Option<(usize, usize)>,
     pub names: BTreeSet<String>,
+    pub bounded: Option<usize>,
     pub budget: Option<f64>,
     pub jobs: Option<u64>,
     pub list: bool,
@@ -38,6 +41,7 @@ impl Options {
                 "--json" => options.json = true,
                 "--server" => options.server = true,
                 "--sample" => options.sample = Some(part(&value()?)?),
+                "--bounded" => options.bounded = Some(number(&value()?)? as usize),
                 "--budget" => options.budget = Some(seconds(&value()?)?),
                 "--jobs" => options.jobs = Some(number(&value()?)?),
                 "--help" | "-h" => return Err(USAGE.into()),

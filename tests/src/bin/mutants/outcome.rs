@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::options::Options;
 use crate::patch::{Expect, Mutant};
 
 /// What became of a patch.
@@ -9,6 +10,12 @@ pub enum Verdict {
     Killed {
         seed: u64,
         judge: String,
+        saw: String,
+    },
+    /// The bounded search has found it.
+    Found {
+        plan: String,
+        depth: usize,
         saw: String,
     },
     Survived,
@@ -19,6 +26,8 @@ pub enum Verdict {
         seed: u64,
         judge: String,
     },
+    /// The unchanged code fails the bounded search, or that had no time for its depth: nothing is said about the patch.
+    Undecided(String),
     Hangs,
 }
 
@@ -35,20 +44,27 @@ impl Outcome {
         Self { verdict, seeds: 0, cpu: 0.0 }
     }
 
-    pub fn is_right(&self, mutant: &Mutant) -> bool {
-        matches!(
-            (&self.verdict, mutant.expect),
-            (Verdict::Killed { .. }, Expect::Killed) | (Verdict::Survived, Expect::Survives)
-        )
+    pub fn is_right(&self, mutant: &Mutant, options: &Options) -> bool {
+        match (&self.verdict, mutant.expect) {
+            (Verdict::Killed { .. } | Verdict::Found { .. }, Expect::Killed)
+            | (Verdict::Survived, Expect::Survives) => true,
+            // Most bugs lie where the bounded search does not look.
+            (Verdict::Survived, Expect::Killed) => {
+                options.bounded.is_some_and(|depth| mutant.bounded.is_none_or(|found| depth < found))
+            }
+            _ => false,
+        }
     }
 
     fn word(&self) -> &'static str {
         match self.verdict {
             Verdict::Killed { .. } => "killed",
+            Verdict::Found { .. } => "found",
             Verdict::Survived => "survived",
             Verdict::NoLongerApplies(_) => "no longer applies",
             Verdict::DoesNotBuild(_) => "does not build",
             Verdict::FailsUnchanged { .. } => "fails unchanged",
+            Verdict::Undecided(_) => "undecided",
             Verdict::Hangs => "hangs",
         }
     }
@@ -60,14 +76,20 @@ impl Outcome {
             Verdict::FailsUnchanged { seed, judge } => {
                 (Some(*seed), judge, "the unchanged code fails it, too")
             }
-            Verdict::NoLongerApplies(said) | Verdict::DoesNotBuild(said) => (None, "", said),
+            Verdict::Found { plan, saw, .. } => (None, plan, saw),
+            Verdict::NoLongerApplies(said) | Verdict::DoesNotBuild(said) | Verdict::Undecided(said) => {
+                (None, "", said)
+            }
             Verdict::Survived | Verdict::Hangs => (None, "", ""),
         }
     }
 
-    pub fn line(&self, mutant: &Mutant) -> String {
-        let sign = if self.is_right(mutant) { "ok   " } else { "WRONG" };
+    pub fn line(&self, mutant: &Mutant, options: &Options) -> String {
+        let sign = if self.is_right(mutant, options) { "ok   " } else { "WRONG" };
         let (seed, judge, saw) = self.details();
+        if options.bounded.is_some() {
+            return self.bounded_line(sign, mutant);
+        }
         let mut line = format!(
             "{sign} {:<44} {:<9} {:>6.1} s {:>5} seeds",
             mutant.name,
@@ -83,11 +105,24 @@ impl Outcome {
         line
     }
 
-    pub fn json(&self, mutant: &Mutant) -> Value {
+    fn bounded_line(&self, sign: &str, mutant: &Mutant) -> String {
+        let mut line = format!("{sign} {:<44} {:<9} {:>6.1} s", mutant.name, self.word(), self.cpu);
+        match &self.verdict {
+            Verdict::Found { plan, depth, saw } => {
+                line.push_str(&format!("  {plan}, depth {depth}: {saw}"));
+            }
+            _ => line.push_str(&format!("  {}", self.details().2)),
+        }
+        line
+    }
+
+    pub fn json(&self, mutant: &Mutant, options: &Options) -> Value {
         let (seed, judge, saw) = self.details();
+        let depth = if let Verdict::Found { depth, .. } = self.verdict { Some(depth) } else { None };
         json!({
             "name": mutant.name, "title": mutant.title, "breaks": mutant.breaks, "expect": mutant.expect.word(),
-            "verdict": self.word(), "as_expected": self.is_right(mutant), "seed": seed, "judge": judge, "saw": saw,
+            "verdict": self.word(), "as_expected": self.is_right(mutant, options), "seed": seed, "depth": depth, "judge": judge,
+            "saw": saw,
             "seeds": self.seeds, "cpu_seconds": self.cpu,
         })
     }

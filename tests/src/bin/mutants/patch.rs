@@ -32,6 +32,8 @@ pub struct Mutant {
     pub breaks: String,
     pub expect: Expect,
     pub seeds: Range<u64>,
+    /// The depth at which the bounded search finds it; none if that is not expected to.
+    pub bounded: Option<usize>,
 }
 
 /// All patches, in the order of their names.
@@ -68,6 +70,7 @@ impl Mutant {
                 number(from)?..number(to)?
             }
         };
+        let bounded = field("bounded").map(number).transpose()?;
         Ok(Self {
             name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
             path: path.to_owned(),
@@ -75,6 +78,7 @@ impl Mutant {
             breaks: field("breaks").ok_or_else(|| missing("breaks"))?.to_string(),
             expect,
             seeds,
+            bounded: bounded.map(|depth| depth as usize),
         })
     }
 }
