@@ -54,7 +54,13 @@ pub struct Timing {
     pub election: Micros,
     /// When an idle leader's log gets its synced-through mark.
     pub idle_mark: Micros,
+    /// How far the rate of any node's monotonic clock may be off, in millionths, at most [`MAX_CLOCK_BOUND_PPM`]. The operator vouches
+    /// for it: with it a leader answers reads on a lease, without asking the others. None is never.
+    pub clock_bound_ppm: Option<u32>,
 }
+
+/// No clock that is off by more than a tenth is worth a lease.
+pub const MAX_CLOCK_BOUND_PPM: u32 = 100_000;
 
 impl Default for Timing {
     fn default() -> Self {
@@ -62,6 +68,7 @@ impl Default for Timing {
             heartbeat: Micros::from_millis(50),
             election: Micros::from_millis(300),
             idle_mark: Micros::from_millis(5),
+            clock_bound_ppm: None,
         }
     }
 }

@@ -184,12 +184,12 @@ pub enum Probe {
     ChangeUndone,
     /// A leader that is no voter any more gave up its office.
     RemovedLeaderLeft,
+    /// A read was answered on a lease.
+    ReadOnLease,
     /// A node that stood for election learnt that it had been removed.
     RemovedNodeTold,
     /// The leadership was transferred, as a client had asked.
     Transferred,
-    /// A transfer of the leadership was given up.
-    TransferGivenUp,
 }
 
 impl Probe {
@@ -230,8 +230,8 @@ impl Probe {
         Self::ChangeInherited,
         Self::ChangeUndone,
         Self::RemovedLeaderLeft,
+        Self::ReadOnLease,
         Self::RemovedNodeTold,
         Self::Transferred,
-        Self::TransferGivenUp,
     ];
 }

@@ -27,7 +27,14 @@ impl Clock {
     /// A clock that has never run.
     #[must_use]
     pub fn new(drift_ppm: i32, wall_offset_ms: i64) -> Self {
-        Self { drift_ppm: bounded(drift_ppm), anchor: (0, 0), wall_offset_ms, suspended: None }
+        Self::wild(bounded(drift_ppm), wall_offset_ms)
+    }
+
+    /// The same, off by whatever is asked for, up to half of the time.
+    #[must_use]
+    pub fn wild(drift_ppm: i32, wall_offset_ms: i64) -> Self {
+        let drift_ppm = drift_ppm.clamp(-500_000, 500_000);
+        Self { drift_ppm, anchor: (0, 0), wall_offset_ms, suspended: None }
     }
 
     /// The process starts: its monotonic clock begins anew.

@@ -124,11 +124,12 @@ impl Process {
     #[must_use]
     pub fn new(schedule: &Schedule, number: usize) -> Self {
         let clock = schedule.cluster.clocks[number];
+        let make = if schedule.cluster.wild_clocks { Clock::wild } else { Clock::new };
         Self {
             node: None,
             boot: 0,
             disk: disk(schedule, number),
-            clock: Clock::new(clock.drift_ppm, clock.wall_offset_ms),
+            clock: make(clock.drift_ppm, clock.wall_offset_ms),
             paused: None,
             pauses: 0,
             triggers: Vec::new(),

@@ -85,6 +85,12 @@ pub struct Cluster {
     pub limits: LimitsSpec,
     /// How long after a `Halt` the node is started again, in microseconds.
     pub restart_after_halt_us: u64,
+    /// How far clocks may be off, as the operator vouches for leases; no leases without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_bound_ppm: Option<u32>,
+    /// Clocks may be off by more than what all of the database's arithmetic allows for. What fails then proves nothing about it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub wild_clocks: bool,
     /// How many of them, the last ones, do not found the cluster but join it: each knows one of the founders, and waits until a client
     /// has it taken in.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -126,7 +132,7 @@ impl Cluster {
 /// A node's clocks at the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ClockSpec {
-    /// Rate error of the monotonic clock, in millionths, at most 500 either way.
+    /// Rate error of the monotonic clock, in millionths, at most 500 either way where clocks are not wild.
     pub drift_ppm: i32,
     /// What the wall clock shows beyond true time, in milliseconds.
     pub wall_offset_ms: i64,
@@ -298,6 +304,7 @@ impl Schedule {
                 heartbeat: Micros(cluster.heartbeat_us),
                 election: Micros(cluster.election_us),
                 idle_mark: Micros(cluster.idle_mark_us),
+                clock_bound_ppm: cluster.clock_bound_ppm,
             },
             log: LogConfig { segment_bytes: cluster.segment_bytes, batch_bytes: cluster.batch_bytes },
             snapshot: SnapshotConfig {

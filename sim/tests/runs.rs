@@ -37,6 +37,42 @@ fn drawn_runs_pass_and_their_repetition_has_the_same_trace() {
     }
 }
 
+/// Runs of three nodes that answer reads on leases, with clocks of these rates, whose leaders are cut off again and again.
+fn leased(rates: [i32; 3]) -> impl Iterator<Item = Schedule> {
+    use steadfast_sim::fault::{Cut, Fault, FaultKind, Who};
+    (0..).map(draw::schedule).filter(|run| run.cluster.nodes == 3).map(move |mut run| {
+        run.cluster.clock_bound_ppm = Some(500);
+        run.cluster.wild_clocks = rates.iter().any(|rate| rate.abs() > 500);
+        for (clock, rate) in run.cluster.clocks.iter_mut().zip(rates) {
+            clock.drift_ppm = rate;
+        }
+        let (span, election_us) = (run.safety_us / 16, run.cluster.election_us);
+        let cut = |nth| {
+            let (cut, for_us) = (Cut::Isolate(Who::Leader), election_us * 6);
+            let what = FaultKind::Partition { cut, for_us, flap_us: 0, clients: false, held: false };
+            Fault { at_us: span * nth, what }
+        };
+        run.faults = (1..16).map(cut).collect();
+        run
+    })
+}
+
+/// The bound is what a lease rests on (Raft thesis, section 6.4.1): within it no read is stale, and past it the judge finds one.
+#[test]
+fn a_lease_hides_no_write_while_clocks_keep_to_their_bound_and_does_when_they_do_not() {
+    for run in leased([500, -500, 500]).take(12) {
+        let outcome = run::once(&run);
+        assert_eq!(outcome.verdict, Verdict::Passed, "seed {}", run.seed);
+    }
+    let stale = |run: Schedule| match run::once(&run).verdict {
+        Verdict::Failed { judge, what } => {
+            judge == "receipts" && what.contains("reported before it was invoked")
+        }
+        _ => false,
+    };
+    assert!(leased([-450_000, 450_000, 450_000]).take(200).any(stale), "no stale read was found");
+}
+
 #[test]
 fn a_calm_run_passes_without_a_fault() {
     let outcome = run::once(&calm(3));

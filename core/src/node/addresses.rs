@@ -20,7 +20,7 @@ use crate::types::NodeId;
 /// Most nodes whose addresses are told or remembered: all that can belong to a cluster, and those that they took the place of.
 const MOST: usize = MAX_MEMBERS + MAX_VOTERS;
 
-/// How often others are asked where a member is that this node can't find.
+/// How often a node looks whether there is a member that it can't find, and then asks the others.
 const ASK_EVERY: Micros = Micros::from_millis(1000);
 
 /// What a node tells whoever greets it: where it believes the members to be.
@@ -137,16 +137,18 @@ impl Replica {
         self.tell_addresses(out);
     }
 
-    /// Greets the nodes that this one can reach as long as there is a member that it can't: they tell where that one is.
+    /// Greets the nodes that this one can reach as long as there is a member that it can't, or a leader: they tell where that one is. A
+    /// newcomer's log may not say yet who the members are, and the leader would never hear of it.
     pub fn look_for_members(&mut self, out: &mut Outbox) {
         if self.now.mono < self.addresses.ask_at {
             return;
         }
+        self.addresses.ask_at = self.now.mono.after(ASK_EVERY);
         let known: BTreeSet<NodeId> = self.addresses.told.iter().map(|peer| peer.node).collect();
         let mut others = self.raft.membership().nodes();
+        others.extend(self.raft.leader());
         others.remove(&self.config.id);
         if !others.is_subset(&known) {
-            self.addresses.ask_at = self.now.mono.after(ASK_EVERY);
             greet(&self.peers, known, &FoundingMessage::Founded(self.founding().clone()), out);
         }
     }

@@ -167,7 +167,11 @@ impl Replica {
             let reads = depends.max(self.raft.commit());
             (evaluated.stored_at.unwrap_or((reads, self.state.time_of(reads))), depends)
         };
-        let round = if logs { None } else { Some(self.raft.join_round()) };
+        let leased = !logs && self.raft.holds_lease(self.now.mono);
+        if leased {
+            probe(out, Probe::ReadOnLease);
+        }
+        let round = if logs || leased { None } else { Some(self.raft.join_round()) };
         let mut receipt = Receipt::durable(position.0, position.1);
         if let Some(loose) = loose {
             receipt.ahead = Some(self.raft.term());

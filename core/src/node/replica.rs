@@ -212,7 +212,6 @@ impl Replica {
         self.hard.retry();
         self.repair_tick(out);
         self.hand_over_if_stuck(out);
-        self.look_for_members(out);
         self.settle(out)?;
         self.transfer_tick(out)?;
         self.expire_due()?;
@@ -311,7 +310,7 @@ impl Replica {
 
     /// The end of a step: what gathered goes out.
     pub fn finish(&mut self, out: &mut Outbox) -> Stepped {
-        self.raft.flush();
+        self.raft.flush(self.now.mono);
         self.settle(out)?;
         self.forward_commands(out);
         self.hold_messages();
@@ -323,6 +322,8 @@ impl Replica {
         self.hard.pump(out);
         self.pump_snapshots(out);
         self.scrub_tick(out);
+        // Not with a tick: a node that hears a leader all the time is not woken for one.
+        self.look_for_members(out);
         self.send_held(out);
         Ok(())
     }

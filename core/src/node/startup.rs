@@ -373,6 +373,7 @@ impl Startup {
             vote: state.vote,
             log,
             damaged,
+            promised_until: now.mono.after(self.config.timing.election),
         };
         let (timing, limits) = (self.config.timing.clone(), self.config.limits.clone());
         let raft = Raft::new(start, timing, limits, self.streams.raft.clone(), now.mono);

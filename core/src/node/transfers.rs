@@ -66,7 +66,7 @@ impl Replica {
 
     /// Nobody has taken over: this leader goes on with what has waited.
     pub fn transfer_given_up(&mut self, out: &mut Outbox) -> Stepped {
-        probe(out, Probe::TransferGivenUp);
+        notice(out, "nobody has taken over the leadership in time: this node goes on".into());
         self.look_later();
         for (asker, to, _) in std::mem::take(&mut self.transfers.asked) {
             let text = format!("node {to} did not take over in time, and this leader goes on: try again");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rand_core::Rng;
 
+use super::lease::Lease;
 use super::progress::Progress;
 use super::read::Rounds;
 use super::{Leadership, Message, Needs, Raft, RaftEvent, Role};
@@ -19,7 +20,7 @@ impl Raft {
     pub(super) fn election_timeout(&mut self, now: Micros) {
         self.reset_election_timer(now);
         if self.may_lead(now) {
-            self.ask(now, false);
+            self.ask(now, false, false);
         }
     }
 
@@ -31,8 +32,8 @@ impl Raft {
         votes && !self.doubtful && !self.repairing && self.gone.is_none() && now >= self.passes_until
     }
 
-    /// Asks everybody for a pre-vote, or for a vote in a new term.
-    pub(super) fn ask(&mut self, now: Micros, real: bool) {
+    /// Asks everybody for a pre-vote, or for a vote in a new term; `forced` because the leader wants it.
+    pub(super) fn ask(&mut self, now: Micros, real: bool, forced: bool) {
         self.role = Role::Candidate { real, granted: Vec::new(), refused: Vec::new() };
         if real {
             self.term = self.term.next();
@@ -45,7 +46,7 @@ impl Raft {
         let (last_index, last_term) = (self.log.last(), self.log.last_term());
         for to in self.other_voters() {
             let message = if real {
-                Message::Vote { term, last_index, last_term }
+                Message::Vote { term, last_index, last_term, forced }
             } else {
                 Message::PreVote { term, last_index, last_term }
             };
@@ -72,8 +73,7 @@ impl Raft {
         }
         self.tell_if_gone(from);
         // A node that hears its leader protects it from those that don't (thesis, section 4.2.3).
-        let led =
-            self.is_leader() || self.heard_leader_at.is_some_and(|at| now < at.after(self.timing.election));
+        let led = self.is_leader() || self.hears_leader(now) || self.has_promised(now);
         let granted = term > self.term && !led && self.is_up_to_date(last_index, last_term);
         let term = if granted { term } else { self.term };
         self.send(from, Message::PreVoteReply { term, granted }, Needs::Term);
@@ -84,12 +84,16 @@ impl Raft {
         &mut self,
         now: Micros,
         from: NodeId,
-        term: Term,
+        (term, forced): (Term, bool),
         last_index: Index,
         last_term: Term,
     ) {
         if self.doubtful {
             self.events.push(RaftEvent::Abstained);
+            return;
+        }
+        // A leader may answer reads because of the promise. Whom that leader wants to take over is told so in the request.
+        if !forced && term > self.term && !self.is_leader() && self.has_promised(now) {
             return;
         }
         if term > self.term {
@@ -140,7 +144,7 @@ impl Raft {
         let won = members.agrees(|voter| granted.contains(&voter));
         let lost = members.refuses(|voter| refused.contains(&voter));
         match (*real, won, lost) {
-            (false, true, _) => self.ask(now, true),
+            (false, true, _) => self.ask(now, true, false),
             (true, true, _) => self.become_leader(now),
             (_, false, true) => self.become_follower(now, self.term, None),
             (_, false, false) => {}
@@ -185,6 +189,7 @@ impl Raft {
             voters,
             progress,
             rounds: Rounds::default(),
+            lease: Lease::default(),
             transfer: None,
             // The term's first entry, which follows in this step, is the first heartbeat.
             heartbeat_at: now.after(self.timing.heartbeat),

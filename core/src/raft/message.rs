@@ -33,6 +33,8 @@ pub enum Message {
         last_index: Index,
         /// Its last entry's term.
         last_term: Term,
+        /// The leader wants it: whoever hears that one may vote all the same.
+        forced: bool,
     },
     /// The answer, in the answerer's term.
     VoteReply {
@@ -51,6 +53,8 @@ pub enum Message {
         round: u64,
         /// The answerer doubts its own memory and must not be counted.
         abstains: bool,
+        /// The answerer elects nobody for the shortest election time-out from now on, unless the leader wants it.
+        promises: bool,
         /// What it says about the log.
         verdict: Verdict,
     },
@@ -122,10 +126,10 @@ pub enum MessageError {
 enum Head {
     PreVote(Term, Index, Term),
     PreVoteReply(Term, bool),
-    Vote(Term, Index, Term),
+    Vote(Term, Index, Term, bool),
     VoteReply(Term, bool),
     Append { term: Term, prev: (Index, Term), commit: Index, round: u64, relies: bool, entries: u32 },
-    AppendReply { term: Term, round: u64, abstains: bool, verdict: Verdict },
+    AppendReply { term: Term, round: u64, abstains: bool, promises: bool, verdict: Verdict },
     TimeoutNow(Term),
     Gone(Term, Index),
 }
@@ -139,7 +143,9 @@ impl Message {
                 (Head::PreVote(*term, *last_index, *last_term), &[])
             }
             Self::PreVoteReply { term, granted } => (Head::PreVoteReply(*term, *granted), &[]),
-            Self::Vote { term, last_index, last_term } => (Head::Vote(*term, *last_index, *last_term), &[]),
+            Self::Vote { term, last_index, last_term, forced } => {
+                (Head::Vote(*term, *last_index, *last_term, *forced), &[])
+            }
             Self::VoteReply { term, granted } => (Head::VoteReply(*term, *granted), &[]),
             Self::Append(append) => (
                 Head::Append {
@@ -152,10 +158,10 @@ impl Message {
                 },
                 &append.entries,
             ),
-            Self::AppendReply { term, round, abstains, verdict } => (
-                Head::AppendReply { term: *term, round: *round, abstains: *abstains, verdict: *verdict },
-                &[],
-            ),
+            Self::AppendReply { term, round, abstains, promises, verdict } => {
+                let (term, round, abstains, promises) = (*term, *round, *abstains, *promises);
+                (Head::AppendReply { term, round, abstains, promises, verdict: *verdict }, &[])
+            }
             Self::TimeoutNow { term } => (Head::TimeoutNow(*term), &[]),
             Self::Gone { term, at } => (Head::Gone(*term, *at), &[]),
         };
@@ -188,7 +194,9 @@ impl Message {
         Ok(match head {
             Head::PreVote(term, last_index, last_term) => Self::PreVote { term, last_index, last_term },
             Head::PreVoteReply(term, granted) => Self::PreVoteReply { term, granted },
-            Head::Vote(term, last_index, last_term) => Self::Vote { term, last_index, last_term },
+            Head::Vote(term, last_index, last_term, forced) => {
+                Self::Vote { term, last_index, last_term, forced }
+            }
             Head::VoteReply(term, granted) => Self::VoteReply { term, granted },
             Head::Append { term, prev, commit, round, relies, entries } => Self::Append(Append {
                 term,
@@ -199,8 +207,8 @@ impl Message {
                 relies,
                 entries: decode_entries(rest, entries)?,
             }),
-            Head::AppendReply { term, round, abstains, verdict } => {
-                Self::AppendReply { term, round, abstains, verdict }
+            Head::AppendReply { term, round, abstains, promises, verdict } => {
+                Self::AppendReply { term, round, abstains, promises, verdict }
             }
             Head::TimeoutNow(term) => Self::TimeoutNow { term },
             Head::Gone(term, at) => Self::Gone { term, at },
@@ -287,6 +295,7 @@ mod tests {
             term: Term(term),
             last_index: Index(1),
             last_term: Term(last_term),
+            forced: false,
         };
         let nonsense = [
             append(5, vec![]),

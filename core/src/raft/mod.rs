@@ -25,6 +25,7 @@
 //! | snapshot | the state at an index, in place of the log up to there; a follower that needs older entries is sent it |
 //! | inflight | messages with entries that a follower has not yet answered, bounded |
 //! | round | a numbered question "am I still the leader?" that rides on appends; reads wait for one (ReadIndex, thesis section 6.4) |
+//! | lease | the time for which a majority has promised to elect nobody else; off unless clocks are vouched for |
 //! | check-quorum | a leader that has not heard from a majority for an election time-out steps down |
 //! | voter | a member whose votes and copies count, from one data directory |
 //! | learner | a member that copies the log and is never counted, or whose data directory is another one than voted |
@@ -33,7 +34,7 @@
 //! # The parts
 //!
 //! [`Raft`] here holds what every role shares and routes ticks and messages. `election.rs` has time-outs,
-//! pre-votes and votes; `replication.rs` has appends on both sides and the commit rule; `read.rs` the rounds;
+//! pre-votes and votes; `replication.rs` has appends on both sides and the commit rule; `read.rs` the rounds; `lease.rs` what may stand in for one;
 //! `members.rs` who is counted and how that changes; `transfer.rs` how leadership is given
 //! away; `progress.rs` what a leader knows of one follower; `rest.rs` what a search of all states wants; `log.rs` the log in memory;
 //! `message.rs` the messages.
@@ -43,6 +44,7 @@
 //! [`Raft::log_durable`] and [`Raft::vote_durable`] are told the truth, is all it relies on.
 
 mod election;
+mod lease;
 mod log;
 mod members;
 pub mod message;
@@ -71,6 +73,7 @@ use crate::limits::Limits;
 use crate::membership::{Membership, Voter};
 use crate::time::Micros;
 use crate::types::{Incarnation, Index, NodeId, Term};
+use lease::Lease;
 use members::Memberships;
 use progress::Progress;
 use read::Rounds;
@@ -149,6 +152,7 @@ struct Leadership {
     /// Of each other member.
     progress: BTreeMap<NodeId, Progress>,
     rounds: Rounds,
+    lease: Lease,
     transfer: Option<Transfer>,
     /// When heartbeats go out next.
     heartbeat_at: Micros,
@@ -185,6 +189,8 @@ pub struct Raft {
     passes_until: Micros,
     /// A committed membership at this index has no place for this node, which it does not hold itself.
     gone: Option<Index>,
+    /// Until then this node keeps what it may have promised before it was started.
+    promised_until: Micros,
     /// When a leader was last heard from.
     heard_leader_at: Option<Micros>,
     /// The newest read round that this node has answered in the current term.
@@ -214,6 +220,8 @@ pub struct Start {
     pub log: Log,
     /// Whether the log is damaged; then what the state has applied.
     pub damaged: Option<Index>,
+    /// Until when what this node may have told a leader before it was started is kept.
+    pub promised_until: Micros,
 }
 
 impl Raft {
@@ -221,7 +229,7 @@ impl Raft {
     #[must_use]
     pub fn new(start: Start, timing: Timing, limits: Limits, rng: ChaCha8Rng, now: Micros) -> Self {
         let Start { id, incarnation, membership, read_membership, doubtful, .. } = start;
-        let Start { mut term, mut vote, log, damaged, .. } = start;
+        let Start { mut term, mut vote, log, damaged, promised_until, .. } = start;
         let mut memberships = Memberships::new(membership, read_membership);
         memberships.recovered(&log);
         let alone = memberships.current().is_alone((id, incarnation));
@@ -256,6 +264,7 @@ impl Raft {
             unled: 0,
             passes_until: Micros(0),
             gone: None,
+            promised_until,
             heard_leader_at: None,
             answered_round: 0,
             outgoing: Vec::new(),
@@ -299,8 +308,8 @@ impl Raft {
             Message::PreVote { term, last_index, last_term } => {
                 self.receive_pre_vote(now, from, term, last_index, last_term);
             }
-            Message::Vote { term, last_index, last_term } => {
-                self.receive_vote(now, from, term, last_index, last_term);
+            Message::Vote { term, last_index, last_term, forced } => {
+                self.receive_vote(now, from, (term, forced), last_index, last_term);
             }
             Message::PreVoteReply { term, granted } => {
                 self.receive_vote_reply(now, voter, term, granted, false);
@@ -309,8 +318,8 @@ impl Raft {
                 self.receive_vote_reply(now, voter, term, granted, true);
             }
             Message::Append(append) => self.receive_append(now, from, append),
-            Message::AppendReply { term, round, abstains, verdict } => {
-                let answer = Answer { incarnation, abstains, term, round, verdict };
+            Message::AppendReply { term, round, abstains, promises, verdict } => {
+                let answer = Answer { incarnation, abstains, promises, term, round, verdict };
                 self.receive_append_reply(now, from, answer);
             }
             Message::TimeoutNow { term } => self.receive_timeout_now(now, from, term),
@@ -333,9 +342,9 @@ impl Raft {
 
     /// Sends what has gathered since the last call: entries to followers that can take them, and the next
     /// read round. Called once at the end of a step, so that one message carries all that one step brought.
-    pub fn flush(&mut self) {
+    pub fn flush(&mut self, now: Micros) {
         if self.is_leader() {
-            self.start_round();
+            self.start_round(now);
             self.send_appends(false);
         }
     }

@@ -25,6 +25,8 @@ pub(super) struct Progress {
     pub incarnation: Option<Incarnation>,
     /// Whether it doubts its own memory, by its last answer.
     pub abstains: bool,
+    /// Whether it elects nobody while it hears a leader, by its last answer.
+    pub promises: bool,
     /// The first read round that began after it was first known to doubt.
     pub doubted_round: u64,
     /// What it holds durably and in common.
@@ -48,6 +50,7 @@ impl Progress {
         Self {
             incarnation: None,
             abstains: false,
+            promises: false,
             doubted_round: 0,
             matched: Index(0),
             next: last.next(),

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Raft, Role};
+use crate::time::Micros;
 
 /// A round's number within its term.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -19,6 +20,8 @@ pub(super) struct Rounds {
     pub begun: u64,
     /// The newest that a majority has confirmed.
     pub confirmed: u64,
+    /// When that one did.
+    pub began_at: Micros,
     /// Whether something waits for the next one.
     pub wanted: bool,
 }
@@ -42,11 +45,12 @@ impl Raft {
 
     /// Begins the next round if a read waits for it and none is under way; the reads that come meanwhile
     /// share the one after.
-    pub(super) fn start_round(&mut self) {
+    pub(super) fn start_round(&mut self, now: Micros) {
         let Role::Leader(leader) = &mut self.role else { return };
         let idle = leader.rounds.begun == leader.rounds.confirmed;
         if leader.rounds.wanted && idle {
             leader.rounds.begun += 1;
+            leader.rounds.began_at = now;
             leader.rounds.wanted = false;
             self.advance_rounds();
         }
@@ -55,10 +59,13 @@ impl Raft {
     /// Confirms rounds that a majority has answered.
     pub(super) fn advance_rounds(&mut self) {
         let Role::Leader(leader) = &self.role else { return };
-        let begun = leader.rounds.begun;
+        let (begun, began_at) = (leader.rounds.begun, leader.rounds.began_at);
         let confirmed = self.counts(|peer| peer.round >= begun);
         if confirmed && let Role::Leader(leader) = &mut self.role {
             leader.rounds.confirmed = begun;
+        }
+        if begun > 0 && self.promises() && self.counts(|peer| peer.round >= begun && peer.promises) {
+            self.extend_lease(began_at);
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::types::{EntryId, Incarnation, Index, NodeId, Term};
 pub(super) struct Answer {
     pub incarnation: Incarnation,
     pub abstains: bool,
+    pub promises: bool,
     pub term: Term,
     pub round: u64,
     pub verdict: Verdict,
@@ -58,6 +59,11 @@ impl Raft {
                 if peer.has_inflight() && now >= peer.heard_at.after(election) {
                     peer.presume_lost();
                 }
+            }
+            // So that the lease never ends where nobody reads for a while.
+            if self.timing.clock_bound_ppm.is_some() {
+                leader.rounds.wanted = true;
+                self.start_round(now);
             }
             self.send_appends(true);
             self.ask_again();
@@ -254,13 +260,14 @@ impl Raft {
     }
 
     pub(super) fn reply_append(&mut self, to: NodeId, round: u64, verdict: Verdict, needs: Needs) {
-        let reply = Message::AppendReply { term: self.term, round, abstains: self.doubtful, verdict };
+        let (abstains, promises) = (self.doubtful, self.promises());
+        let reply = Message::AppendReply { term: self.term, round, abstains, promises, verdict };
         self.send(to, reply, needs);
     }
 
     /// Learns from a follower's answer.
     pub(super) fn receive_append_reply(&mut self, now: Micros, from: NodeId, answer: Answer) {
-        let Answer { incarnation, abstains, term, round, verdict } = answer;
+        let Answer { incarnation, abstains, promises, term, round, verdict } = answer;
         if term > self.term {
             self.become_follower(now, term, None);
             return;
@@ -273,6 +280,7 @@ impl Raft {
             peer.doubted_round = leader.rounds.begun + 1;
             leader.rounds.wanted = true;
         }
+        peer.promises = promises;
         peer.round = peer.round.max(round.min(leader.rounds.begun));
         match verdict {
             Verdict::Heard => {}
@@ -333,6 +341,7 @@ mod tests {
             vote: Some(NodeId(3)),
             log: Log::default(),
             damaged: None,
+            promised_until: Micros(0),
         };
         Raft::new(start, Timing::default(), Limits::default(), ChaCha8Rng::from_seed([1; 32]), Micros(0))
     }

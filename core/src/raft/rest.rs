@@ -15,11 +15,13 @@ impl Raft {
         let (heartbeat, election) = (self.timing.heartbeat, self.timing.election);
         self.election_at = now.after(election);
         self.passes_until = Micros(0);
+        self.promised_until = Micros(0);
         self.heard_leader_at = None;
         self.unled = 0;
         if let Role::Leader(leader) = &mut self.role {
             leader.heartbeat_at = now.after(heartbeat);
             leader.check_at = now.after(election);
+            leader.rounds.began_at = now;
             for peer in leader.progress.values_mut() {
                 peer.heard_at = now;
             }
@@ -51,6 +53,7 @@ impl Hash for Raft {
             unled,
             passes_until,
             gone,
+            promised_until,
             heard_leader_at,
             answered_round,
             outgoing,
@@ -59,7 +62,7 @@ impl Hash for Raft {
         assert!(outgoing.is_empty() && events.is_empty(), "a node at rest has nothing left to say");
         (id, incarnation, memberships, doubtful, repairing, gone).hash(state);
         (term, vote, log, commit, durable, role, answered_round).hash(state);
-        (election_at, unled, passes_until, heard_leader_at).hash(state);
+        (election_at, unled, passes_until, promised_until, heard_leader_at).hash(state);
     }
 }
 
@@ -69,7 +72,6 @@ mod tests {
 
     use super::super::tests::cluster::Cluster;
     use super::*;
-    use crate::limits::Limits;
     use crate::types::NodeId;
 
     const NOW: Micros = Micros::from_millis(3_600_000);
@@ -82,7 +84,7 @@ mod tests {
 
     /// A leader that was elected at once, or only after other time-outs.
     fn leader(seed: u64, wait: u64) -> Raft {
-        let mut cluster = Cluster::found(3, &Limits::default(), seed);
+        let mut cluster = Cluster::found(3, &<_>::default(), seed);
         let id = NodeId(1);
         cluster.host(id).now = cluster.host(id).election_at().after(Micros(wait));
         cluster.step(id, |raft, now| raft.tick(now));

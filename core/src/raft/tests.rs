@@ -72,6 +72,10 @@ scripts! {
     leader_counts_itself_after_its_sync
     leader_that_removes_itself_may_be_needed_once_more
     learner_copies_and_is_not_counted
+    lease_answers_without_a_round_until_it_ends
+    lease_is_given_up_with_a_transfer
+    lease_of_a_slow_clock_hides_a_write
+    lease_promise_outlives_a_restart
     lost_append_is_found_by_a_heartbeat
     minority_commits_nothing
     one_becomes_three
@@ -131,7 +135,7 @@ fn a_word_that_is_no_command_is_refused() {
 
 #[test]
 fn an_answer_that_no_member_can_mean_changes_nothing() {
-    let mut cluster = cluster::Cluster::found(3, &crate::limits::Limits::default(), 1);
+    let mut cluster = cluster::Cluster::found(3, &<_>::default(), 1);
     let (leader, peer, far) = (NodeId(1), NodeId(2), Index(u64::MAX));
     cluster.host(leader).now = cluster.host(leader).election_at();
     cluster.step(leader, |raft, now| raft.tick(now));
@@ -139,7 +143,7 @@ fn an_answer_that_no_member_can_mean_changes_nothing() {
     let (term, commit) = (cluster.host(leader).raft().term(), cluster.host(leader).raft().commit());
     let conflict = Verdict::Conflict { rejected: far, hint_index: far, hint_term: Term(u64::MAX) };
     for verdict in [conflict, Verdict::Match(far), conflict] {
-        let answer = Message::AppendReply { term, round: u64::MAX, abstains: false, verdict };
+        let answer = Message::AppendReply { term, round: u64::MAX, abstains: false, promises: true, verdict };
         cluster.step(leader, |raft, now| raft.receive(now, peer, Incarnation(2), answer));
         cluster.deliver_all();
     }
@@ -157,9 +161,10 @@ fn terms_without_a_leader_widen_the_time_out_and_a_leader_narrows_it() {
     let usual = Timing::default().election.0;
     let mut longest = 0;
     for seed in 0..20 {
-        let mut cluster = cluster::Cluster::found(3, &crate::limits::Limits::default(), seed);
+        let mut cluster = cluster::Cluster::found(3, &<_>::default(), seed);
         for term in 1..8 {
-            let vote = Message::Vote { term: Term(term), last_index: Index(9), last_term: Term(term) };
+            let vote =
+                Message::Vote { term: Term(term), last_index: Index(9), last_term: Term(term), forced: true };
             cluster.step(node, |raft, now| raft.receive(now, peer, Incarnation(2), vote));
             let drawn = wait(&mut cluster);
             assert!(term > 1 || drawn <= 2 * usual, "an election that succeeds takes no longer");

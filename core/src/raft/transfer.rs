@@ -93,6 +93,7 @@ impl Raft {
             self.events.push(RaftEvent::TransferGivenUp);
         } else if has_all == Some(true) && !transfer.asked {
             transfer.asked = true;
+            leader.lease.give_up();
             self.send(to, Message::TimeoutNow { term: self.term }, Needs::Term);
         }
     }
@@ -109,7 +110,7 @@ impl Raft {
     /// the others still hear their leader.
     pub(super) fn receive_timeout_now(&mut self, now: Micros, from: NodeId, term: Term) {
         if term == self.term && self.leader() == Some(from) && self.may_lead(now) {
-            self.ask(now, true);
+            self.ask(now, true, true);
         }
     }
 

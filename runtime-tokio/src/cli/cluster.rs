@@ -28,7 +28,7 @@ pub struct ClusterArgs {
     connect: ConnectArgs,
     /// How long a step that can't be done yet is tried again, such as 0s, 30s or 10m: while a new node copies the data, or another
     /// step is under way
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_wait)]
     wait: Duration,
 }
 
@@ -129,6 +129,11 @@ pub fn main(args: &ClusterArgs) -> u8 {
             }
         }
     })
+}
+
+/// Reads a time as the other options do, or none.
+fn parse_wait(text: &str) -> Result<Duration, String> {
+    if text == "0s" { Ok(Duration::ZERO) } else { parse_time(text) }
 }
 
 /// Asks for a step, and again while it can't be done yet. What is done already is no error, so that an unknown fate is cleared up by

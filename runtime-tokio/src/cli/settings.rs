@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::{Deserialize, Deserializer};
-use steadfast_core::config::{AccessMode, Member};
+use steadfast_core::config::{AccessMode, MAX_CLOCK_BOUND_PPM, Member, Timing};
 use steadfast_core::types::NodeId;
 
 use crate::server::config::{DEFAULT_ADDRESS, DEFAULT_CLUSTER, DEFAULT_DATA, ServerConfig, parse_peer};
@@ -42,6 +42,10 @@ pub struct Settings {
     /// The cluster's name: nodes and clients of another one are refused [default: steadfast]
     #[arg(long, value_name = "NAME")]
     pub cluster: Option<String>,
+    /// Vouch for the clocks: the rates of all nodes' monotonic clocks are off by at most so many millionths. Then a leader answers reads on
+    /// a lease, without asking the others; a machine that is suspended breaks it. Without it there are no leases
+    #[arg(long, value_name = "PPM")]
+    pub lease_clock_bound: Option<u32>,
     /// Let everybody do everything; for tests, on a loopback address
     #[arg(long, num_args = 0, default_missing_value = "true")]
     pub insecure_no_auth: Option<bool>,
@@ -85,6 +89,7 @@ impl Settings {
             peer: if self.peer.is_empty() { others.peer } else { self.peer },
             join: self.join.or(others.join),
             cluster: self.cluster.or(others.cluster),
+            lease_clock_bound: self.lease_clock_bound.or(others.lease_clock_bound),
             insecure_no_auth: self.insecure_no_auth.or(others.insecure_no_auth),
             log_format: self.log_format.or(others.log_format),
             log_level: self.log_level.or(others.log_level),
@@ -105,12 +110,18 @@ impl Settings {
         if self.join == Some(true) && self.peer.is_empty() {
             return Err("join is set, and peer is not: name a node of the cluster to join".into());
         }
+        if let Some(bound) = self.lease_clock_bound.filter(|bound| *bound > MAX_CLOCK_BOUND_PPM) {
+            return Err(format!(
+                "lease-clock-bound is {bound} millionths, and at most {MAX_CLOCK_BOUND_PPM}: no clock that is off by more is worth a lease"
+            ));
+        }
         let open = self.insecure_no_auth.unwrap_or(false);
         Ok(ServerConfig {
             data: self.data.clone().unwrap_or_else(|| DEFAULT_DATA.into()),
             listen: self.listen.clone().unwrap_or_else(|| DEFAULT_ADDRESS.into()),
             advertise: self.advertise.clone(),
             id: NodeId(self.id.unwrap_or(1)),
+            timing: Timing { clock_bound_ppm: self.lease_clock_bound, ..Timing::default() },
             peers: self.peer.clone(),
             join: self.join.unwrap_or(false),
             cluster: self.cluster.clone().unwrap_or_else(|| DEFAULT_CLUSTER.into()),
@@ -158,6 +169,7 @@ mod tests {
         let config = |text: &str| read(text).expect("well formed").config().map(|config| config.id);
         assert_eq!(config("id = 1\npeer = [\"2=h:1\", \"3=h:2\"]"), Ok(NodeId(1)));
         assert!(config("peer = [\"2=h:1\"]").is_err());
+        assert!(config("lease-clock-bound = 100001").is_err());
         assert!(config("id = 1").is_err() && config("join = true").is_err());
         assert_eq!(config(""), Ok(NodeId(1)));
     }

@@ -188,6 +188,8 @@ pub async fn run(mut node: Node, mut inbox: Inbox, mut router: Router, clock: Cl
         let mut now = clock.now();
         let begun = now.mono;
         while let Some(event) = first.take().or_else(|| inbox.try_recv().ok()) {
+            // Not before it came: an answer that rests on a lease would be one from before the question.
+            now = clock.now();
             for input in inbox.done.try_iter() {
                 step(&mut node, now, input, &mut router, &mut out);
             }
@@ -196,7 +198,6 @@ pub async fn run(mut node: Node, mut inbox: Inbox, mut router: Router, clock: Cl
                 // The disk works while the node does.
                 router.hand_over_disk_work();
             }
-            now = clock.now();
             if now.mono.since(begun) >= BATCH {
                 break;
             }

@@ -221,7 +221,7 @@ impl Host {
     /// The end of a step, as `Replica::finish`.
     fn finish(&mut self, broken: Broken, done: &mut Done) {
         self.settle(broken);
-        self.raft.flush();
+        self.raft.flush(NOW);
         self.settle(broken);
         for Outgoing { to, message, needs } in self.raft.take_outgoing() {
             let log = if needs == Needs::Log { self.disk.log_issued() } else { 0 };
@@ -310,6 +310,7 @@ fn start(id: NodeId, incarnation: Incarnation, setting: &Setting, disk: &Disk) -
         vote: disk.hard().vote.filter(|_| !forgets),
         log: Log::recovered(EntryId::default(), disk.log().to_vec()),
         damaged: None,
+        promised_until: Micros(0),
     };
     // One entry in a message, so that fewer steps are enough for what needs a message of one.
     let limits = Limits { append_entries: 1, ..Limits::default() };

@@ -107,7 +107,7 @@ fn message(message: &Message) -> String {
         }
         Message::PreVoteReply { term, granted: true } => format!("you could, term {term}"),
         Message::PreVoteReply { term, granted: false } => format!("you could not; here is term {term}"),
-        Message::Vote { term, last_index, last_term } => {
+        Message::Vote { term, last_index, last_term, .. } => {
             format!("vote for me in term {term}, my log goes up to {last_index}/{last_term}")
         }
         Message::VoteReply { term, granted: true } => format!("my vote in term {term}"),

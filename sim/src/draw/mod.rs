@@ -5,6 +5,7 @@
 
 mod disk;
 
+use crate::clock::MAX_DRIFT_PPM;
 use crate::fault::{Cut, Fault, FaultKind, Point, Who};
 use crate::rng::{Delay, Stream};
 use crate::schedule::{Bounds, ClockSpec, Cluster, DiskSpec, LimitsSpec, NetworkSpec, Schedule, VERSION};
@@ -36,9 +37,14 @@ pub fn schedule(seed: u64) -> Schedule {
         for _ in 0..6 {
             faults.extend(lonely_leaders(&mut members, &cluster, safety_us));
         }
+        faults.extend(absences(&mut members, &cluster, safety_us));
     }
     if setup.iter().any(|op| op.args[0] == "DURABILITY") {
         faults.extend(lonely_leaders(&mut Stream::new(seed, "draw lonely leaders"), &cluster, safety_us));
+    }
+    if cluster.nodes > 1 && Stream::new(seed, "draw leases").chance(LEASES_PPM) {
+        cluster.clock_bound_ppm = Some(MAX_DRIFT_PPM as u32);
+        faults.iter_mut().for_each(|fault| keep_clocks_going(&mut fault.what));
     }
     faults.sort_by_key(|fault| fault.at_us);
     Schedule {
@@ -93,6 +99,8 @@ fn cluster(stream: &mut Stream) -> Cluster {
         clocks,
         limits: limits(stream),
         restart_after_halt_us: stream.magnitude(20_000, 1_000_000),
+        clock_bound_ppm: None,
+        wild_clocks: false,
         newcomers: 0,
         wiped_at_most: (nodes - 1) / 2,
         damaged_at_most: 0,
@@ -364,6 +372,31 @@ fn lonely_leaders(stream: &mut Stream, cluster: &Cluster, safety_us: u64) -> Vec
             Fault { at_us: stream.below(safety_us), what }
         })
         .collect()
+}
+
+/// How often leaders answer reads on a lease in runs of several nodes, in a million.
+const LEASES_PPM: u32 = 300_000;
+
+/// A machine whose monotonic clock stands while the world goes on is off by more than anybody can vouch for.
+fn keep_clocks_going(what: &mut FaultKind) {
+    if let FaultKind::Pause { suspended, .. } | FaultKind::PauseAt { suspended, .. } = what {
+        *suspended = false;
+    }
+}
+
+/// Single nodes are away for a moment, or their disks stand still, perhaps that of the node to which the leadership is being transferred.
+fn absences(stream: &mut Stream, cluster: &Cluster, safety_us: u64) -> Vec<Fault> {
+    let one = |_| {
+        let who = Who::Node(stream.between(1, cluster.nodes.into()) as u16);
+        let what = if stream.chance(400_000) {
+            let (cut, for_us) = (Cut::Isolate(who), cluster.election_us * stream.between(1, 4));
+            FaultKind::Partition { cut, for_us, flap_us: 0, clients: false, held: false }
+        } else {
+            FaultKind::StallOp { who, nth: 1, for_us: cluster.election_us * stream.between(3, 9) }
+        };
+        Fault { at_us: stream.below(safety_us), what }
+    };
+    (0..16).map(one).collect()
 }
 
 /// Terms that follow one another so fast that each leaves entries on few nodes (Raft paper, figure 8).

@@ -44,6 +44,7 @@ pub fn config(nodes: u16, id: u16) -> NodeConfig {
             heartbeat: Micros::from_millis(60),
             election: Micros::from_millis(200),
             idle_mark: Micros::from_millis(5),
+            clock_bound_ppm: None,
         },
         log: LogConfig { segment_bytes: SEGMENT_BYTES, batch_bytes: 2048 },
         snapshot: SnapshotConfig {

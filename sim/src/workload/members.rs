@@ -24,7 +24,7 @@ pub fn steps(stream: &mut Stream, cluster: &Cluster, at_will: bool, clients: &mu
         let asker = &mut *askers[who];
         let think_us = asker.ops.first().map_or(0, |op| op.think_us);
         let (one, other) = (node(stream, cluster), node(stream, cluster));
-        let step = match stream.below(20) {
+        let step = match stream.below(24) {
             _ if !at_will => format!("CLUSTER PROMOTE {one}"),
             0..2 => format!("CLUSTER DEMOTE {one}"),
             2..5 => format!("CLUSTER REMOVE {one}"),
@@ -33,8 +33,8 @@ pub fn steps(stream: &mut Stream, cluster: &Cluster, at_will: bool, clients: &mu
             5..9 => added(one as u16),
             9..13 => format!("CLUSTER PROMOTE {one}"),
             13..15 => format!("CLUSTER REPLACE {one} {other}"),
-            15..17 => format!("CLUSTER TRANSFER {one}"),
-            17..19 => format!("CLUSTER PREFER {one} {}", stream.below(3)),
+            15..21 => format!("CLUSTER TRANSFER {one}"),
+            21..23 => format!("CLUSTER PREFER {one} {}", stream.below(3)),
             _ => "CLUSTER MEMBERS".into(),
         };
         let words: Vec<&str> = step.split(' ').collect();

@@ -41,7 +41,7 @@ fn a_vote_that_waits_for_its_sync_is_not_given_by_an_old_image() {
     let mut cluster = Cluster::new(3, OPEN);
     let (leader, follower) = (cluster.leader(), cluster.follower());
     let (last_index, last_term) = (Index(1000), Term(1000));
-    let vote = Message::Vote { term: Term(1001), last_index, last_term }.encode();
+    let vote = Message::Vote { term: Term(1001), last_index, last_term, forced: false }.encode();
     let known = cluster.replica(follower).peers.boot().number;
     let incarnation = cluster.replica(follower).hard.get().incarnation;
     let notice = Quarantine { incarnation, boot: BootNumber(known.0 + 1), nonce: 1 };

@@ -5,12 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::disk::{Disk, Image};
-use super::host::{Done, Host, Packet, Read};
+use super::host::{Done, Host, Packet, Read, Setting};
 use super::invariants::{Checker, View};
 use super::show;
-use crate::limits::Limits;
 use crate::membership::Membership;
-use crate::raft::{Message, Raft};
+use crate::raft::{Message, Raft, Round};
 use crate::time::Micros;
 use crate::types::{Incarnation, NodeId};
 
@@ -33,17 +32,17 @@ pub struct Cluster {
     images: BTreeMap<NodeId, Image>,
     wipes: u64,
     /// What a new node begins with.
-    spawn: Option<(Membership, Limits, u64)>,
+    spawn: Option<(Membership, Setting, u64)>,
     lines: Vec<String>,
 }
 
 impl Cluster {
     /// Founders 1 to `size`, started on empty disks.
-    pub fn found(size: u16, limits: &Limits, seed: u64) -> Self {
+    pub fn found(size: u16, setting: &Setting, seed: u64) -> Self {
         let founders =
             Membership::of((1..=size).map(|id| (NodeId(id), Incarnation(u64::from(id)))).collect());
         let mut cluster = Self { checker: Checker::of(founders.clone()), ..Self::default() };
-        cluster.spawn = Some((founders.clone(), limits.clone(), seed));
+        cluster.spawn = Some((founders.clone(), setting.clone(), seed));
         founders.nodes().into_iter().for_each(|id| cluster.place(id));
         founders.nodes().into_iter().for_each(|id| cluster.start(id));
         cluster.lines.clear();
@@ -58,8 +57,8 @@ impl Cluster {
 
     /// A node with an empty disk, not started.
     fn place(&mut self, id: NodeId) {
-        let (founders, limits, seed) = self.spawn.clone().expect("a cluster was founded");
-        let before = self.hosts.insert(id, Host::new(id, founders, limits, seed));
+        let (founders, setting, seed) = self.spawn.clone().expect("a cluster was founded");
+        let before = self.hosts.insert(id, Host::new(id, founders, setting, seed));
         assert!(before.is_none(), "there is a node {id} already");
     }
 
@@ -118,9 +117,14 @@ impl Cluster {
         let (name, must_see) = (name.to_owned(), self.checker.committed());
         let host = self.host(id);
         let raft = host.raft.as_mut().unwrap_or_else(|| panic!("node {id} is down"));
-        let (round, depends) = (raft.join_round(), raft.log().last());
+        let (leased, depends) = (raft.holds_lease(host.now), raft.log().last());
+        let round = if leased { Round(0) } else { raft.join_round() };
         host.reads.push(Read { name: name.clone(), round, depends, must_see });
-        let text = format!("read {name} waits for round {} and entry {depends}", round.0);
+        let text = if leased {
+            format!("read {name} rests on the lease, and waits for entry {depends}")
+        } else {
+            format!("read {name} waits for round {} and entry {depends}", round.0)
+        };
         self.print(show::line(id, &text));
         self.step(id, |_, _| {});
     }

@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::cluster::{Cluster, Link};
 use super::disk::{Hard, Image};
 use super::{members, show};
+use crate::config::Timing;
 use crate::limits::Limits;
 use crate::membership::Change;
 use crate::raft::{LogEntry, Raft, Role};
@@ -242,18 +243,19 @@ impl Story {
     }
 
     fn found(&mut self, size: &str, options: &[&str]) {
-        let (mut limits, mut seed) = (Limits::default(), 1);
+        let (mut limits, mut timing, mut seed) = (Limits::default(), Timing::default(), 1);
         for option in options {
             match option.split_once('=') {
                 Some(("seed", value)) => seed = number(value),
                 Some(("window", value)) => limits.inflight_appends = number(value) as usize,
                 Some(("batch", value)) => limits.append_entries = number(value) as usize,
+                Some(("clocks", value)) => timing.clock_bound_ppm = Some(number(value) as u32),
                 _ => panic!("a cluster has no option {option}"),
             }
         }
         let size = number(size) as u16;
         assert!((1..=7).contains(&size), "a cluster has one to seven members");
-        self.cluster = Cluster::found(size, &limits, seed);
+        self.cluster = Cluster::found(size, &(limits, timing), seed);
     }
 
     /// The short way to a leader, where the election is not what the script is about.

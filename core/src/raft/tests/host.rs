@@ -73,14 +73,18 @@ pub struct Host {
     /// What was on the disk when it was not intact any more.
     pub lost: Vec<LogEntry>,
     founders: Membership,
-    limits: Limits,
+    /// Bounds, and time-outs.
+    setting: Setting,
     seed: u64,
     done: Done,
 }
 
+/// What the operator has decided.
+pub type Setting = (Limits, Timing);
+
 impl Host {
     /// A node with an empty disk, not started: one of the founders, or one that came later.
-    pub fn new(id: NodeId, founders: Membership, limits: Limits, seed: u64) -> Self {
+    pub fn new(id: NodeId, founders: Membership, setting: Setting, seed: u64) -> Self {
         let incarnation = Incarnation(u64::from(id.0));
         Self {
             id,
@@ -95,7 +99,7 @@ impl Host {
             intact: true,
             lost: Vec::new(),
             founders,
-            limits,
+            setting,
             seed,
             done: Done::default(),
         }
@@ -105,6 +109,8 @@ impl Host {
     pub fn start(&mut self) -> Done {
         self.boot += 1;
         let Image { hard, log } = self.disk.durable().clone();
+        let promised = self.setting.1.clock_bound_ppm.filter(|_| self.boot > 1);
+        let promised = promised.map(|_| self.now.after(self.setting.1.election));
         let start = Start {
             id: self.id,
             incarnation: self.incarnation,
@@ -115,9 +121,12 @@ impl Host {
             vote: hard.vote,
             log: Log::recovered(EntryId::default(), log),
             damaged: None,
+            // Without leases nothing was promised, and the scripts need not wait for it.
+            promised_until: promised.unwrap_or(Micros(0)),
         };
+        let (limits, timing) = self.setting.clone();
         let rng = ChaCha8Rng::seed_from_u64((self.seed << 24) + (u64::from(self.id.0) << 16) + self.boot);
-        self.raft = Some(Raft::new(start, Timing::default(), self.limits.clone(), rng, self.now));
+        self.raft = Some(Raft::new(start, timing, limits, rng, self.now));
         self.step(|_, _| {})
     }
 
@@ -160,7 +169,8 @@ impl Host {
     /// The end of a step, as `Replica::finish`.
     fn finish(&mut self) {
         self.settle();
-        self.running().flush();
+        let now = self.now;
+        self.running().flush(now);
         self.settle();
         for Outgoing { to, message, needs } in self.running().take_outgoing() {
             let log = if needs == Needs::Log { self.disk.log_issued() } else { 0 };

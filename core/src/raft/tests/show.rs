@@ -44,7 +44,8 @@ pub fn kind(message: &Message) -> &'static str {
 fn message(message: &Message) -> String {
     let granted = |granted: &bool| if *granted { "granted" } else { "refused" };
     let (term, rest) = match message {
-        Message::PreVote { term, last_index, last_term } | Message::Vote { term, last_index, last_term } => {
+        Message::PreVote { term, last_index, last_term }
+        | Message::Vote { term, last_index, last_term, .. } => {
             (term, format!("last {last_index}@{last_term}"))
         }
         Message::PreVoteReply { term, granted: yes } | Message::VoteReply { term, granted: yes } => {
@@ -64,7 +65,7 @@ fn message(message: &Message) -> String {
         }
         Message::TimeoutNow { term } => (term, String::new()),
         Message::Gone { term, at } => (term, format!("at {at}")),
-        Message::AppendReply { term, round: asked, abstains, verdict } => {
+        Message::AppendReply { term, round: asked, abstains, verdict, .. } => {
             let mut rest = match verdict {
                 Verdict::Heard => "heard".to_owned(),
                 Verdict::Match(index) => format!("match {index}"),
