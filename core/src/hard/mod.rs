@@ -61,9 +61,9 @@ impl HardState {
     #[must_use]
     pub fn is_alone(&self) -> bool {
         match &self.phase {
-            // The only founder; who joined it later has others beside it, and whom it took in can help it.
+            // The only founder, which nobody has joined since: it would have been heard of.
             Phase::Founded(founding) | Phase::Prepared(founding) => {
-                founding.members == [(self.node, self.incarnation)]
+                founding.members == [(self.node, self.incarnation)] && self.peers.is_empty()
             }
             Phase::Fresh => false,
         }

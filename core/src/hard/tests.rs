@@ -208,6 +208,8 @@ fn alone_a_slot_that_may_be_the_newest_must_be_readable() {
         if let Phase::Prepared(founding) = &mut state.phase {
             founding.members.truncate(1);
         }
+        state.peers.clear();
+        assert!(state.is_alone());
         state
     };
     let mut disk = MemDisk::default();
@@ -228,6 +230,19 @@ fn alone_a_slot_that_may_be_the_newest_must_be_readable() {
             }
         }
     }
+}
+
+#[test]
+fn a_founder_that_others_have_joined_is_alone_no_more() {
+    let mut state = state(1);
+    if let Phase::Prepared(founding) = &mut state.phase {
+        founding.members.truncate(1);
+    }
+    assert!(!state.is_alone(), "it has heard of them");
+    state.peers.clear();
+    assert!(state.is_alone());
+    state.incarnation = Incarnation(5);
+    assert!(!state.is_alone(), "it has joined the founder");
 }
 
 #[test]

@@ -70,7 +70,7 @@ impl Replica {
         if start > Index(1) && self.raft.is_alone() && self.state.level() < FEATURE_LEVEL {
             self.append(Cause::System, vec![Effect::Level(FEATURE_LEVEL)]);
         }
-        self.look_later();
+        self.was_in_vain();
         self.execute_kept(out)
     }
 

@@ -417,7 +417,8 @@ impl Replica {
             || !self.forgets.is_empty()
             || self.parked.len() > 0
             || self.watches.len() > 0
-            || self.hard.waits_for_space();
+            || self.hard.waits_for_space()
+            || self.owes_news_of_a_transfer();
         times.flatten().chain(needs_tick.then_some(self.tick_at)).fold(self.raft.wake_at(), Micros::min)
     }
 

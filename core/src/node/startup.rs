@@ -315,8 +315,7 @@ impl Startup {
         let covered = snapshot.meta.map_or_else(EntryId::default, |meta| meta.seal.at);
         self.reading = Reading::new(Part::Log);
         // Whoever else belongs to the cluster by what is durable here, or by the operator's word, has what this node may have lost.
-        let members = snapshot.state.membership().unwrap_or_else(|| Membership::of(set.members.clone()));
-        let alone = members.is_alone((self.config.id, state.incarnation)) && self.config.members.len() == 1;
+        let alone = state.is_alone() && self.config.members.len() == 1;
         let mut recovery = Recovery::new(setup, state.log_segment, covered, !alone);
         recovery.start(out);
         let (snapshot, recovery) = (Box::new(snapshot), Box::new(recovery));
@@ -373,6 +372,7 @@ impl Startup {
             vote: state.vote,
             log,
             damaged,
+            had_others: !state.is_alone(),
             promised_until: now.mono.after(self.config.timing.election),
         };
         let (timing, limits) = (self.config.timing.clone(), self.config.limits.clone());
@@ -418,8 +418,19 @@ fn fresh(config: &NodeConfig, rng: &mut ChaCha8Rng) -> HardState {
 }
 
 /// Refuses a configuration with other members than this directory has promised to found a cluster with. Once that is founded, its log
-/// says who belongs to it.
+/// says who belongs to it, and the configuration only has to name somebody: a node of several would find nobody else.
 fn check_members(config: &NodeConfig, state: &HardState) -> Stepped {
+    if let hard::Phase::Founded(set) = &state.phase
+        && config.members.len() == 1
+        && set.members != [(state.node, state.incarnation)]
+    {
+        let founders: Vec<NodeId> = set.members.iter().map(|(node, _)| *node).collect();
+        return Err(HaltReason::WrongDirectory(format!(
+            "it belongs to a cluster that was founded by the nodes {}, and this node is configured alone: name one or more of those that \
+             belong to it by now with --peer, and this one with --id, or choose another data directory",
+            listed(&founders)
+        )));
+    }
     if let hard::Phase::Prepared(set) = &state.phase {
         let mut configured: Vec<NodeId> = config.members.iter().map(|member| member.id).collect();
         configured.sort_unstable();

@@ -22,6 +22,9 @@ const MOST_ASKERS: usize = 64;
 /// A leader looks for a voter that had rather lead so many election time-outs after it was elected, or after a transfer failed.
 const LOOK_AFTER: u64 = 8;
 
+/// And so often twice as long, where it was in vain.
+const MOST_DOUBLED: u32 = 6;
+
 /// What a node remembers of transfers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Transfers {
@@ -29,6 +32,9 @@ pub(super) struct Transfers {
     asked: Vec<(Asker, NodeId, Micros)>,
     /// When this leader looks for a voter that had rather lead.
     look_at: Micros,
+    /// When it last gave such a one the leadership, and how often in a row that was in vain.
+    preferred_at: Option<Micros>,
+    in_vain: u32,
 }
 
 impl Replica {
@@ -67,7 +73,7 @@ impl Replica {
     /// Nobody has taken over: this leader goes on with what has waited.
     pub fn transfer_given_up(&mut self, out: &mut Outbox) -> Stepped {
         notice(out, "nobody has taken over the leadership in time: this node goes on".into());
-        self.look_later();
+        self.was_in_vain();
         for (asker, to, _) in std::mem::take(&mut self.transfers.asked) {
             let text = format!("node {to} did not take over in time, and this leader goes on: try again");
             self.answer(asker, Reply::refused(Failure::new(ErrorCode::MembersBusy, text)), out)?;
@@ -78,6 +84,10 @@ impl Replica {
     /// Evaluates what waits at this node for a leader, now that it is one.
     pub fn execute_kept(&mut self, out: &mut Outbox) -> Stepped {
         for (seq, task, again) in self.forwarder.own(self.now.mono) {
+            // The term may have been lost in the same step, and one of these may ask for a transfer: the rest waits on.
+            if !self.raft.is_leader() || self.is_transferring() {
+                break;
+            }
             let floor = self.forwarder.floor();
             self.execute(self.own_asker(seq), &task, Some(Relay { floor, again }), out)?;
         }
@@ -111,8 +121,23 @@ impl Replica {
 
     /// When this leader next looks whether another voter had rather lead.
     pub fn look_later(&mut self) {
-        let span = Micros(self.config.timing.election.0.saturating_mul(LOOK_AFTER));
+        let times = LOOK_AFTER << self.transfers.in_vain.min(MOST_DOUBLED);
+        let span = Micros(self.config.timing.election.0.saturating_mul(times));
         self.transfers.look_at = self.now.mono.after(span);
+    }
+
+    /// This node leads again, or still: if it had given the leadership to a voter that had rather lead, that one could not keep it, and is
+    /// asked less and less often.
+    pub fn was_in_vain(&mut self) {
+        let patience = Micros(self.config.timing.election.0.saturating_mul(LOOK_AFTER << (MOST_DOUBLED + 1)));
+        let recent = self.transfers.preferred_at.is_some_and(|at| self.now.mono < at.after(patience));
+        self.transfers.in_vain = if recent { self.transfers.in_vain.saturating_add(1) } else { 0 };
+        self.look_later();
+    }
+
+    /// Whether somebody is still to be told what came of a transfer.
+    pub fn owes_news_of_a_transfer(&self) -> bool {
+        !self.transfers.asked.is_empty()
     }
 
     fn prefer_another(&mut self, out: &mut Outbox) {
@@ -129,11 +154,15 @@ impl Replica {
         let settled = self.raft.may_change().is_ok();
         let near = |seen: &&MemberSeen| seen.heard && !seen.doubts && seen.matched >= self.raft.commit();
         let better = seen.iter().filter(near).filter(|seen| priority(seen.node) > priority(own));
-        let best = better.max_by_key(|seen| (priority(seen.node), seen.matched)).map(|seen| seen.node);
-        let Some(best) = best.filter(|_| settled) else { return };
-        if self.raft.transfer(self.now.mono, best).is_ok() {
-            notice(out, format!("node {best} had rather lead than this node: it is handed the leadership"));
-        }
+        let mut better: Vec<(u32, NodeId)> = better.map(|seen| (priority(seen.node), seen.node)).collect();
+        better.sort_unstable_by(|a, b| b.cmp(a));
+        // Who only learns, or votes from another directory, can't; the next one may.
+        let begun = |node: &NodeId| self.raft.transfer(self.now.mono, *node).is_ok();
+        let Some(best) = better.into_iter().map(|(_, node)| node).filter(|_| settled).find(begun) else {
+            return;
+        };
+        self.transfers.preferred_at = Some(self.now.mono);
+        notice(out, format!("node {best} had rather lead than this node: it is handed the leadership"));
     }
 
     /// Whether a forwarded command is better asked for again, because nobody knows yet who will lead.

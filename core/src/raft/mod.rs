@@ -220,6 +220,9 @@ pub struct Start {
     pub log: Log,
     /// Whether the log is damaged; then what the state has applied.
     pub damaged: Option<Index>,
+    /// Whether this directory ever had others beside it, whatever is left of its log: it may have promised them something, and they may
+    /// know what it lost.
+    pub had_others: bool,
     /// Until when what this node may have told a leader before it was started is kept.
     pub promised_until: Micros,
 }
@@ -229,10 +232,10 @@ impl Raft {
     #[must_use]
     pub fn new(start: Start, timing: Timing, limits: Limits, rng: ChaCha8Rng, now: Micros) -> Self {
         let Start { id, incarnation, membership, read_membership, doubtful, .. } = start;
-        let Start { mut term, mut vote, log, damaged, promised_until, .. } = start;
+        let Start { mut term, mut vote, log, damaged, had_others, promised_until, .. } = start;
         let mut memberships = Memberships::new(membership, read_membership);
         memberships.recovered(&log);
-        let alone = memberships.current().is_alone((id, incarnation));
+        let alone = memberships.current().is_alone((id, incarnation)) && !had_others;
         // Log and term are synced separately, so a crash can keep an entry of a term that the record has not
         // reached. Nothing was promised in that term yet, so it begins with no vote.
         if log.last_term() > term {

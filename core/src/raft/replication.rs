@@ -341,6 +341,7 @@ mod tests {
             vote: Some(NodeId(3)),
             log: Log::default(),
             damaged: None,
+            had_others: false,
             promised_until: Micros(0),
         };
         Raft::new(start, Timing::default(), Limits::default(), ChaCha8Rng::from_seed([1; 32]), Micros(0))

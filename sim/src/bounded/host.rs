@@ -310,6 +310,7 @@ fn start(id: NodeId, incarnation: Incarnation, setting: &Setting, disk: &Disk) -
         vote: disk.hard().vote.filter(|_| !forgets),
         log: Log::recovered(EntryId::default(), disk.log().to_vec()),
         damaged: None,
+        had_others: false,
         promised_until: Micros(0),
     };
     // One entry in a message, so that fewer steps are enough for what needs a message of one.

@@ -4,8 +4,8 @@
 //! Each part has a stream of its own, so that a change in how one is drawn leaves the others as they were.
 
 mod disk;
+mod leaders;
 
-use crate::clock::MAX_DRIFT_PPM;
 use crate::fault::{Cut, Fault, FaultKind, Point, Who};
 use crate::rng::{Delay, Stream};
 use crate::schedule::{Bounds, ClockSpec, Cluster, DiskSpec, LimitsSpec, NetworkSpec, Schedule, VERSION};
@@ -35,17 +35,14 @@ pub fn schedule(seed: u64) -> Schedule {
     if come_and_go && members.chance(700_000) {
         // So that changes and transfers are begun that the others never hear of.
         for _ in 0..6 {
-            faults.extend(lonely_leaders(&mut members, &cluster, safety_us));
+            faults.extend(leaders::lonely(&mut members, &cluster, safety_us));
         }
-        faults.extend(absences(&mut members, &cluster, safety_us));
+        faults.extend(leaders::absences(&mut members, &cluster, safety_us));
     }
     if setup.iter().any(|op| op.args[0] == "DURABILITY") {
-        faults.extend(lonely_leaders(&mut Stream::new(seed, "draw lonely leaders"), &cluster, safety_us));
+        faults.extend(leaders::lonely(&mut Stream::new(seed, "draw lonely leaders"), &cluster, safety_us));
     }
-    if cluster.nodes > 1 && Stream::new(seed, "draw leases").chance(LEASES_PPM) {
-        cluster.clock_bound_ppm = Some(MAX_DRIFT_PPM as u32);
-        faults.iter_mut().for_each(|fault| keep_clocks_going(&mut fault.what));
-    }
+    leaders::leases(&mut Stream::new(seed, "draw leases"), &mut cluster, &mut faults);
     faults.sort_by_key(|fault| fault.at_us);
     Schedule {
         version: VERSION,
@@ -360,43 +357,6 @@ fn crash_at(stream: &mut Stream, who: Who, down_us: u64) -> FaultKind {
         all: stream.chance(300_000),
         down_us,
     }
-}
-
-/// Leaders that are cut off from the others, and not from their clients: what they answer ahead is lost.
-fn lonely_leaders(stream: &mut Stream, cluster: &Cluster, safety_us: u64) -> Vec<Fault> {
-    let times = if cluster.nodes > 2 { stream.between(1, 5) } else { 0 };
-    (0..times)
-        .map(|_| {
-            let (cut, for_us) = (Cut::Isolate(Who::Leader), cluster.election_us * stream.between(2, 8));
-            let what = FaultKind::Partition { cut, for_us, flap_us: 0, clients: false, held: false };
-            Fault { at_us: stream.below(safety_us), what }
-        })
-        .collect()
-}
-
-/// How often leaders answer reads on a lease in runs of several nodes, in a million.
-const LEASES_PPM: u32 = 300_000;
-
-/// A machine whose monotonic clock stands while the world goes on is off by more than anybody can vouch for.
-fn keep_clocks_going(what: &mut FaultKind) {
-    if let FaultKind::Pause { suspended, .. } | FaultKind::PauseAt { suspended, .. } = what {
-        *suspended = false;
-    }
-}
-
-/// Single nodes are away for a moment, or their disks stand still, perhaps that of the node to which the leadership is being transferred.
-fn absences(stream: &mut Stream, cluster: &Cluster, safety_us: u64) -> Vec<Fault> {
-    let one = |_| {
-        let who = Who::Node(stream.between(1, cluster.nodes.into()) as u16);
-        let what = if stream.chance(400_000) {
-            let (cut, for_us) = (Cut::Isolate(who), cluster.election_us * stream.between(1, 4));
-            FaultKind::Partition { cut, for_us, flap_us: 0, clients: false, held: false }
-        } else {
-            FaultKind::StallOp { who, nth: 1, for_us: cluster.election_us * stream.between(3, 9) }
-        };
-        Fault { at_us: stream.below(safety_us), what }
-    };
-    (0..16).map(one).collect()
 }
 
 /// Terms that follow one another so fast that each leaves entries on few nodes (Raft paper, figure 8).

@@ -121,6 +121,7 @@ impl Host {
             vote: hard.vote,
             log: Log::recovered(EntryId::default(), log),
             damaged: None,
+            had_others: false,
             // Without leases nothing was promised, and the scripts need not wait for it.
             promised_until: promised.unwrap_or(Micros(0)),
         };

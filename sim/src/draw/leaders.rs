@@ -1,0 +1,52 @@
+//! Draws what befalls leaders beside all else: that only their followers can't hear them, that the node to which one hands over is away, and
+//! whether they answer reads on a lease.
+
+use crate::clock::MAX_DRIFT_PPM;
+use crate::fault::{Cut, Fault, FaultKind, Who};
+use crate::rng::Stream;
+use crate::schedule::Cluster;
+
+/// How often leaders answer reads on a lease in runs of several nodes, in a million.
+const LEASES_PPM: u32 = 300_000;
+
+/// Leaders that are cut off from the others, and not from their clients: what they answer ahead is lost.
+pub(super) fn lonely(stream: &mut Stream, cluster: &Cluster, safety_us: u64) -> Vec<Fault> {
+    let times = if cluster.nodes > 2 { stream.between(1, 5) } else { 0 };
+    (0..times)
+        .map(|_| {
+            let (cut, for_us) = (Cut::Isolate(Who::Leader), cluster.election_us * stream.between(2, 8));
+            let what = FaultKind::Partition { cut, for_us, flap_us: 0, clients: false, held: false };
+            Fault { at_us: stream.below(safety_us), what }
+        })
+        .collect()
+}
+
+/// In some runs leaders answer reads on leases, by clocks that keep to their bound.
+pub(super) fn leases(stream: &mut Stream, cluster: &mut Cluster, faults: &mut [Fault]) {
+    if cluster.nodes > 1 && stream.chance(LEASES_PPM) {
+        cluster.clock_bound_ppm = Some(MAX_DRIFT_PPM as u32);
+        faults.iter_mut().for_each(|fault| keep_clocks_going(&mut fault.what));
+    }
+}
+
+/// A machine whose monotonic clock stands while the world goes on is off by more than anybody can vouch for.
+fn keep_clocks_going(what: &mut FaultKind) {
+    if let FaultKind::Pause { suspended, .. } | FaultKind::PauseAt { suspended, .. } = what {
+        *suspended = false;
+    }
+}
+
+/// Single nodes are away for a moment, or their disks stand still, perhaps that of the node to which the leadership is being transferred.
+pub(super) fn absences(stream: &mut Stream, cluster: &Cluster, safety_us: u64) -> Vec<Fault> {
+    let one = |_| {
+        let who = Who::Node(stream.between(1, cluster.nodes.into()) as u16);
+        let what = if stream.chance(400_000) {
+            let (cut, for_us) = (Cut::Isolate(who), cluster.election_us * stream.between(1, 4));
+            FaultKind::Partition { cut, for_us, flap_us: 0, clients: false, held: false }
+        } else {
+            FaultKind::StallOp { who, nth: 1, for_us: cluster.election_us * stream.between(3, 9) }
+        };
+        Fault { at_us: stream.below(safety_us), what }
+    };
+    (0..16).map(one).collect()
+}
