@@ -429,3 +429,22 @@ fn a_disk_remembers_the_nonces_in_its_newest_hard_state_alone() {
     assert!(disk.remembers(nonce));
     assert!(!disk.remembers(nonce ^ 0x5555) && !empty(4).remembers(nonce));
 }
+
+#[test]
+fn what_strikes_a_cold_sector_strikes_its_first_byte_for_the_rest_may_be_padding() {
+    const SNAPSHOT: FileName = FileName::Snapshot(1);
+    let mut sector = [0; SECTOR];
+    sector[0] = 1;
+    for seed in 0..400 {
+        let mut disk = empty(seed);
+        for op in [DiskOp::Create { file: SNAPSHOT }, write(SNAPSHOT, 0, &sector), sync(SNAPSHOT)] {
+            disk.does(op).unwrap();
+        }
+        assert_eq!(disk.strike_cold(), Some((SNAPSHOT, 0, SECTOR as u64)));
+        let seen = disk.content(SNAPSHOT);
+        assert!(
+            seen.as_ref().is_err() || seen.is_ok_and(|bytes| bytes[0] != 1),
+            "seed {seed} strikes nothing"
+        );
+    }
+}

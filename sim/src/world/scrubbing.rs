@@ -60,8 +60,12 @@ impl World<'_> {
     pub(super) fn watch_scrubbing(&mut self) {
         let Some(it) = &self.scrubbing else { return };
         if self.now > it.until {
-            let what =
-                format!("node {} scrubs, and did not find or mend a bad sector of {}", it.node + 1, it.file);
+            let what = format!(
+                "node {} scrubs, and did not find or mend bad sector {} of {}",
+                it.node + 1,
+                it.sector,
+                it.file
+            );
             self.fail("scrub", what);
         }
     }
