@@ -63,6 +63,11 @@ pub enum Event {
         /// Who leads, if known.
         leader: Option<NodeId>,
     },
+    /// This leader has begun to give its leadership to another node.
+    TransferBegun {
+        /// To which.
+        to: NodeId,
+    },
     /// Entries from this index on were cut off because they conflict with the leader's.
     Truncated {
         /// The first that went.
@@ -190,6 +195,8 @@ pub enum Probe {
     RemovedNodeTold,
     /// The leadership was transferred, as a client had asked.
     Transferred,
+    /// A transfer of the leadership was given up.
+    TransferGivenUp,
 }
 
 impl Probe {
@@ -233,5 +240,6 @@ impl Probe {
         Self::ReadOnLease,
         Self::RemovedNodeTold,
         Self::Transferred,
+        Self::TransferGivenUp,
     ];
 }

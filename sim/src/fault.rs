@@ -62,6 +62,8 @@ pub enum Point {
     Committed,
     /// A node has just become leader, and nobody has heard of it.
     Elected,
+    /// A leader has begun to give its leadership to this node, which has not heard of it.
+    TransferBegun,
     /// A write that made a file longer is complete; the node has not heard of it.
     FileGrown,
     /// A file was created, renamed, removed or cut, or the directory's sync has begun; the node has not heard
@@ -77,7 +79,7 @@ pub enum Point {
 
 impl Point {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::WriteIssued,
         Self::WriteDone,
         Self::SyncBegun,
@@ -87,6 +89,7 @@ impl Point {
         Self::PeerSent,
         Self::Committed,
         Self::Elected,
+        Self::TransferBegun,
         Self::FileGrown,
         Self::DirChanged,
         Self::RecoveryOp,

@@ -14,6 +14,7 @@
 //! | `load.rs` | clients that write counters, registers and unique keys |
 //! | `final_log.rs` | the log that a data directory holds, read without touching it |
 //! | `raw.rs` | a client that says byte by byte what it likes |
+//! | `skipped.rs` | tests whose needs the machine does not meet |
 //! | `strace.rs` | system calls of a server, as strace saw them |
 //! | `damage.rs` | bytes of a stopped node are changed, and put back |
 //! | `durability.rs` | was each reply preceded by the syncs that it needs? |
@@ -39,5 +40,6 @@ pub mod process;
 pub mod raw;
 pub mod recording;
 pub mod scratch;
+pub mod skipped;
 pub mod standing;
 pub mod strace;

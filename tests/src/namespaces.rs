@@ -17,6 +17,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use crate::scratch::Scratch;
+use crate::skipped::skip;
 
 /// The variable by which whoever runs the tests admits that no namespaces can be made here, as in many containers. The tests are
 /// skipped then in continuous integration, too.
@@ -63,14 +64,7 @@ fn available(what: &str) -> bool {
         Ok(()) => return true,
         Err(why) => why,
     };
-    let must = std::env::var_os("CI").is_some() && std::env::var_os(WITHOUT).is_none();
-    assert!(
-        !must,
-        "network namespaces are needed in continuous integration: {why}\nwhere none can be made, set {WITHOUT}=1, and know that \
-         partitions are not tested then"
-    );
-    // Not by `eprintln!`, which nobody sees of a test that passes.
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {what} was not tested: {why}");
+    skip(what, why, Some(WITHOUT));
     false
 }
 

@@ -1,12 +1,11 @@
 //! Two payment workers, one order, and a leader that dies as it answers one of them: charged once, and by somebody. A thousand
 //! times, and beside Redis, with the command in `docs/why.md`.
 
-use std::io::Write as _;
-
 use steadfast_tests::failover::script::Script;
 use steadfast_tests::failover::{self, Database, Tally};
 use steadfast_tests::figures::daemon::is_installed;
 use steadfast_tests::figures::redis;
+use steadfast_tests::skipped::skip;
 
 /// Every moment, with answers that arrive and that don't, with workers that pause and that don't.
 const ORDERS: u64 = 8;
@@ -35,11 +34,7 @@ fn without_a_fence_a_worker_that_wakes_late_charges_again() {
 #[test]
 fn with_redis_and_a_replica_an_order_is_charged_twice() {
     if !is_installed(redis::PROGRAM) {
-        assert!(std::env::var_os("CI").is_none(), "redis-server is missing: install it");
-        // Not by `eprintln!`, which nobody sees of a test that passes.
-        let _ =
-            writeln!(std::io::stderr(), "SKIPPED: the control with Redis, as there is no redis-server here");
-        return;
+        return skip("the control with Redis", "redis-server can't be run", None);
     }
     let tally = run(Database::Redis, Script::Guarded);
     assert!(tally.doubled + tally.doubled_late > 0, "{tally:?}");

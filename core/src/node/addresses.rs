@@ -3,6 +3,7 @@
 //! tries one address after the other. Nothing here is a promise: a wrong address costs a connection, as every frame names its receiver.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,9 @@ use crate::types::NodeId;
 /// Most nodes whose addresses are told or remembered: all that can belong to a cluster, and those that they took the place of.
 const MOST: usize = MAX_MEMBERS + MAX_VOTERS;
 
+/// Most addresses of one node that are kept of what others told.
+const MOST_OF_ONE: usize = 3;
+
 /// How often a node looks whether there is a member that it can't find, and then asks the others.
 const ASK_EVERY: Micros = Micros::from_millis(1000);
 
@@ -32,8 +36,9 @@ pub(super) struct Whereabouts(Vec<(NodeId, String)>);
 pub(super) struct AddressBook {
     own: NodeId,
     configured: BTreeMap<NodeId, String>,
-    /// What other nodes told, and what the state said once: a node that was removed can still be told so.
-    heard: BTreeMap<NodeId, String>,
+    /// What other nodes told, and what the state said once: a node that was removed can still be told so. Tellers may differ, as each
+    /// sees its own part of the network: a few are kept of each node, the oldest first.
+    heard: BTreeMap<NodeId, Vec<String>>,
     /// What the driver knows.
     told: Vec<PeerAddress>,
     /// When others are asked again.
@@ -51,29 +56,33 @@ impl AddressBook {
     /// Takes in what another node told; anything may be in it.
     pub fn hear(&mut self, told: Whereabouts, members: &BTreeSet<NodeId>) {
         for (node, address) in told.0.into_iter().take(MOST) {
-            if is_address(&address) {
-                self.heard.insert(node, address);
+            if is_address(&address) && !is_unspecified(&address) {
+                self.remember(node, address);
             }
         }
         self.forget(members);
     }
 
+    fn remember(&mut self, node: NodeId, address: String) {
+        let known = self.heard.entry(node).or_default();
+        if !known.contains(&address) {
+            known.push(address);
+            known.drain(..known.len().saturating_sub(MOST_OF_ONE));
+        }
+    }
+
     /// Takes in what the log says that is not applied yet, in its order.
     pub fn seek(&mut self, located: impl Iterator<Item = (NodeId, String)>) {
-        self.heard.extend(located);
+        located.for_each(|(node, address)| self.remember(node, address));
     }
 
     /// Tells the driver, if it does not know yet.
     pub fn tell(&mut self, logged: &BTreeMap<NodeId, String>, members: &BTreeSet<NodeId>, out: &mut Outbox) {
-        let known: BTreeSet<NodeId> = [&self.configured, logged, &self.heard]
-            .into_iter()
-            .flat_map(BTreeMap::keys)
-            .copied()
-            .filter(|node| *node != self.own)
-            .collect();
+        let known = self.configured.keys().chain(logged.keys()).chain(self.heard.keys());
+        let known: BTreeSet<NodeId> = known.copied().filter(|node| *node != self.own).collect();
         let peers: Vec<PeerAddress> =
             known.into_iter().map(|node| PeerAddress { node, addresses: self.of(node, logged) }).collect();
-        self.heard.extend(logged.iter().map(|(node, address)| (*node, address.clone())));
+        logged.iter().for_each(|(node, address)| self.remember(*node, address.clone()));
         self.forget(members);
         if self.told != peers {
             self.told.clone_from(&peers);
@@ -84,15 +93,26 @@ impl AddressBook {
     /// Where a node may be, the likeliest first. What was configured at this node may be meant for its part of the network alone.
     pub fn of(&self, node: NodeId, logged: &BTreeMap<NodeId, String>) -> Vec<String> {
         let mut addresses: Vec<String> = Vec::new();
-        for known in [&self.configured, logged, &self.heard] {
-            addresses.extend(known.get(&node).filter(|address| !addresses.contains(*address)).cloned());
+        for known in self.all(node, logged) {
+            if !addresses.contains(known) {
+                addresses.push(known.clone());
+            }
         }
         addresses
     }
 
     /// The likeliest place of a node.
     fn likeliest<'a>(&'a self, node: NodeId, logged: &'a BTreeMap<NodeId, String>) -> Option<&'a String> {
-        [&self.configured, logged, &self.heard].into_iter().find_map(|known| known.get(&node))
+        self.all(node, logged).next()
+    }
+
+    fn all<'a>(
+        &'a self,
+        node: NodeId,
+        logged: &'a BTreeMap<NodeId, String>,
+    ) -> impl Iterator<Item = &'a String> {
+        let heard = self.heard.get(&node).into_iter().flatten();
+        self.configured.get(&node).into_iter().chain(logged.get(&node)).chain(heard)
     }
 
     /// What is kept of nodes that are no members is bounded.
@@ -121,6 +141,7 @@ impl Replica {
     /// A node that greets this one is told where the others are.
     pub fn tell_whereabouts(&mut self, to: NodeId, out: &mut Outbox) {
         let own = self.config.members.iter().find(|member| member.id == self.config.id);
+        let own = own.filter(|member| !is_unspecified(&member.address));
         let own = own.map(|member| (member.id, member.address.clone()));
         let logged = self.state.addresses();
         let others = self.raft.membership().nodes().into_iter().filter(|node| *node != self.config.id);
@@ -152,6 +173,11 @@ impl Replica {
             greet(&self.peers, known, &FoundingMessage::Founded(self.founding().clone()), out);
         }
     }
+}
+
+/// Whether an address is one to listen on and not one to be reached at. Who hears it has a better one, or none.
+fn is_unspecified(address: &str) -> bool {
+    address.parse::<SocketAddr>().is_ok_and(|it| it.ip().is_unspecified())
 }
 
 /// Says the same about the founding to several nodes.
@@ -208,6 +234,20 @@ mod tests {
         book.hear(Whereabouts(many), &(10..200).map(NodeId).collect());
         assert_eq!(book.of(NodeId(4), &BTreeMap::new()), Vec::<String>::new());
         assert_eq!(book.heard.len(), MOST);
+    }
+
+    #[test]
+    fn of_what_several_tell_of_one_node_a_few_are_kept_in_a_stable_order() {
+        let mut book = AddressBook::new(NodeId(1), &[]);
+        let mut hear =
+            |address: &str| book.hear(Whereabouts(vec![(NodeId(2), address.into())]), &BTreeSet::new());
+        ["good:1", "127.0.0.1:1", "good:1", "127.0.0.1:1"].into_iter().for_each(&mut hear);
+        ["0.0.0.0:1", "[::]:1"].into_iter().for_each(&mut hear);
+        assert_eq!(told(&mut book, &[]), Some(vec!["2 good:1 127.0.0.1:1".into()]));
+        let mut hear =
+            |address: &str| book.hear(Whereabouts(vec![(NodeId(2), address.into())]), &BTreeSet::new());
+        ["b:1", "c:1"].into_iter().for_each(&mut hear);
+        assert_eq!(told(&mut book, &[]), Some(vec!["2 127.0.0.1:1 b:1 c:1".into()]));
     }
 
     #[test]

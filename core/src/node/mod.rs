@@ -334,7 +334,11 @@ impl Node {
 impl Replica {
     /// Checks a frame's envelope and handles it.
     fn frame(&mut self, header: &PeerHeader, body: Bytes, out: &mut Outbox) -> Stepped {
-        match self.peers.check(header) {
+        let votes = |voter| {
+            let committed = || self.state.membership().is_some_and(|members| members.is_voter(voter));
+            self.raft.membership().is_voter(voter) || committed()
+        };
+        match self.peers.check(header, votes) {
             Check::Foreign => Ok(()),
             Check::Quarantined(known) => {
                 let body = postcard::to_stdvec(&known).expect("plain numbers always encode");

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::hard::{MAX_PEERS, PeerBoot};
+use crate::membership::Voter;
 use crate::protocol::peer::PeerHeader;
 use crate::types::{BootNumber, ClusterId, Incarnation, NodeId};
 
@@ -171,8 +172,9 @@ impl PeerBook {
         std::mem::take(&mut self.news)
     }
 
-    /// Whether a frame may be handled.
-    pub fn check(&mut self, header: &PeerHeader) -> Check {
+    /// Whether a frame may be handled. Of a directory that belongs to no cluster yet nothing is remembered once this node's exists: it has
+    /// promised nothing to anybody. `votes` says which directories vote: the boots of others make room where there is none.
+    pub fn check(&mut self, header: &PeerHeader, votes: impl Fn(Voter) -> bool) -> Check {
         let nowhere = ClusterId(0);
         let same_cluster = header.cluster == self.own.cluster
             || match Kind::from_number(header.kind) {
@@ -186,19 +188,30 @@ impl PeerBook {
             return Check::Foreign;
         }
         let boot = Boot { number: header.boot, nonce: header.nonce };
-        match self.seen.get(&(header.from, header.incarnation)) {
-            Some(known) if *known == boot => Check::Accepted,
+        let directory = (header.from, header.incarnation);
+        match self.seen.get(&directory).copied() {
+            Some(known) if known == boot => Check::Accepted,
             Some(known) if known.number >= boot.number => {
                 let (boot, nonce) = (known.number, known.nonce);
                 Check::Quarantined(Quarantine { incarnation: header.incarnation, boot, nonce })
             }
-            None if self.seen.len() >= MAX_PEERS => Check::Foreign,
+            None if header.cluster == nowhere && self.own.cluster != nowhere => Check::Accepted,
+            None if !self.has_room(votes) => Check::Foreign,
             _ => {
-                self.seen.insert((header.from, header.incarnation), boot);
+                self.seen.insert(directory, boot);
                 self.news = true;
                 Check::Accepted
             }
         }
+    }
+
+    /// Whether one more boot can be remembered. A directory that does not vote has made no promise that counts, so what is known of it
+    /// may be forgotten.
+    fn has_room(&mut self, votes: impl Fn(Voter) -> bool) -> bool {
+        if self.seen.len() >= MAX_PEERS {
+            self.seen.retain(|directory, _| votes(*directory));
+        }
+        self.seen.len() < MAX_PEERS
     }
 
     /// Whether a notice that this node got really means its present boot: if so, its directory is an old image.
@@ -225,15 +238,19 @@ mod tests {
         book
     }
 
+    fn check(book: &mut PeerBook, header: &PeerHeader) -> Check {
+        book.check(header, |_| true)
+    }
+
     #[test]
     fn a_known_boot_number_under_another_nonce_is_quarantined() {
         let mut a = book(A, 1, 1);
-        assert_eq!(a.check(&book(B, 5, 50).header(A, Kind::Raft)), Check::Accepted);
+        assert_eq!(check(&mut a, &book(B, 5, 50).header(A, Kind::Raft)), Check::Accepted);
         assert!(a.take_news() && !a.take_news());
-        assert_eq!(a.check(&book(B, 5, 50).header(A, Kind::Raft)), Check::Accepted);
+        assert_eq!(check(&mut a, &book(B, 5, 50).header(A, Kind::Raft)), Check::Accepted);
         assert!(!a.take_news());
         let old_image = book(B, 5, 51);
-        let Check::Quarantined(notice) = a.check(&old_image.header(A, Kind::Raft)) else {
+        let Check::Quarantined(notice) = check(&mut a, &old_image.header(A, Kind::Raft)) else {
             panic!("the boot number is taken")
         };
         assert!(old_image.is_old_image(&notice));
@@ -243,14 +260,14 @@ mod tests {
     #[test]
     fn a_lower_boot_number_is_not_listened_to() {
         let mut a = book(A, 1, 1);
-        a.check(&book(B, 5, 50).header(A, Kind::Raft));
-        assert!(matches!(a.check(&book(B, 4, 40).header(A, Kind::Raft)), Check::Quarantined(_)));
+        check(&mut a, &book(B, 5, 50).header(A, Kind::Raft));
+        assert!(matches!(check(&mut a, &book(B, 4, 40).header(A, Kind::Raft)), Check::Quarantined(_)));
     }
 
     #[test]
     fn a_boot_number_without_room_above_it_is_not_believed() {
         let mut a = book(A, 1, 1);
-        assert_eq!(a.check(&book(B, u64::MAX, 1).header(A, Kind::Raft)), Check::Foreign);
+        assert_eq!(check(&mut a, &book(B, u64::MAX, 1).header(A, Kind::Raft)), Check::Foreign);
         let notice = Quarantine { incarnation: Incarnation(1), boot: BootNumber(u64::MAX), nonce: 9 };
         assert!(!a.is_old_image(&notice), "the boot after it could not be numbered");
         assert!(a.is_old_image(&Quarantine { boot: MOST_BOOTS, ..notice }));
@@ -260,11 +277,35 @@ mod tests {
     fn frames_of_another_cluster_or_for_another_node_are_foreign() {
         let mut a = book(A, 1, 1);
         let mut other = book(B, 1, 1);
-        assert_eq!(a.check(&other.header(NodeId(3), Kind::Raft)), Check::Foreign);
+        assert_eq!(check(&mut a, &other.header(NodeId(3), Kind::Raft)), Check::Foreign);
         other.founded(ClusterId(8));
-        assert_eq!(a.check(&other.header(A, Kind::Raft)), Check::Foreign);
+        assert_eq!(check(&mut a, &other.header(A, Kind::Raft)), Check::Foreign);
         other.founded(ClusterId(0));
-        assert_eq!(a.check(&other.header(A, Kind::Raft)), Check::Foreign);
-        assert_eq!(a.check(&other.header(A, Kind::Founding)), Check::Accepted);
+        assert_eq!(check(&mut a, &other.header(A, Kind::Raft)), Check::Foreign);
+        assert_eq!(check(&mut a, &other.header(A, Kind::Founding)), Check::Accepted);
+    }
+
+    #[test]
+    fn of_directories_without_a_cluster_nothing_is_remembered() {
+        let mut a = book(A, 1, 1);
+        let mut newcomer = book(B, 1, 1);
+        newcomer.founded(ClusterId(0));
+        assert_eq!(check(&mut a, &newcomer.header(A, Kind::Founding)), Check::Accepted);
+        assert!(a.seen().is_empty() && !a.take_news(), "it may never be taken in");
+    }
+
+    #[test]
+    fn boots_of_directories_that_vote_are_kept_when_there_are_too_many() {
+        let mut a = book(A, 1, 1);
+        let votes = |(node, _): Voter| node == B;
+        for id in 2..2 + MAX_PEERS as u16 {
+            let header = book(NodeId(id), 1, 1).header(A, Kind::Raft);
+            assert_eq!(a.check(&header, votes), Check::Accepted);
+        }
+        let header = book(NodeId(99), 1, 1).header(A, Kind::Raft);
+        assert_eq!(a.check(&header, |_| true), Check::Foreign, "all of them vote");
+        assert_eq!(a.check(&header, votes), Check::Accepted);
+        let seen: Vec<NodeId> = a.seen().iter().map(|peer| peer.node).collect();
+        assert_eq!(seen, [B, NodeId(99)]);
     }
 }

@@ -155,7 +155,7 @@ impl Startup {
     pub fn peer(&mut self, now: Stamp, header: &PeerHeader, body: &Bytes, out: &mut Outbox) -> Stepped {
         let Stage::Founding(founding) = &mut self.stage else { return Ok(()) };
         let ours = self.config.members.iter().any(|member| member.id == header.from);
-        if !ours || founding.peers.check(header) != Check::Accepted {
+        if !ours || founding.peers.check(header, |_| true) != Check::Accepted {
             return Ok(());
         }
         match Kind::from_number(header.kind) {

@@ -9,11 +9,11 @@ use super::leader::Relay;
 use super::replica::{Replica, Stepped, notice, probe};
 use super::waiting::Asker;
 use crate::error::{ErrorCode, Failure};
-use crate::io::Outbox;
-use crate::raft::MemberSeen;
+use crate::io::{Outbox, Output};
+use crate::raft::{MemberSeen, NoTransfer};
 use crate::reply::{Reply, Value};
 use crate::time::Micros;
-use crate::trace::Probe;
+use crate::trace::{Event, Probe};
 use crate::types::NodeId;
 
 /// Most that wait for the end of one transfer.
@@ -45,7 +45,7 @@ impl Replica {
 
     /// A command asks this leader for a transfer that it may have. It is answered when that has ended.
     pub fn begin_transfer(&mut self, asker: Asker, to: NodeId, out: &mut Outbox) -> Stepped {
-        let begun = self.raft.transfer(self.now.mono, to);
+        let begun = self.start_transfer(to, out);
         let failure = match begun {
             Ok(()) if self.raft.is_leader() && !self.is_transferring() => {
                 return self.answer(asker, led_by(), out);
@@ -65,6 +65,15 @@ impl Replica {
         Ok(())
     }
 
+    fn start_transfer(&mut self, to: NodeId, out: &mut Outbox) -> Result<(), NoTransfer> {
+        let before = self.raft.transfers_to();
+        self.raft.transfer(self.now.mono, to)?;
+        if before.is_none() && self.is_transferring() {
+            out.push(Output::Trace(Event::TransferBegun { to }));
+        }
+        Ok(())
+    }
+
     /// The leadership is lost. What another node's client asked for, that node asks the next leader.
     pub fn transfer_ends_with_term(&mut self) {
         self.transfers.asked.retain(|(asker, ..)| matches!(asker, Asker::Here(_) | Asker::HereInSession(_)));
@@ -73,6 +82,7 @@ impl Replica {
     /// Nobody has taken over: this leader goes on with what has waited.
     pub fn transfer_given_up(&mut self, out: &mut Outbox) -> Stepped {
         notice(out, "nobody has taken over the leadership in time: this node goes on".into());
+        probe(out, Probe::TransferGivenUp);
         self.was_in_vain();
         for (asker, to, _) in std::mem::take(&mut self.transfers.asked) {
             let text = format!("node {to} did not take over in time, and this leader goes on: try again");
@@ -157,10 +167,8 @@ impl Replica {
         let mut better: Vec<(u32, NodeId)> = better.map(|seen| (priority(seen.node), seen.node)).collect();
         better.sort_unstable_by(|a, b| b.cmp(a));
         // Who only learns, or votes from another directory, can't; the next one may.
-        let begun = |node: &NodeId| self.raft.transfer(self.now.mono, *node).is_ok();
-        let Some(best) = better.into_iter().map(|(_, node)| node).filter(|_| settled).find(begun) else {
-            return;
-        };
+        let mut better = better.into_iter().map(|(_, node)| node).filter(|_| settled);
+        let Some(best) = better.find(|node| self.start_transfer(*node, out).is_ok()) else { return };
         self.transfers.preferred_at = Some(self.now.mono);
         notice(out, format!("node {best} had rather lead than this node: it is handed the leadership"));
     }

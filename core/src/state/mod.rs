@@ -20,6 +20,7 @@
 //! | `slab.rs`, `packed.rs`, `deadlines.rs` | where its keys lie, and how |
 //! | `overlay.rs`, `layered.rs` | pending, and the two writers: append and fold |
 //! | `tail.rs`, `hanging.rs` | what is kept about both together: what is due, what hangs on a lease |
+//! | `members.rs` | who belongs to the cluster, and where they are |
 //! | `changed.rs` | what a committed entry has changed, for those who watch |
 //! | `tracked.rs`, `view.rs`, `draft.rs` | reading with dependencies, and the draft |
 //! | `capture.rs`, `row.rs`, `restore.rs` | a snapshot in the making, its rows, and a state read from them |
@@ -42,6 +43,7 @@ mod draft;
 mod hanging;
 mod key_table;
 mod layered;
+mod members;
 mod order;
 mod overlay;
 mod packed;
@@ -52,7 +54,7 @@ mod tail;
 mod tests;
 mod tracked;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
@@ -61,9 +63,8 @@ use serde::{Deserialize, Serialize};
 use crate::access::rights::{Holder, Rules};
 use crate::access::user::User;
 use crate::coordination::claim::{Claim, ClaimKey, ClaimKind, leading};
-use crate::membership::Membership;
 use crate::time::Millis;
-use crate::types::{Blob, BootNumber, Index, LeaseId, NodeId};
+use crate::types::{Blob, BootNumber, Index, LeaseId};
 use apply::{Place, apply};
 use base::Base;
 use capture::{Budget, Capture};
@@ -73,10 +74,7 @@ use effect::{Deadline, Effect, Entry, Founding};
 use layered::{Append, Fold};
 use overlay::Overlay;
 use row::{Head, Row};
-use table::{
-    Addresses, Claims, KeyLeases, Leases, Leeways, Memberships, Priorities, RulesOf, Sessions, Spared, Table,
-    Users,
-};
+use table::{Claims, KeyLeases, Leases, Leeways, RulesOf, Sessions, Spared, Table, Users};
 use tail::Tail;
 pub use view::{Dependency, Finished, Forwarded, View};
 
@@ -333,26 +331,6 @@ impl State {
     #[must_use]
     pub fn founding(&self) -> Option<&Founding> {
         self.base.founding.as_ref()
-    }
-
-    /// The members, as far as that is committed. None before the founding is, and if what a snapshot says of them can't be.
-    #[must_use]
-    pub fn membership(&self) -> Option<Membership> {
-        let logged = self.base.rows::<Memberships>().get(&()).cloned();
-        let members = logged.or_else(|| Some(Membership::of(self.founding()?.members.clone())));
-        members.filter(Membership::is_sound)
-    }
-
-    /// Where nodes are reached, as far as an operator has said so and that is committed.
-    #[must_use]
-    pub fn addresses(&self) -> &BTreeMap<NodeId, String> {
-        self.base.rows::<Addresses>()
-    }
-
-    /// Which nodes had rather lead than others, and how much, as far as that is committed.
-    #[must_use]
-    pub fn priorities(&self) -> &BTreeMap<NodeId, u32> {
-        self.base.rows::<Priorities>()
     }
 
     /// One number for the committed state and its index: equal on replicas at the same index, whatever way

@@ -68,6 +68,7 @@ pub fn event(event: &Event) {
             let leader = leader.map(|leader| leader.0);
             info!(role = role.name(), %term, leader, "role");
         }
+        Event::TransferBegun { to } => info!(%to, "the leadership is being transferred"),
         Event::Truncated { from } => info!(%from, "log cut where it conflicts with the leader's"),
         Event::Committed { index } => trace!(%index, "committed"),
         Event::SnapshotBegun { index } => debug!(%index, "snapshot begun"),

@@ -1,8 +1,8 @@
-//! Draws what befalls leaders beside all else: that only their followers can't hear them, that the node to which one hands over is away, and
+//! Draws what befalls leaders beside all else: that only their followers can't hear them, that the node to which one hands over is away just then, and
 //! whether they answer reads on a lease.
 
 use crate::clock::MAX_DRIFT_PPM;
-use crate::fault::{Cut, Fault, FaultKind, Who};
+use crate::fault::{Cut, Fault, FaultKind, Point, Who};
 use crate::rng::Stream;
 use crate::schedule::Cluster;
 
@@ -36,17 +36,21 @@ fn keep_clocks_going(what: &mut FaultKind) {
     }
 }
 
-/// Single nodes are away for a moment, or their disks stand still, perhaps that of the node to which the leadership is being transferred.
-pub(super) fn absences(stream: &mut Stream, cluster: &Cluster, safety_us: u64) -> Vec<Fault> {
+/// Nodes that are gone, cut off or at a stand just when the leadership is to become theirs.
+pub(super) fn missed_transfers(stream: &mut Stream, cluster: &Cluster, safety_us: u64) -> Vec<Fault> {
+    let times = stream.between(2, 6);
     let one = |_| {
-        let who = Who::Node(stream.between(1, cluster.nodes.into()) as u16);
-        let what = if stream.chance(400_000) {
-            let (cut, for_us) = (Cut::Isolate(who), cluster.election_us * stream.between(1, 4));
-            FaultKind::Partition { cut, for_us, flap_us: 0, clients: false, held: false }
-        } else {
-            FaultKind::StallOp { who, nth: 1, for_us: cluster.election_us * stream.between(3, 9) }
+        let (who, point, nth) = (Who::All, Point::TransferBegun, stream.between(1, 3) as u32);
+        let for_us = cluster.election_us * stream.between(2, 8);
+        let what = match stream.below(3) {
+            0 => FaultKind::CutAt { who, point, nth, for_us },
+            1 => FaultKind::PauseAt { who, point, nth, for_us, suspended: false },
+            _ => {
+                let power = stream.chance(500_000);
+                FaultKind::CrashAt { who, point, nth, power, all: false, down_us: for_us }
+            }
         };
         Fault { at_us: stream.below(safety_us), what }
     };
-    (0..16).map(one).collect()
+    (0..times).map(one).collect()
 }

@@ -37,7 +37,7 @@ pub fn schedule(seed: u64) -> Schedule {
         for _ in 0..6 {
             faults.extend(leaders::lonely(&mut members, &cluster, safety_us));
         }
-        faults.extend(leaders::absences(&mut members, &cluster, safety_us));
+        faults.extend(leaders::missed_transfers(&mut members, &cluster, safety_us));
     }
     if setup.iter().any(|op| op.args[0] == "DURABILITY") {
         faults.extend(leaders::lonely(&mut Stream::new(seed, "draw lonely leaders"), &cluster, safety_us));
@@ -348,10 +348,14 @@ fn crash_at(stream: &mut Stream, who: Who, down_us: u64) -> FaultKind {
     FaultKind::CrashAt {
         who,
         point,
-        // Files grow, directories change and leaders are elected rarely.
+        // Files grow, directories change, and leaders are elected or leave their office rarely.
         nth: stream.magnitude(
             1,
-            if matches!(point, Point::DirChanged | Point::FileGrown | Point::Elected) { 4 } else { 64 },
+            if matches!(point, Point::DirChanged | Point::FileGrown | Point::Elected | Point::TransferBegun) {
+                4
+            } else {
+                64
+            },
         ) as u32,
         power: stream.chance(700_000),
         all: stream.chance(300_000),

@@ -33,7 +33,8 @@ pub fn steps(stream: &mut Stream, cluster: &Cluster, at_will: bool, clients: &mu
             5..9 => added(one as u16),
             9..13 => format!("CLUSTER PROMOTE {one}"),
             13..15 => format!("CLUSTER REPLACE {one} {other}"),
-            15..21 => format!("CLUSTER TRANSFER {one}"),
+            // Founders are voters as a rule, and a transfer to others is refused.
+            15..21 => format!("CLUSTER TRANSFER {}", one % u64::from(cluster.founders()) + 1),
             21..23 => format!("CLUSTER PREFER {one} {}", stream.below(3)),
             _ => "CLUSTER MEMBERS".into(),
         };

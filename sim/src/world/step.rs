@@ -207,6 +207,9 @@ impl World<'_> {
             Output::Trace(Said::Probe(probe)) => self.probes.core(probe),
             Output::Trace(Said::Damaged { what, .. }) => self.blames_its_log(node, &what),
             Output::Trace(Said::Notice(what)) => self.notices(node, &what),
+            Output::Trace(Said::TransferBegun { to }) => {
+                self.reach(usize::from(to.0) - 1, Point::TransferBegun);
+            }
             Output::Trace(Said::Recovered { .. }) => self.recovered(node),
             Output::Trace(Said::Repaired { .. }) => self.repaired(node),
             Output::Trace(Said::SnapshotTaken { .. }) => self.snapshot_taken(node),

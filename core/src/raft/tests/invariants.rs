@@ -38,6 +38,8 @@ pub struct Checker {
     /// By data directory: one that was wiped has forgotten nothing, for it is another.
     votes: BTreeMap<(Voter, Term), NodeId>,
     committed: Vec<LogEntry>,
+    /// In which term, at the latest, each of these was committed.
+    committed_in: Vec<Term>,
     commits: BTreeMap<NodeId, Index>,
     /// The highest term in which each node has spoken.
     spoken: BTreeMap<NodeId, Term>,
@@ -116,16 +118,18 @@ impl Checker {
         self.check_durable(views)
     }
 
-    /// Election safety (paper, section 5.2) and leader completeness (section 5.4).
+    /// Election safety (paper, section 5.2) and leader completeness (section 5.4): a leader has what was committed in earlier terms. Of an
+    /// older term than that it may be elected late, by votes that were long on their way, and lacks it then.
     fn check_leader(&mut self, view: &View) -> Result<(), String> {
         if !view.leads {
             return Ok(());
         }
         let (id, term) = (view.id, view.term);
+        let earlier = self.committed_in.partition_point(|committed| *committed < term);
         match self.leaders.insert(term, id) {
             Some(other) if other != id => Err(format!("nodes {other} and {id} both lead term {term}")),
             Some(_) => Ok(()),
-            None if !view.log.starts_with(&self.committed) => {
+            None if !view.log.starts_with(&self.committed[..earlier]) => {
                 Err(format!("node {id} leads term {term} without all that is committed"))
             }
             None => Ok(()),
@@ -182,6 +186,9 @@ impl Checker {
                 }
             }
             self.committed = prefix.to_vec();
+            // Terms that entries were committed in never fall along the log.
+            let term = self.committed_in.last().copied().unwrap_or_default().max(view.term);
+            self.committed_in.resize(prefix.len(), term);
         }
         Ok(())
     }
@@ -287,6 +294,18 @@ mod tests {
         let mut checker = checker();
         checker.check(&first).expect("nothing is committed yet");
         assert_eq!(checker.check(&views), Err("node 2 leads term 4 without all that is committed".into()));
+    }
+
+    #[test]
+    fn a_leader_of_an_older_term_may_lack_what_a_later_one_committed() {
+        let mut checker = checker();
+        let mut views = healthy(&[1, 3], 2);
+        views[1] = View { leads: true, term: Term(2), commit: Index(1), ..views[1].clone() };
+        views[1].log.truncate(1);
+        views[1].disk.truncate(1);
+        checker.check(&views).expect("it was elected before, and hears of it late");
+        views[1] = View { leads: true, term: Term(4), ..views[1].clone() };
+        checker.check(&views).expect_err("of a later term it may not");
     }
 
     #[test]
