@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::password::Cost;
 use crate::limits::Limits;
+use crate::state::effect::FEATURE_LEVEL;
 use crate::time::Micros;
 use crate::types::NodeId;
 
@@ -34,6 +35,32 @@ pub struct NodeConfig {
     pub password_cost: Cost,
     /// The first administrator's password; drawn at random if `None`.
     pub root_password: Option<String>,
+    /// What of this build may be used.
+    pub features: Features,
+}
+
+/// Feature levels of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Features {
+    /// The highest level whose effects it can apply: [`FEATURE_LEVEL`]. In simulations a lower one stands for an older release.
+    pub known: u32,
+    /// The operator wants the cluster to stay at this level, if it is not beyond it already: a release that knows no more can then
+    /// take this one's place.
+    pub hold: Option<u32>,
+}
+
+impl Default for Features {
+    fn default() -> Self {
+        Self { known: FEATURE_LEVEL, hold: None }
+    }
+}
+
+impl Features {
+    /// The highest level to which the cluster may go on account of this node.
+    #[must_use]
+    pub fn supported(&self) -> u32 {
+        self.hold.map_or(self.known, |hold| hold.min(self.known))
+    }
 }
 
 /// One member of the cluster.

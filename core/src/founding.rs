@@ -38,9 +38,16 @@ pub enum FoundingMessage {
         name: String,
         /// The members in its configuration, in order.
         members: Vec<NodeId>,
+        /// The highest feature level that the node supports.
+        level: u32,
     },
     /// This directory founds this set or none.
-    Prepared(Founding),
+    Prepared {
+        /// The set.
+        set: Founding,
+        /// The highest feature level that the node supports.
+        level: u32,
+    },
     /// The cluster is founded.
     Founded(Founding),
 }
@@ -75,6 +82,8 @@ pub struct FoundingRun {
     joins: bool,
     /// The incarnations heard of, this node's included.
     seen: BTreeMap<NodeId, Incarnation>,
+    /// What these nodes support, as they said themselves.
+    levels: BTreeMap<NodeId, u32>,
     /// The set that this node promised, once it is durable.
     promised: Option<Founding>,
     /// Who has promised which set.
@@ -91,6 +100,7 @@ impl FoundingRun {
         name: String,
         founders: Founders,
         promised: Option<Founding>,
+        level: u32,
     ) -> Self {
         let joins = founders == Founders::Unknown;
         let mut members = match founders {
@@ -104,6 +114,7 @@ impl FoundingRun {
             members,
             joins,
             seen: BTreeMap::from([(id, incarnation)]),
+            levels: BTreeMap::from([(id, level)]),
             promised: None,
             promises: BTreeMap::new(),
             complained: BTreeSet::new(),
@@ -112,6 +123,12 @@ impl FoundingRun {
             run.prepared(set);
         }
         run
+    }
+
+    /// The feature level that all founders support; none if one has not said so to this node. It may have been restarted meanwhile.
+    #[must_use]
+    pub fn level(&self) -> Option<u32> {
+        self.members.iter().map(|member| self.levels.get(member).copied()).min().flatten()
     }
 
     /// The members that have not been heard of.
@@ -124,11 +141,12 @@ impl FoundingRun {
     #[must_use]
     pub fn message(&self) -> FoundingMessage {
         match &self.promised {
-            Some(set) => FoundingMessage::Prepared(set.clone()),
+            Some(set) => FoundingMessage::Prepared { set: set.clone(), level: self.levels[&self.id] },
             None => FoundingMessage::Fresh {
                 incarnation: self.seen[&self.id],
                 name: self.name.clone(),
                 members: self.members.clone(),
+                level: self.levels[&self.id],
             },
         }
     }
@@ -155,7 +173,7 @@ impl FoundingRun {
     /// Another member has spoken.
     pub fn receive(&mut self, from: NodeId, message: FoundingMessage) -> Option<Step> {
         match message {
-            FoundingMessage::Fresh { incarnation, name, members } => {
+            FoundingMessage::Fresh { incarnation, name, members, level } => {
                 if self.joins {
                     return None;
                 }
@@ -169,6 +187,7 @@ impl FoundingRun {
                     ));
                 }
                 self.seen.insert(from, incarnation);
+                self.levels.insert(from, level);
                 let promised = self.promised.as_ref();
                 if promised.is_some_and(|set| !set.members.contains(&(from, incarnation))) {
                     return self.complain(format!(
@@ -178,7 +197,7 @@ impl FoundingRun {
                 }
                 None
             }
-            FoundingMessage::Prepared(set) => {
+            FoundingMessage::Prepared { set, level } => {
                 if self.joins {
                     return None;
                 }
@@ -187,6 +206,7 @@ impl FoundingRun {
                 }
                 // A promise tells of every incarnation in it, but only its own is first hand.
                 self.seen.extend(set.members.iter().copied().filter(|(member, _)| *member == from));
+                self.levels.insert(from, level);
                 self.promises.insert(from, set);
                 None
             }
@@ -247,7 +267,7 @@ mod tests {
 
     fn fresh(id: u16, incarnation: u64) -> FoundingRun {
         let founders = Founders::Configured(MEMBERS.into());
-        FoundingRun::new(NodeId(id), Incarnation(incarnation), "c".into(), founders, None)
+        FoundingRun::new(NodeId(id), Incarnation(incarnation), "c".into(), founders, None, u32::from(id))
     }
 
     fn tell(from: &FoundingRun, to: &mut FoundingRun) -> Option<Step> {
@@ -265,13 +285,14 @@ mod tests {
     #[test]
     fn three_empty_nodes_found_one_cluster() {
         let (mut a, mut b, mut c) = (fresh(1, 10), fresh(2, 20), fresh(3, 30));
-        assert_eq!(a.conclude(), None, "not everybody is there");
+        assert_eq!((a.conclude(), a.level()), (None, None), "not everybody is there");
         let fresh = [a.clone(), b.clone(), c.clone()];
         for from in &fresh {
             for to in [&mut a, &mut b, &mut c] {
                 tell(from, to);
             }
         }
+        assert_eq!(a.level(), Some(1), "the lowest of all");
         let set = prepare(&mut a);
         assert_eq!(a.conclude(), None, "a promise alone founds nothing");
         assert_eq!(prepare(&mut b), set);
@@ -327,8 +348,9 @@ mod tests {
 
     #[test]
     fn a_node_that_joins_founds_nothing_and_takes_the_cluster_that_it_is_told_of() {
-        let run =
-            |name: &str| FoundingRun::new(NodeId(9), Incarnation(90), name.into(), Founders::Unknown, None);
+        let run = |name: &str| {
+            FoundingRun::new(NodeId(9), Incarnation(90), name.into(), Founders::Unknown, None, 1)
+        };
         let mut newcomer = run("c");
         let (a, b, c) = (fresh(1, 10), fresh(2, 20), fresh(3, 30));
         for founder in [&a, &b, &c] {
@@ -348,7 +370,7 @@ mod tests {
     fn a_node_of_another_configuration_is_not_counted_and_named_once() {
         let mut a = fresh(1, 10);
         let founders = Founders::Configured(MEMBERS.into());
-        let other = FoundingRun::new(NodeId(2), Incarnation(2), "other".into(), founders, None);
+        let other = FoundingRun::new(NodeId(2), Incarnation(2), "other".into(), founders, None, 1);
         assert!(matches!(tell(&other, &mut a), Some(Step::Notice(_))));
         assert_eq!(tell(&other, &mut a), None);
         assert_eq!(a.missing(), [NodeId(2), NodeId(3)]);
@@ -359,7 +381,7 @@ mod tests {
         let mut a = fresh(1, 10);
         for name in 0..10 * COMPLAINTS {
             let founders = Founders::Configured(MEMBERS.into());
-            let other = FoundingRun::new(NodeId(2), Incarnation(2), name.to_string(), founders, None);
+            let other = FoundingRun::new(NodeId(2), Incarnation(2), name.to_string(), founders, None, 1);
             tell(&other, &mut a);
         }
         assert_eq!(a.complained.len(), COMPLAINTS);

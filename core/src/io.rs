@@ -343,6 +343,15 @@ pub enum HaltReason {
         /// The entry's index.
         index: u64,
     },
+    /// The cluster works at a feature level that this build does not know.
+    NewerLevel {
+        /// The level.
+        level: u32,
+        /// The highest one that this build knows.
+        known: u32,
+        /// The entry, or the snapshot's last one, that says so.
+        index: u64,
+    },
     /// A committed entry can't be decoded or applied, which no correct leader can cause.
     Corrupt(String),
 }
@@ -354,6 +363,11 @@ impl fmt::Display for HaltReason {
             Self::Disk { doing, file: Some(file), error } => write!(f, "{doing} {file} failed: {error}"),
             Self::Disk { doing, file: None, error } => write!(f, "{doing} failed: {error}"),
             Self::Damaged(text) | Self::WrongDirectory(text) | Self::Corrupt(text) => f.write_str(text),
+            Self::NewerLevel { level, known, index } => write!(
+                f,
+                "the cluster is at feature level {level} since entry {index}, and this build knows no more than {known}: \
+                 start the release that the other nodes run"
+            ),
             Self::UnknownEffect { kind, index } => write!(
                 f,
                 "entry {index} holds an effect of kind {kind}, which this build does not know: \

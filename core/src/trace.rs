@@ -193,6 +193,8 @@ pub enum Probe {
     ReadOnLease,
     /// A node that stood for election learnt that it had been removed.
     RemovedNodeTold,
+    /// A leader raised the cluster's feature level, since every member supported it.
+    LevelRaised,
     /// The leadership was transferred, as a client had asked.
     Transferred,
     /// A transfer of the leadership was given up.
@@ -239,6 +241,7 @@ impl Probe {
         Self::RemovedLeaderLeft,
         Self::ReadOnLease,
         Self::RemovedNodeTold,
+        Self::LevelRaised,
         Self::Transferred,
         Self::TransferGivenUp,
     ];

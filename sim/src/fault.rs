@@ -173,6 +173,15 @@ pub enum FaultKind {
         /// Until it is started again, in microseconds.
         down_us: u64,
     },
+    /// A node is stopped, and started again with another release: an upgrade, or the way back.
+    Release {
+        /// Which.
+        who: Who,
+        /// The highest feature level that the release knows.
+        known: u32,
+        /// Until it is started again, in microseconds.
+        down_us: u64,
+    },
     /// A process is stopped; what is sent to it queues up.
     Pause {
         /// Which.
@@ -361,6 +370,7 @@ impl FaultKind {
             Self::CutAt { .. } => "cut-at",
             Self::PauseAt { .. } => "pause-at",
             Self::Wipe { .. } => "wipe",
+            Self::Release { .. } => "release",
             Self::Pause { suspended: false, .. } => "pause",
             Self::Pause { suspended: true, .. } => "suspend",
             Self::Partition { held: true, .. } => "stall",
@@ -408,6 +418,7 @@ impl FaultKind {
             | Self::CutAt { who, .. }
             | Self::PauseAt { who, .. }
             | Self::Wipe { who, .. }
+            | Self::Release { who, .. }
             | Self::Pause { who, .. }
             | Self::FailSync { who, .. }
             | Self::SlowDisk { who, .. }

@@ -54,6 +54,8 @@ pub enum WorldProbe {
     StoppedInRepair,
     /// A sector of what lay cold went bad, and scrubbing had it replaced.
     ColdSectorMended,
+    /// A node went back to an older release, and the cluster on to a level that this does not know.
+    DowngradeRefused,
     /// A client's connection went half-open under requests.
     HalfOpen,
     /// A client died with requests under way.
@@ -74,7 +76,7 @@ pub enum WorldProbe {
 
 impl WorldProbe {
     /// All of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::CrashBetweenSyncAndReply,
         Self::RestartDuringRecovery,
         Self::PowerLossOfAll,
@@ -99,6 +101,7 @@ impl WorldProbe {
         Self::ShortWrite,
         Self::StoppedInRepair,
         Self::ColdSectorMended,
+        Self::DowngradeRefused,
         Self::HalfOpen,
         Self::ClientDied,
         Self::OutcomeUnknown,

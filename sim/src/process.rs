@@ -7,6 +7,7 @@ use steadfast_core::Node;
 use steadfast_core::inspect::Inspection;
 use steadfast_core::io::Input;
 use steadfast_core::limits::Limits;
+use steadfast_core::state::effect::FEATURE_LEVEL;
 
 use crate::clock::Clock;
 use crate::disk::{Disk, Image};
@@ -21,6 +22,8 @@ pub struct Process {
     pub node: Option<Node>,
     /// Counts the starts of the process, in the world's own way. What belongs to an earlier start is stale.
     pub boot: u64,
+    /// The feature level that its release knows, and the highest one that any release knew that it ever ran.
+    pub known: (u32, u32),
     /// The disk.
     pub disk: Disk,
     /// The clocks.
@@ -124,10 +127,12 @@ impl Process {
     #[must_use]
     pub fn new(schedule: &Schedule, number: usize) -> Self {
         let clock = schedule.cluster.clocks[number];
+        let known = schedule.cluster.founded_at_level.unwrap_or(FEATURE_LEVEL);
         let make = if schedule.cluster.wild_clocks { Clock::wild } else { Clock::new };
         Self {
             node: None,
             boot: 0,
+            known: (known, known),
             disk: disk(schedule, number),
             clock: make(clock.drift_ppm, clock.wall_offset_ms),
             paused: None,
@@ -167,7 +172,7 @@ impl Process {
         self.boot += 1;
         let which = (number as u64) << 32 | self.boot;
         let seed = Stream::numbered(schedule.seed, "node", which).seed();
-        self.node = Some(Node::new(schedule.node_config(number as u16 + 1), seed));
+        self.node = Some(Node::new(schedule.node_config_of(number as u16 + 1, self.known.0), seed));
         self.clock.boot(now);
         self.disk.boot();
         self.recovering = true;

@@ -7,8 +7,9 @@
 
 use serde::{Deserialize, Serialize};
 use steadfast_core::access::password::Cost;
-use steadfast_core::config::{AccessMode, LogConfig, Member, NodeConfig, SnapshotConfig, Timing};
+use steadfast_core::config::{AccessMode, Features, LogConfig, Member, NodeConfig, SnapshotConfig, Timing};
 use steadfast_core::limits::Limits;
+use steadfast_core::state::effect::FEATURE_LEVEL;
 use steadfast_core::time::Micros;
 use steadfast_core::types::NodeId;
 
@@ -95,6 +96,9 @@ pub struct Cluster {
     /// has it taken in.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub newcomers: u16,
+    /// All nodes begin with a release that knows no more than this feature level; faults and the end of the run upgrade them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub founded_at_level: Option<u32>,
     /// Most nodes whose disk is ever lost. The others are honest members for the whole run, and are a
     /// majority: the fault budget.
     pub wiped_at_most: u16,
@@ -289,15 +293,21 @@ impl Schedule {
     /// The configuration of one node.
     #[must_use]
     pub fn node_config(&self, id: u16) -> NodeConfig {
+        self.node_config_of(id, self.cluster.founded_at_level.unwrap_or(FEATURE_LEVEL))
+    }
+
+    /// That of a node whose release knows no more than this feature level.
+    #[must_use]
+    pub fn node_config_of(&self, id: u16, known: u32) -> NodeConfig {
         let cluster = &self.cluster;
         let member = |id| Member { id: NodeId(id), address: address(id) };
         let founders = cluster.founders();
         let join = id > founders;
-        let known = if join { vec![1 + id % founders, id] } else { (1..=founders).collect() };
+        let members = if join { vec![1 + id % founders, id] } else { (1..=founders).collect() };
         NodeConfig {
             id: NodeId(id),
             cluster_name: "simulated".into(),
-            members: known.into_iter().map(member).collect(),
+            members: members.into_iter().map(member).collect(),
             join,
             limits: cluster.limits.apply(),
             timing: Timing {
@@ -316,6 +326,7 @@ impl Schedule {
             // The least that argon2 accepts: a run hashes often, and the hash's strength is not under test.
             password_cost: Cost { memory_kib: 8, passes: 1 },
             root_password: Some(ROOT_PASSWORD.into()),
+            features: Features { known, hold: None },
         }
     }
 
@@ -333,6 +344,9 @@ impl Schedule {
         }
         if !(1..=7).contains(&nodes) {
             return Err(format!("cluster.nodes is {nodes}; a cluster has 1 to 7"));
+        }
+        if self.cluster.founded_at_level.is_some_and(|level| !(1..=FEATURE_LEVEL).contains(&level)) {
+            return Err(format!("cluster.founded_at_level is not one of 1 to {FEATURE_LEVEL}"));
         }
         if self.cluster.newcomers >= nodes {
             return Err(format!(

@@ -158,7 +158,14 @@ impl<'a> Evaluation<'a> {
             Err(Early::Stored(index, reply)) => return self.answer_again(index, &reply),
             Err(Early::Refused(failure)) => (Err(failure), false, false),
             Err(Early::RefusedForGood(failure)) => (Err(failure), false, true),
-            Ok(()) => (self.attempt(), true, true),
+            Ok(()) => match self.attempt() {
+                // What a command inside of this one needs, this one needs: it may be asked again when the level is reached.
+                Err(failure) if failure.code == ErrorCode::FeatureLevel => {
+                    self.keeping = None;
+                    (Err(failure), false, false)
+                }
+                outcome => (outcome, true, true),
+            },
         };
         if outcome.is_err() {
             self.view.discard_draft();

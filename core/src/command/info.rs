@@ -47,6 +47,10 @@ pub struct NodeInfo {
     pub pending_bytes: usize,
     /// What was answered ahead of its durability; of a leader.
     pub lag: DurabilityLag,
+    /// The feature level that the node supports.
+    pub supports: u32,
+    /// The members for which a leader waits before it raises the level.
+    pub behind: Vec<NodeId>,
     /// What a leader knows of the members; only for commands about these.
     pub members_seen: MembersSeen,
 }
@@ -73,6 +77,8 @@ impl Default for NodeInfo {
             history: Index::default(),
             pending_bytes: 0,
             lag: DurabilityLag::default(),
+            supports: 0,
+            behind: Vec::new(),
             members_seen: MembersSeen::default(),
         }
     }
@@ -98,6 +104,8 @@ impl NodeInfo {
         if admin {
             pairs.extend([
                 ("boot", number(self.boot.0)),
+                ("feature_level_supported", Value::Int(self.supports.into())),
+                ("feature_level_waits_for", self.behind()),
                 ("keys", count(state.key_count())),
                 ("users", count(state.user_count())),
                 ("sessions", count(state.session_count())),
@@ -113,6 +121,12 @@ impl NodeInfo {
             ]);
         }
         Value::Map(pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    }
+}
+
+impl NodeInfo {
+    fn behind(&self) -> Value {
+        Value::List(self.behind.iter().map(|node| Value::Int(node.0.into())).collect())
     }
 }
 

@@ -159,12 +159,20 @@ impl Replica {
     }
 
     /// Greets the nodes that this one can reach as long as there is a member that it can't, or a leader: they tell where that one is. A
-    /// newcomer's log may not say yet who the members are, and the leader would never hear of it.
+    /// newcomer's log may not say yet who the members are, and the leader would never hear of it. A leader greets the members that it has
+    /// never heard: a newcomer may know nobody but one that is gone, and takes nothing from a cluster that it does not know.
     pub fn look_for_members(&mut self, out: &mut Outbox) {
         if self.now.mono < self.addresses.ask_at {
             return;
         }
         self.addresses.ask_at = self.now.mono.after(ASK_EVERY);
+        for seen in self.raft.members_seen(self.now.mono).seen {
+            if seen.incarnation.is_none() {
+                self.tell_whereabouts(seen.node, out);
+                let message = FoundingMessage::Founded(self.founding().clone());
+                send_founding(&self.peers, seen.node, &message, out);
+            }
+        }
         let known: BTreeSet<NodeId> = self.addresses.told.iter().map(|peer| peer.node).collect();
         let mut others = self.raft.membership().nodes();
         others.extend(self.raft.leader());

@@ -22,9 +22,6 @@ use crate::time::{Micros, Millis};
 use crate::trace::{Event, Probe};
 use crate::types::{Index, NodeId};
 
-/// The feature level of this build: the highest whose effects it can apply.
-pub const FEATURE_LEVEL: u32 = 3;
-
 /// For so many entries the tail keeps its room. A new leader takes in the whole log that is not committed.
 const TAIL_ROOM: usize = 1024;
 
@@ -54,9 +51,10 @@ impl Replica {
         }
         self.clock = Some(ClusterClock::resume(self.state.time(), self.now));
         self.inbound.clear();
+        let supported = self.config.features.supported();
         let start = if self.state.tail() == Index(0) {
             let founding = Effect::Founded(self.founding().clone());
-            self.append(Cause::System, vec![founding, Effect::Level(FEATURE_LEVEL)])
+            self.append(Cause::System, vec![founding, Effect::Level(self.founding_level())])
         } else {
             // Which renewals were on their way when the leader before was lost, nobody can know.
             let spare = (self.state.lease_count() > 0).then_some(Effect::LeasesSpared);
@@ -67,8 +65,8 @@ impl Replica {
         };
         assert_eq!(Some(start), self.raft.term_start(), "a term starts with its leader's own entry");
         // Alone, every member supports what this one does.
-        if start > Index(1) && self.raft.is_alone() && self.state.level() < FEATURE_LEVEL {
-            self.append(Cause::System, vec![Effect::Level(FEATURE_LEVEL)]);
+        if start > Index(1) && self.raft.is_alone() && self.state.level_at_tail() < supported {
+            self.append(Cause::System, vec![Effect::Level(supported)]);
         }
         self.was_in_vain();
         self.execute_kept(out)
@@ -308,6 +306,13 @@ impl Replica {
         let clock = self.clock.as_mut().expect("a leader has a clock");
         let time = clock.read(self.now).max(self.state.time());
         let entry = Entry { time, cause, effects };
+        let level = entry.effects.iter().map(Effect::level).max().unwrap_or(0);
+        let own = entry.effects.iter().find_map(|effect| match effect {
+            Effect::Level(level) => Some(*level),
+            _ => None,
+        });
+        let allowed = own.unwrap_or_else(|| self.state.level_at_tail());
+        assert!(level <= allowed, "no effect is logged before its level: {level} at {allowed}");
         let index = self.raft.propose(self.now.mono, entry.encode());
         self.take_into_pending(index, entry);
         index
@@ -434,6 +439,12 @@ impl Replica {
             );
             return Err(HaltReason::Corrupt(text));
         }
+        for effect in &entry.effects {
+            match effect {
+                Effect::Level(level) => self.check_level_known(*level, index)?,
+                _ => self.check_level_known(effect.level(), index)?,
+            }
+        }
         Ok(entry)
     }
 
@@ -457,6 +468,8 @@ impl Replica {
             history: self.history.start(),
             pending_bytes: self.tail_bytes,
             lag: self.lag.size(self.now.mono),
+            supports: self.config.features.supported(),
+            behind: self.behind_in_level(),
             ..NodeInfo::default()
         }
     }

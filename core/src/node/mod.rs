@@ -17,6 +17,7 @@ mod durable;
 pub mod forward;
 mod inbound;
 mod leader;
+mod levels;
 mod login;
 mod parked;
 mod peers;
@@ -38,8 +39,6 @@ mod waiting;
 mod waits;
 mod watches;
 
-pub use leader::FEATURE_LEVEL;
-
 use bytes::Bytes;
 
 use crate::config::NodeConfig;
@@ -57,6 +56,7 @@ use crate::time::{Micros, Stamp};
 use crate::types::{BootNumber, Incarnation, Index, NodeId, Term, listed};
 use addresses::Whereabouts;
 use connections::Connections;
+use levels::Supports;
 use peers::{Boot, Check, Kind, Quarantine};
 use replica::{Replica, Stepped, notice};
 use startup::{Startup, send_founding};
@@ -364,6 +364,12 @@ impl Replica {
                 Some(Kind::Quarantine) => {
                     if let Ok(known) = postcard::from_bytes::<Quarantine>(&body) {
                         self.quarantined(&known, out);
+                    }
+                    Ok(())
+                }
+                Some(Kind::Level) => {
+                    if let Ok(supports) = postcard::from_bytes::<Supports>(&body) {
+                        self.hear_level(header, supports);
                     }
                     Ok(())
                 }

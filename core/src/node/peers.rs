@@ -30,10 +30,12 @@ pub enum Kind {
     Repair,
     /// A [`super::addresses::Whereabouts`].
     Whereabouts,
+    /// A [`super::levels::Supports`].
+    Level,
 }
 
 impl Kind {
-    const ALL: [Kind; 7] = [
+    const ALL: [Kind; 8] = [
         Kind::Raft,
         Kind::Founding,
         Kind::Forward,
@@ -41,6 +43,7 @@ impl Kind {
         Kind::Snapshot,
         Kind::Repair,
         Kind::Whereabouts,
+        Kind::Level,
     ];
 
     /// The number in the envelope.
@@ -54,6 +57,7 @@ impl Kind {
             Self::Snapshot => 5,
             Self::Repair => 6,
             Self::Whereabouts => 7,
+            Self::Level => 8,
         }
     }
 
@@ -153,6 +157,12 @@ impl PeerBook {
     #[must_use]
     pub fn boot(&self) -> Boot {
         Boot { number: self.own.boot, nonce: self.own.nonce }
+    }
+
+    /// The newest boot that was seen of a directory.
+    #[must_use]
+    pub fn boot_of(&self, directory: Voter) -> Option<Boot> {
+        self.seen.get(&directory).copied()
     }
 
     /// Everything that was seen, for the hard state.

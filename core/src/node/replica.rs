@@ -13,6 +13,7 @@ use super::addresses::AddressBook;
 use super::durable::Held;
 use super::forward::{Forwarder, Ticket};
 use super::inbound::Inbound;
+use super::levels::Levels;
 use super::parked::Parked;
 use super::peers::{Kind, PeerBook};
 use super::repair::Repair;
@@ -55,6 +56,7 @@ pub(super) struct Replica {
     pub peers: PeerBook,
     pub addresses: AddressBook,
     pub transfers: Transfers,
+    pub levels: Levels,
     pub hard: HardStore,
     pub raft: Raft,
     pub wal: Wal,
@@ -139,6 +141,7 @@ impl Replica {
             peers,
             addresses,
             transfers: Transfers::default(),
+            levels: Levels::default(),
             hard,
             raft,
             wal,
@@ -214,6 +217,7 @@ impl Replica {
         self.hand_over_if_stuck(out);
         self.settle(out)?;
         self.transfer_tick(out)?;
+        self.raise_level(out);
         self.expire_due()?;
         self.end_orphans();
         self.forget_waits(out)?;
@@ -287,7 +291,7 @@ impl Replica {
                     Ok(())
                 }
             },
-            Some(Kind::Founding | Kind::Quarantine | Kind::Whereabouts) | None => Ok(()),
+            Some(Kind::Founding | Kind::Quarantine | Kind::Whereabouts | Kind::Level) | None => Ok(()),
         }
     }
 
@@ -324,6 +328,7 @@ impl Replica {
         self.scrub_tick(out);
         // Not with a tick: a node that hears a leader all the time is not woken for one.
         self.look_for_members(out);
+        self.say_level(out);
         self.send_held(out);
         Ok(())
     }

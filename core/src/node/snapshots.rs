@@ -244,7 +244,10 @@ impl Replica {
             let step = loading.disk_done(result);
             match step {
                 Ok(LoadStep::Working) => {}
-                Ok(LoadStep::Done(state, meta)) => self.install(*state, meta, out),
+                Ok(LoadStep::Done(state, meta)) => {
+                    self.check_level_known(state.level(), meta.seal.at.index)?;
+                    self.install(*state, meta, out);
+                }
                 Err(error) => self.loading_failed(&error, out),
             }
         } else if let Some((&peer, it)) = sending.iter_mut().find(|(_, it)| it.awaits(token)) {

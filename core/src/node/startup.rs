@@ -38,6 +38,8 @@ pub(super) struct Startup {
     stage: Stage,
     reading: Reading,
     addresses: AddressBook,
+    /// What all founders support, if the cluster was founded in this boot.
+    founders_level: Option<u32>,
 }
 
 #[derive(Clone, Debug)]
@@ -79,7 +81,7 @@ impl Startup {
         let (stage, reading) = (Stage::Hard(Box::new(recovery)), Reading::new(Part::Snapshot));
         let mut addresses = AddressBook::new(config.id, &config.members);
         addresses.tell(&BTreeMap::new(), &BTreeSet::new(), out);
-        Self { config, streams, stage, reading, addresses }
+        Self { config, streams, stage, reading, addresses, founders_level: None }
     }
 
     /// Whether the cluster's founding is what the node waits for.
@@ -154,7 +156,8 @@ impl Startup {
     /// Another node's frame.
     pub fn peer(&mut self, now: Stamp, header: &PeerHeader, body: &Bytes, out: &mut Outbox) -> Stepped {
         let Stage::Founding(founding) = &mut self.stage else { return Ok(()) };
-        let ours = self.config.members.iter().any(|member| member.id == header.from);
+        // Who joins does not know whom it will be told by.
+        let ours = self.config.join || self.config.members.iter().any(|member| member.id == header.from);
         if !ours || founding.peers.check(header, |_| true) != Check::Accepted {
             return Ok(());
         }
@@ -229,7 +232,10 @@ impl Startup {
             hard::Phase::Fresh | hard::Phase::Founded(_) => None,
         };
         let name = self.config.cluster_name.clone();
-        let run = FoundingRun::new(self.config.id, state.incarnation, name, members, promised);
+        let run = {
+            let level = self.config.features.supported();
+            FoundingRun::new(self.config.id, state.incarnation, name, members, promised, level)
+        };
         hard.set(state);
         hard.pump(out);
         let founding = Founding { hard, peers, run, tell_at: now.mono, settled: false };
@@ -242,7 +248,10 @@ impl Startup {
         let Stage::Founding(founding) = &mut self.stage else { return };
         let phase = match step {
             Step::Prepare(set) => hard::Phase::Prepared(set),
-            Step::Found(set) => hard::Phase::Founded(set),
+            Step::Found(set) => {
+                self.founders_level = founding.run.level();
+                hard::Phase::Founded(set)
+            }
             Step::Notice(text) => return notice(out, text),
         };
         let state = HardState { phase, ..founding.hard.get().clone() };
@@ -383,6 +392,8 @@ impl Startup {
         let peers = (*peers, self.addresses.clone());
         let mut replica =
             Replica::new(self.config.clone(), now, peers, *hard, raft, wal, snapshots, replicated, rng);
+        replica.founders_support(self.founders_level);
+        replica.check_level_known(replica.state.level(), replica.state.committed())?;
         replica.tell_addresses(out);
         Ok(replica)
     }

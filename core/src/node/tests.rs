@@ -12,6 +12,7 @@ mod refusals;
 mod repair;
 mod snapshots;
 mod transfers;
+mod upgrades;
 mod waits;
 mod watches;
 
@@ -24,7 +25,7 @@ use super::peers::Kind;
 use super::replica::Replica;
 use super::{Node, Phase};
 use crate::access::password::{self, Cost};
-use crate::config::{AccessMode, LogConfig, Member, NodeConfig, SnapshotConfig, Timing};
+use crate::config::{AccessMode, Features, LogConfig, Member, NodeConfig, SnapshotConfig, Timing};
 use crate::error::ErrorCode;
 use crate::inspect::RoleName;
 use crate::io::{
@@ -71,6 +72,7 @@ fn config(id: u16, members: u16, access: AccessMode) -> NodeConfig {
         access,
         password_cost: Cost { memory_kib: 8, passes: 1 },
         root_password: Some("secret".into()),
+        features: Features::default(),
     }
 }
 

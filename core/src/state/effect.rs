@@ -334,7 +334,42 @@ pub enum Effect {
     } = 27,
 }
 
+/// The feature level of this build: the highest whose effects it can apply.
+pub const FEATURE_LEVEL: u32 = 3;
+
 impl Effect {
+    /// The feature level from which on it may be logged.
+    #[must_use]
+    pub const fn level(&self) -> u32 {
+        match self {
+            // What founds a cluster comes before any level, in the entry that sets one.
+            Self::Founded(_) | Self::Level(_) => 0,
+            Self::Put { .. }
+            | Self::Delete { .. }
+            | Self::Redate { .. }
+            | Self::SessionOpened { .. }
+            | Self::SessionStepped { .. }
+            | Self::SessionEnded { .. }
+            | Self::Forwarded { .. }
+            | Self::UserPut { .. }
+            | Self::UserRemoved { .. } => 1,
+            Self::Members { .. }
+            | Self::Moved { .. }
+            | Self::Limited { .. }
+            | Self::Placed { .. }
+            | Self::Kept { .. }
+            | Self::Worked { .. }
+            | Self::Leased { .. }
+            | Self::LeasesSpared
+            | Self::Attached { .. }
+            | Self::Claimed { .. }
+            | Self::WaitEnded { .. }
+            | Self::Ruled { .. }
+            | Self::Loosened { .. } => 2,
+            Self::Membership(_) | Self::Located { .. } | Self::Preferred { .. } => 3,
+        }
+    }
+
     /// Whether it says who belongs to the cluster, or where a member is.
     #[must_use]
     pub const fn concerns_members(&self) -> bool {

@@ -327,6 +327,12 @@ impl State {
         self.base.level
     }
 
+    /// The feature level as of the tail.
+    #[must_use]
+    pub fn level_at_tail(&self) -> u32 {
+        self.pending.rows.level.get().map_or(self.base.level, |(_, level)| *level)
+    }
+
     /// Who founded the cluster, if that is committed.
     #[must_use]
     pub fn founding(&self) -> Option<&Founding> {

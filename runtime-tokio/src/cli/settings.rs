@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::{Deserialize, Deserializer};
-use steadfast_core::config::{AccessMode, MAX_CLOCK_BOUND_PPM, Member, Timing};
+use steadfast_core::config::{AccessMode, Features, MAX_CLOCK_BOUND_PPM, Member, Timing};
+use steadfast_core::state::effect::FEATURE_LEVEL;
 use steadfast_core::types::NodeId;
 
 use crate::server::config::{DEFAULT_ADDRESS, DEFAULT_CLUSTER, DEFAULT_DATA, ServerConfig, parse_peer};
@@ -46,6 +47,9 @@ pub struct Settings {
     /// a lease, without asking the others; a machine that is suspended breaks it. Without it there are no leases
     #[arg(long, value_name = "PPM")]
     pub lease_clock_bound: Option<u32>,
+    /// Hold the cluster at this feature level, if it is not beyond it: then the nodes can still go back to the release that knows no more
+    #[arg(long, value_name = "LEVEL")]
+    pub feature_level: Option<u32>,
     /// Let everybody do everything; for tests, on a loopback address
     #[arg(long, num_args = 0, default_missing_value = "true")]
     pub insecure_no_auth: Option<bool>,
@@ -90,6 +94,7 @@ impl Settings {
             join: self.join.or(others.join),
             cluster: self.cluster.or(others.cluster),
             lease_clock_bound: self.lease_clock_bound.or(others.lease_clock_bound),
+            feature_level: self.feature_level.or(others.feature_level),
             insecure_no_auth: self.insecure_no_auth.or(others.insecure_no_auth),
             log_format: self.log_format.or(others.log_format),
             log_level: self.log_level.or(others.log_level),
@@ -115,6 +120,11 @@ impl Settings {
                 "lease-clock-bound is {bound} millionths, and at most {MAX_CLOCK_BOUND_PPM}: no clock that is off by more is worth a lease"
             ));
         }
+        if let Some(level) = self.feature_level.filter(|level| !(1..=FEATURE_LEVEL).contains(level)) {
+            return Err(format!(
+                "feature-level is {level}, and this release knows the levels 1 to {FEATURE_LEVEL}"
+            ));
+        }
         let open = self.insecure_no_auth.unwrap_or(false);
         Ok(ServerConfig {
             data: self.data.clone().unwrap_or_else(|| DEFAULT_DATA.into()),
@@ -122,6 +132,7 @@ impl Settings {
             advertise: self.advertise.clone(),
             id: NodeId(self.id.unwrap_or(1)),
             timing: Timing { clock_bound_ppm: self.lease_clock_bound, ..Timing::default() },
+            features: Features { hold: self.feature_level, ..Features::default() },
             peers: self.peer.clone(),
             join: self.join.unwrap_or(false),
             cluster: self.cluster.clone().unwrap_or_else(|| DEFAULT_CLUSTER.into()),
@@ -170,6 +181,7 @@ mod tests {
         assert_eq!(config("id = 1\npeer = [\"2=h:1\", \"3=h:2\"]"), Ok(NodeId(1)));
         assert!(config("peer = [\"2=h:1\"]").is_err());
         assert!(config("lease-clock-bound = 100001").is_err());
+        assert!(config("feature-level = 0").is_err() && config("feature-level = 99").is_err());
         assert!(config("id = 1").is_err() && config("join = true").is_err());
         assert_eq!(config(""), Ok(NodeId(1)));
     }

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use steadfast_core::access::password::Cost;
-use steadfast_core::config::{AccessMode, LogConfig, Member, NodeConfig, SnapshotConfig, Timing};
+use steadfast_core::config::{AccessMode, Features, LogConfig, Member, NodeConfig, SnapshotConfig, Timing};
 use steadfast_core::limits::Limits;
 use steadfast_core::membership::{MAX_MEMBERS, MAX_VOTERS, is_address};
 use steadfast_core::types::NodeId;
@@ -45,6 +45,8 @@ pub struct ServerConfig {
     pub limits: Limits,
     /// Time-outs.
     pub timing: Timing,
+    /// Which feature levels may be used.
+    pub features: Features,
     /// The log's layout.
     pub log: LogConfig,
     /// When snapshots are taken, and their layout.
@@ -70,6 +72,7 @@ impl Default for ServerConfig {
             access: AccessMode::Enforced,
             limits: Limits::default(),
             timing: Timing::default(),
+            features: Features::default(),
             log: LogConfig::default(),
             snapshot: SnapshotConfig::default(),
             password_cost: Cost::default(),
@@ -138,6 +141,7 @@ impl ServerConfig {
             access: self.access,
             password_cost: self.password_cost,
             root_password: self.root_password.clone(),
+            features: self.features,
         }
     }
 

@@ -28,6 +28,7 @@ pub mod expiry;
 pub mod grants;
 pub mod holds;
 pub mod leases;
+pub mod levels;
 pub mod limits;
 pub mod linear;
 pub mod linear_key;
@@ -127,6 +128,7 @@ pub fn judge(history: &History, log: &[LogEntry]) -> Verdict {
         .and(expiry::pace(&history))
         .and(holds::judge(&history))
         .and(members::judge(&history, log))
+        .and(levels::judge(log))
         .and(access::judge(&history))
 }
 

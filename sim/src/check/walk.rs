@@ -190,7 +190,9 @@ impl<'a> Walk<'a> {
             let is_write = self.case.asked[*at].as_ref().is_some_and(Asked::is_write);
             // Later than this, it can only have been told what an earlier one with the same id did.
             let retry = self.case.floors[*at] >= executed && asked_once(self.case.asked[*at].as_ref());
-            is_write && self.case.may_go_without_step(*at) && !self.settled.contains(at) && !retry
+            // What was refused before anything else logs nothing, and was only read where it was refused.
+            let refused = came_of(&self.case.ops[*at]).is_some_and(|came| came.is_err_and(is_before_command));
+            is_write && !refused && self.case.may_go_without_step(*at) && !self.settled.contains(at) && !retry
         })
     }
 

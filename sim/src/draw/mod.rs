@@ -5,6 +5,7 @@
 
 mod disk;
 mod leaders;
+mod releases;
 
 use crate::fault::{Cut, Fault, FaultKind, Point, Who};
 use crate::rng::{Delay, Stream};
@@ -42,6 +43,7 @@ pub fn schedule(seed: u64) -> Schedule {
     if setup.iter().any(|op| op.args[0] == "DURABILITY") {
         faults.extend(leaders::lonely(&mut Stream::new(seed, "draw lonely leaders"), &cluster, safety_us));
     }
+    faults.extend(releases::upgrade(&mut Stream::new(seed, "draw releases"), &mut cluster, safety_us));
     leaders::leases(&mut Stream::new(seed, "draw leases"), &mut cluster, &mut faults);
     faults.sort_by_key(|fault| fault.at_us);
     Schedule {
@@ -99,6 +101,7 @@ fn cluster(stream: &mut Stream) -> Cluster {
         clock_bound_ppm: None,
         wild_clocks: false,
         newcomers: 0,
+        founded_at_level: None,
         wiped_at_most: (nodes - 1) / 2,
         damaged_at_most: 0,
         beyond_budget: false,
@@ -477,7 +480,7 @@ mod tests {
         let all: Vec<Schedule> = (0..300).map(schedule).collect();
         let kinds: std::collections::BTreeSet<&str> =
             all.iter().flat_map(|run| run.faults.iter().map(|fault| fault.what.name())).collect();
-        assert_eq!(kinds.len(), 30, "{kinds:?}");
+        assert_eq!(kinds.len(), 31, "{kinds:?}");
         for nodes in 1..=5 {
             assert!(all.iter().any(|run| run.cluster.nodes == nodes));
         }

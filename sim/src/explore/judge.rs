@@ -150,7 +150,9 @@ impl Restart<'_> {
                         self.found.boot = header.boot;
                         self.found.incarnation = Some(header.incarnation);
                         match postcard::from_bytes(&body) {
-                            Ok(FoundingMessage::Prepared(set)) => self.found.founding = Told::Prepared(set),
+                            Ok(FoundingMessage::Prepared { set, .. }) => {
+                                self.found.founding = Told::Prepared(set)
+                            }
                             Ok(FoundingMessage::Founded(set)) => self.found.founding = Told::Founded(set),
                             Ok(FoundingMessage::Fresh { .. }) | Err(_) => {}
                         }

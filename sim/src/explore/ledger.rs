@@ -94,7 +94,7 @@ impl Ledger {
         }
         match header.kind {
             FOUNDING => match postcard::from_bytes(&body) {
-                Ok(FoundingMessage::Prepared(set)) => self.founding = Told::Prepared(set),
+                Ok(FoundingMessage::Prepared { set, .. }) => self.founding = Told::Prepared(set),
                 Ok(FoundingMessage::Founded(set)) => self.founding = Told::Founded(set),
                 Ok(FoundingMessage::Fresh { .. }) if self.founding != Told::Nothing => {
                     return Err("it has forgotten its founding promise".into());

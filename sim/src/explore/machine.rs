@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use steadfast_core::Node;
-use steadfast_core::config::{AccessMode, LogConfig, Member, NodeConfig, SnapshotConfig, Timing};
+use steadfast_core::config::{AccessMode, Features, LogConfig, Member, NodeConfig, SnapshotConfig, Timing};
 use steadfast_core::inspect::Inspection;
 use steadfast_core::io::{DiskError, DiskOp, DiskReply, Owner, Token};
 use steadfast_core::job::JobResult;
@@ -56,6 +56,7 @@ pub fn config(nodes: u16, id: u16) -> NodeConfig {
         // The least that argon2 accepts: every restart hashes, and the hash's strength is not under test.
         password_cost: steadfast_core::access::password::Cost { memory_kib: 8, passes: 1 },
         root_password: Some(ROOT_PASSWORD.into()),
+        features: Features::default(),
     }
 }
 

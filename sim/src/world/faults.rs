@@ -54,6 +54,9 @@ impl World<'_> {
             FaultKind::Wipe { who, down_us } => {
                 self.resolve(who).into_iter().for_each(|node| self.wipe(node, down_us));
             }
+            FaultKind::Release { who, known, down_us } => {
+                self.resolve(who).into_iter().for_each(|node| self.install(node, known, down_us));
+            }
             FaultKind::Pause { who, for_us, suspended } => {
                 self.resolve(who).into_iter().for_each(|node| self.pause(node, for_us, suspended));
             }

@@ -21,6 +21,8 @@ enum Then {
     Restart { reboot: bool },
     /// The operator mends the disk, or gives the node an empty one.
     Operator,
+    /// The operator starts the newest release: the cluster went on to a level that this one does not know.
+    Newest,
 }
 
 impl World<'_> {
@@ -36,6 +38,7 @@ impl World<'_> {
         let delay = self.schedule.cluster.restart_after_halt_us;
         match then {
             Then::Restart { reboot } => self.crash(node, reboot, delay),
+            Then::Newest => self.cannot_go_back(node, delay),
             Then::Operator => {
                 let found = matches!(reason, HaltReason::Damaged(_));
                 self.probes.world(WorldProbe::DamageFound, u64::from(found));
@@ -132,6 +135,8 @@ fn expected(process: &Process, reason: &HaltReason, may_refuse: bool) -> Option<
                 && (named || evidence.unread || process.disk.betrayed))
                 .then_some(Then::Operator)
         }
+        // It had run a release that does, and said so. Who never had is asked before the level is raised.
+        HaltReason::NewerLevel { level, .. } => (process.known.1 >= *level).then_some(Then::Newest),
         // No damage makes a valid record of another node, cluster or release, and an entry is checked before it is
         // believed.
         HaltReason::Stopped

@@ -14,6 +14,7 @@ mod faults;
 mod halts;
 mod learned;
 mod phases;
+mod releases;
 mod scrubbing;
 mod step;
 mod workers;

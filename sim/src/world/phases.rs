@@ -8,6 +8,7 @@ use bytes::Bytes;
 use steadfast_core::Node;
 use steadfast_core::inspect::{Inspection, RoleName};
 use steadfast_core::state::State;
+use steadfast_core::state::effect::FEATURE_LEVEL;
 use steadfast_core::time::Millis;
 use steadfast_core::types::{Index, NodeId, Term};
 
@@ -59,6 +60,7 @@ impl World<'_> {
             self.drop_list(worker);
         }
         self.enter(Phase::Leader);
+        self.upgrade_all();
         self.end_all_faults();
         self.push(self.now + LOOK_US, Event::Look);
     }
@@ -202,7 +204,11 @@ impl World<'_> {
         let lasts = |process: &Process| {
             let Some(state) = process.node.as_ref().map(Node::state) else { return false };
             let soon = Millis(state.time().0 + SOON_MS);
-            state.iter_keys().all(|(_, record)| record.deadline.is_none_or(|deadline| deadline.due() > soon))
+            let raised = state.level() == FEATURE_LEVEL;
+            raised
+                && state
+                    .iter_keys()
+                    .all(|(_, record)| record.deadline.is_none_or(|deadline| deadline.due() > soon))
         };
         seen.iter().all(|seen| {
             seen.commit == first.last && seen.last == first.last && seen.state_digest == first.state_digest
@@ -245,7 +251,9 @@ impl World<'_> {
             Phase::Members => "not all nodes are voters again",
             Phase::Clients => "not every client got its last operations through",
             Phase::ReadBack => "the operator could not read everything back",
-            _ => "the nodes do not hold the same log and state, or a key outlives its time",
+            _ => {
+                "the nodes do not hold the same log and state at the highest level, or a key outlives its time"
+            }
         };
         let mut what = format!("{seconds} s after the last fault, {goal}");
         for (n, process) in self.nodes.iter().enumerate() {

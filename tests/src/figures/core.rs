@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use steadfast_core::Node;
 use steadfast_core::access::password::Cost;
-use steadfast_core::config::{AccessMode, LogConfig, Member, NodeConfig, SnapshotConfig, Timing};
+use steadfast_core::config::{AccessMode, Features, LogConfig, Member, NodeConfig, SnapshotConfig, Timing};
 use steadfast_core::inspect::RoleName;
 use steadfast_core::io::{Input, Outbox, Output};
 use steadfast_core::limits::Limits;
@@ -87,6 +87,7 @@ impl Bench {
             access: AccessMode::InsecureNoAuth,
             password_cost: Cost::default(),
             root_password: None,
+            features: Features::default(),
         };
         let mut bench = Self {
             node: Node::new(config, [7; 32]),

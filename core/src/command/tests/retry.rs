@@ -259,3 +259,19 @@ fn nothing_is_written_below_the_feature_level() {
     assert_eq!((done.text().as_str(), done.logged), ("FEATURE_LEVEL", None));
     assert_eq!(world.run(&read).text(), "nil");
 }
+
+#[test]
+fn what_holds_a_command_of_a_later_level_can_be_asked_again_when_that_is_reached() {
+    let (mut world, session, _) = counted();
+    world.append(Cause::System, vec![Effect::Level(1)]);
+    let asks = [
+        world.ask("root", "TXN THEN 4 HSET h f v").once(session, 1, 0),
+        world.ask("root", "TXN THEN 4 HSET h f v").forwarded(1, 1, 0),
+    ];
+    for ask in &asks {
+        let done = world.run(ask);
+        assert_eq!((done.text().as_str(), done.logged), ("FEATURE_LEVEL", None), "nothing is remembered");
+    }
+    world.append(Cause::System, vec![Effect::Level(FEATURE_LEVEL)]);
+    assert_eq!(world.run(&asks[0]).text(), "[1, [1]]");
+}

@@ -17,7 +17,9 @@ use std::collections::BTreeMap;
 use steadfast_core::access::user::{Grant, Pattern, Permission, User};
 use steadfast_core::error::{ErrorCode, Failure};
 use steadfast_core::reply::{Outcome, Receipt, Reply, Value};
-use steadfast_core::state::effect::{Cause, Deadline, DeleteCause, Effect, Entry, StoredReply};
+use steadfast_core::state::effect::{
+    Cause, Deadline, DeleteCause, Effect, Entry, FEATURE_LEVEL, StoredReply,
+};
 use steadfast_core::time::Millis;
 use steadfast_core::types::{Blob, Index, SessionId, Term};
 
@@ -71,7 +73,8 @@ impl Bench {
             password: String::new(),
             grants: vec![grant(Permission::Read), grant(Permission::Write), grant(Permission::Admin)],
         };
-        let effects = vec![Effect::Level(1), Effect::UserPut { name: Blob::from("root"), user: root }];
+        let effects =
+            vec![Effect::Level(FEATURE_LEVEL), Effect::UserPut { name: Blob::from("root"), user: root }];
         bench.append(Cause::System, effects, None);
         bench.append(Cause::TermStart, Vec::new(), None);
         bench
