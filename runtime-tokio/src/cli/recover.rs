@@ -113,8 +113,8 @@ fn holds(survivor: &Survivor) -> Vec<String> {
         (false, _) => "no voter: it may lack more than a voter would",
     };
     let known = match survivor.known.index.0 {
-        0 => "nothing: there is no snapshot yet".to_owned(),
-        index => format!("entry {index} (term {}), by its snapshot", survivor.known.term),
+        0 => "nothing for certain: there is no snapshot yet".to_owned(),
+        index => format!("up to {index} (term {}) for certain, by the snapshot", survivor.known.term),
     };
     let mut lines = vec![
         format!("cluster   {} \"{}\"", survivor.cluster, render::clean(survivor.cluster_name())),
@@ -128,15 +128,15 @@ fn holds(survivor: &Survivor) -> Vec<String> {
             survivor.last.term,
             offline::date(survivor.time.0)
         ),
-        format!("committed as far as this node can tell: {known}"),
+        format!("committed {known}"),
         format!(
-            "state     {}, {}, {}, {}, {} held and {} waiting for",
+            "state     {}, {}, {}, {}, {} held, {}",
             offline::counted(state.key_count() as u64, "key", "keys"),
             offline::counted(state.user_count() as u64, "user", "users"),
             offline::counted(state.session_count() as u64, "session", "sessions"),
             offline::counted(state.lease_count() as u64, "lease", "leases"),
-            offline::counted(state.held_count() as u64, "lock or the like is", "locks and the like are"),
-            offline::counted(state.waiting_count() as u64, "is", "are"),
+            offline::counted(state.held_count() as u64, "lock or the like", "locks and the like"),
+            offline::counted(state.waiting_count() as u64, "wait", "waits"),
         ),
     ];
     for node in members.nodes() {
@@ -250,7 +250,7 @@ fn accepted(args: &RecoverArgs, survivor: Survivor) -> Result<String, Refused> {
         "{} is the directory of node {node}, the only voter of cluster {cluster}, which begins at position {}. It was read back \
          and is intact.\n\
          {} in {}; remove that directory when nobody needs it any more.\n\
-         Start the node, and join the others with empty directories: steadfast serve --join --id N --peer {node}=HOST:PORT",
+         Start the node with the options that it had, wipe the others, and join them: steadfast serve --join --id N --peer {node}=HOST:PORT",
         args.data.display(),
         begins.index,
         offline::counted(files.len() as u64, "old file is", "old files are"),
