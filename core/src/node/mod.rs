@@ -57,7 +57,7 @@ use crate::types::{BootNumber, Incarnation, Index, NodeId, Term, listed};
 use addresses::Whereabouts;
 use connections::Connections;
 use levels::Supports;
-use peers::{Boot, Check, Kind, Quarantine};
+use peers::{Boot, Check, Kind, Quarantine, Stranger};
 use replica::{Replica, Stepped, notice};
 use startup::{Startup, send_founding};
 use streams::Streams;
@@ -340,6 +340,10 @@ impl Replica {
         };
         match self.peers.check(header, votes) {
             Check::Foreign => Ok(()),
+            Check::Stranger(stranger) => {
+                self.meet(header, stranger, out);
+                Ok(())
+            }
             Check::Quarantined(known) => {
                 let body = postcard::to_stdvec(&known).expect("plain numbers always encode");
                 let to = header.from;
@@ -381,6 +385,25 @@ impl Replica {
                 }
                 _ => self.peer(header, body, out),
             },
+        }
+    }
+
+    /// A directory of another cluster speaks, as one does that was left over when its cluster was recovered without it. It is
+    /// not listened to, and both operators are to read why.
+    fn meet(&mut self, header: &PeerHeader, stranger: Stranger, out: &mut Outbox) {
+        let Stranger { cluster, ours, first } = stranger;
+        if first {
+            let (from, directory) = (header.from, header.incarnation);
+            let text = format!(
+                "node {from} (directory {directory}) belongs to another cluster, {cluster}, and this node to {ours}: it is not \
+                 listened to. If one of the two was recovered from a lost majority, the other one's directory is of no use any \
+                 more: stop that node, wipe it, and start it with --join"
+            );
+            notice(out, text);
+        }
+        // That message is of another cluster for the stranger as well, and is never answered.
+        if Kind::from_number(header.kind) == Some(Kind::Raft) {
+            send_founding(&self.peers, header.from, &FoundingMessage::Founded(self.founding().clone()), out);
         }
     }
 

@@ -4,7 +4,7 @@
 //! time: an old image, which has forgotten what it promised since. Such a node is told so, and is not listened to
 //! until it has begun a boot above the known one, in doubt of its own memory. This file only tells; Raft abstains.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -99,15 +99,33 @@ pub enum Check {
     Accepted,
     /// It is a late frame of an earlier boot, or its sender is an old image: tell it.
     Quarantined(Quarantine),
-    /// It is not for this node, group or cluster.
+    /// It is not for this node or group, or of a cluster that is not founded.
     Foreign,
+    /// It is for this node, from a directory that belongs to another cluster.
+    Stranger(Stranger),
 }
+
+/// A directory of another cluster that speaks to this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stranger {
+    /// That cluster.
+    pub cluster: ClusterId,
+    /// This node's.
+    pub ours: ClusterId,
+    /// Whether it speaks for the first time, as far as this node remembers.
+    pub first: bool,
+}
+
+/// Most directories of other clusters that a node remembers to have named.
+const STRANGERS: usize = 64;
 
 /// The envelope of this node's frames, and the boots of the others.
 #[derive(Clone, Debug)]
 pub struct PeerBook {
     own: PeerHeader,
     seen: BTreeMap<(NodeId, Incarnation), Boot>,
+    /// Directories of other clusters that were named to the operator.
+    strangers: BTreeSet<(NodeId, Incarnation)>,
     /// A boot was seen that the hard state does not have yet.
     news: bool,
 }
@@ -128,7 +146,7 @@ impl PeerBook {
         };
         let boot_of = |peer: &PeerBoot| Boot { number: peer.boot, nonce: peer.nonce };
         let seen = seen.iter().map(|peer| ((peer.node, peer.incarnation), boot_of(peer))).collect();
-        Self { own, seen, news: false }
+        Self { own, seen, strangers: BTreeSet::new(), news: false }
     }
 
     /// The cluster exists, and its frames say so.
@@ -194,6 +212,9 @@ impl PeerBook {
                 _ => false,
             };
         let ours = header.to == self.own.from && header.from != self.own.from && header.group == 0;
+        if ours && !same_cluster && header.cluster != nowhere && self.own.cluster != nowhere {
+            return Check::Stranger(self.stranger(header));
+        }
         if !ours || !same_cluster || header.boot > MOST_BOOTS {
             return Check::Foreign;
         }
@@ -222,6 +243,13 @@ impl PeerBook {
             self.seen.retain(|directory, _| votes(*directory));
         }
         self.seen.len() < MAX_PEERS
+    }
+
+    /// A directory of another cluster, which is to be named once.
+    fn stranger(&mut self, header: &PeerHeader) -> Stranger {
+        let first =
+            self.strangers.len() < STRANGERS && self.strangers.insert((header.from, header.incarnation));
+        Stranger { cluster: header.cluster, ours: self.own.cluster, first }
     }
 
     /// Whether a notice that this node got really means its present boot: if so, its directory is an old image.
@@ -284,12 +312,25 @@ mod tests {
     }
 
     #[test]
+    fn strangers_without_end_are_not_all_remembered() {
+        let mut a = book(A, 1, 1);
+        let named = (0..10 * STRANGERS as u64).filter(|incarnation| {
+            let mut header = book(B, 1, 1).header(A, Kind::Raft);
+            (header.cluster, header.incarnation) = (ClusterId(8), Incarnation(*incarnation));
+            matches!(check(&mut a, &header), Check::Stranger(Stranger { first: true, .. }))
+        });
+        assert_eq!(named.count(), STRANGERS);
+    }
+
+    #[test]
     fn frames_of_another_cluster_or_for_another_node_are_foreign() {
         let mut a = book(A, 1, 1);
         let mut other = book(B, 1, 1);
         assert_eq!(check(&mut a, &other.header(NodeId(3), Kind::Raft)), Check::Foreign);
         other.founded(ClusterId(8));
-        assert_eq!(check(&mut a, &other.header(A, Kind::Raft)), Check::Foreign);
+        let stranger = |first| Check::Stranger(Stranger { cluster: ClusterId(8), ours: ClusterId(7), first });
+        assert_eq!(check(&mut a, &other.header(A, Kind::Raft)), stranger(true));
+        assert_eq!(check(&mut a, &other.header(A, Kind::Raft)), stranger(false), "it is named once");
         other.founded(ClusterId(0));
         assert_eq!(check(&mut a, &other.header(A, Kind::Raft)), Check::Foreign);
         assert_eq!(check(&mut a, &other.header(A, Kind::Founding)), Check::Accepted);

@@ -8,6 +8,7 @@ mod identity;
 mod joining;
 mod members;
 mod observers;
+mod recovery;
 mod refusals;
 mod repair;
 mod snapshots;

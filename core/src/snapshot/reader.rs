@@ -164,7 +164,8 @@ impl Loading {
         let file = self.file();
         match Meta::decode(bytes) {
             Ok(meta) if meta.seal.cluster != self.cluster => Err(LoadError::Foreign(format!(
-                "{file} belongs to cluster {}, and this node to {}: choose another data directory",
+                "{file} belongs to cluster {}, and this node to {}: choose another data directory; or, if `steadfast recover` was \
+                 interrupted here, run it again",
                 meta.seal.cluster, self.cluster
             ))),
             Ok(meta) if meta.seal.at.index == self.index && meta.file_bytes() == self.len => {

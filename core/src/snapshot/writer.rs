@@ -149,6 +149,11 @@ impl Writer {
         self.job == Some(token) || self.pending.is_some_and(|pending| pending.token == token)
     }
 
+    /// Whether the snapshot is durable under its own name.
+    pub(crate) fn is_done(&self) -> bool {
+        self.ending.as_ref().is_some_and(VecDeque::is_empty)
+    }
+
     /// A slice has become blocks.
     pub(crate) fn encoded(&mut self, encoded: Encoded) {
         self.job = None;

@@ -24,6 +24,7 @@
 //! | `changed.rs` | what a committed entry has changed, for those who watch |
 //! | `tracked.rs`, `view.rs`, `draft.rs` | reading with dependencies, and the draft |
 //! | `capture.rs`, `row.rs`, `restore.rs` | a snapshot in the making, its rows, and a state read from them |
+//! | `refounding.rs` | the state as another cluster's, after a majority was lost |
 //! | `digest.rs` | one number for the committed state |
 
 pub mod codec;
@@ -47,6 +48,7 @@ mod members;
 mod order;
 mod overlay;
 mod packed;
+mod refounding;
 mod slab;
 pub mod table;
 mod tail;

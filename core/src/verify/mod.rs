@@ -3,7 +3,8 @@
 //! [`Verify`] reads everything and writes nothing: both files of the hard state, every snapshot, every segment of the
 //! log, and whether they fit together. Whether the node would start is not judged by rules of its own: the code that
 //! decides at a start is asked, and stopped before it writes. [`Repair`] is the last resort for a damaged log that
-//! nobody else has a copy of: it writes the log anew up to an entry, and gives up the rest.
+//! nobody else has a copy of: it writes the log anew up to an entry, and gives up the rest. [`Recover`] is the last resort
+//! for a cluster that has lost the majority of its voters: it makes a cluster of one out of what one node has.
 //!
 //! | file | job |
 //! |---|---|
@@ -12,18 +13,24 @@
 //! | `snapshot.rs` | headers, blocks and rows of one snapshot |
 //! | `log.rs` | what each segment is to the log, and what a start would do with it |
 //! | `report.rs` | what is told |
+//! | `remains.rs` | what both of the following start from |
 //! | `proposal.rs` | what a repair would give up |
 //! | `repair.rs` | does it |
+//! | `survivor.rs` | what a recovery from a lost majority would keep, and what may be lost |
+//! | `recover.rs` | does it |
 //!
-//! Both hand out one operation at a time, as `wal/rebuild.rs` does: take `next_op`, execute it, report it to `done`.
+//! All hand out one operation at a time, as `wal/rebuild.rs` does: take `next_op`, execute it, report it to `done`.
 
 mod hard;
 mod log;
 mod proposal;
 mod reading;
+mod recover;
+mod remains;
 mod repair;
 mod report;
 mod snapshot;
+mod survivor;
 #[cfg(test)]
 mod tests;
 
@@ -33,19 +40,22 @@ use bytes::Bytes;
 
 use crate::config::{LogConfig, Timing};
 use crate::hard::format::FILE_BYTES;
-use crate::hard::{HardState, HardStore, Phase};
+use crate::hard::{HardState, Phase};
 use crate::io::{DiskError, DiskOp, DiskReply, FileName, HaltReason};
 use crate::time::Millis;
 use crate::types::{BootNumber, EntryId, Index};
-use crate::wal::{HEADER_BYTES, HeaderFlaw, Identity, Salvaged, Scan, SegmentHeader, Setup, scan};
+use crate::wal::{HEADER_BYTES, HeaderFlaw, Identity, Scan, SegmentHeader, Setup, scan};
 
 use hard::Judged;
 use log::{Answer, Question, Role};
 pub use proposal::{GivenUp, Proposal, Unrepairable};
 use reading::{Gap, Reading};
+pub use recover::{Draws, Recover};
+use remains::Remains;
 pub use repair::Repair;
 pub use report::{Consequence, Damage, DirectoryOwner, FileReport, LogReport, Note, Report, Standing};
 use snapshot::{Examination, Found};
+pub use survivor::{POSITIONS, Survivor, SurvivorReading, TERMS, Unrecoverable};
 
 /// An examination under way.
 #[derive(Clone, Debug)]
@@ -86,23 +96,6 @@ pub struct Verified {
     pub report: Report,
     /// What a repair starts from, if the hard state and the log can be read at all.
     pub(crate) remains: Option<Remains>,
-}
-
-/// What is left of a directory.
-#[derive(Clone, Debug)]
-pub(crate) struct Remains {
-    pub(crate) identity: Identity,
-    pub(crate) hard: (HardState, HardStore),
-    pub(crate) covered: EntryId,
-    pub(crate) log: Salvaged,
-    /// The first entry whose content can't be read, if there is one.
-    pub(crate) unreadable: Option<Index>,
-    /// Every segment that there is.
-    pub(crate) segments: Vec<u64>,
-    /// Those of them that never became part of the log and hold nothing: an earlier repair has not got to its end.
-    pub(crate) unfinished: Vec<u64>,
-    /// Damaged snapshots of later entries than the one that is used.
-    pub(crate) snapshots: Vec<FileName>,
 }
 
 impl Default for Verify {
@@ -367,6 +360,7 @@ impl Verify {
     fn report_snapshots(&self, answer: Option<&Answer>, report: &mut Report) {
         let taken = matches!(answer, Some(Answer::Takes { .. }));
         let newest = self.covered().index;
+        let owner = self.hard.newest.as_ref();
         for found in &self.snapshots {
             report.files.push(found.report());
             let (why, consequence) = match (found.index < newest, taken) {
@@ -385,6 +379,10 @@ impl Verify {
             if let Some(foreign) = &found.foreign {
                 let (what, consequence) = match found.index < newest {
                     true => (format!("{foreign}; a newer snapshot is intact"), Consequence::Starts),
+                    false if owner.is_some_and(|owner| found.is_of_a_recovery(owner)) => {
+                        let what = "`steadfast recover` was begun here and has not ended: run it again";
+                        (what.to_owned(), Consequence::Refuses)
+                    }
                     false => (foreign.clone(), Consequence::Refuses),
                 };
                 report.damage.push(Damage { file: found.file(), offset: 0, what, consequence });
@@ -446,31 +444,6 @@ impl Verify {
         let segment =
             self.scans.iter().rev().find(|(_, scan)| holds(scan)).map_or(0, |(segment, _)| *segment);
         FileName::Wal(segment)
-    }
-
-    fn remains(&self, answer: Answer) -> Option<Remains> {
-        let log = match answer {
-            Answer::Takes { log, .. } | Answer::Damaged { log, .. } => log,
-            Answer::Refuses(_) => return None,
-        };
-        let covered = self.covered();
-        let unreadable =
-            self.scans.values().flat_map(|scan| scan.unreadable.iter().map(|(_, index, _)| *index));
-        let newer = |found: &&Found| found.index > covered.index;
-        let hard = self.hard.state.clone()?;
-        let was_read = |segment: u64| self.unreadable.iter().all(|(file, _)| *file != FileName::Wal(segment));
-        let blank = self.scans.iter().filter(|(_, scan)| scan.header.is_err() && scan.batches == 0);
-        let blank = blank.map(|(segment, _)| *segment).filter(|segment| was_read(*segment));
-        Some(Remains {
-            identity: self.identity?,
-            unfinished: blank.filter(|segment| *segment > hard.0.log_segment).collect(),
-            hard,
-            covered,
-            log,
-            unreadable: unreadable.filter(|index| *index > covered.index).min(),
-            segments: self.wals().collect(),
-            snapshots: self.snapshots.iter().filter(newer).map(Found::file).collect(),
-        })
     }
 }
 

@@ -5,6 +5,8 @@ use bytes::Bytes;
 
 use super::report::FileReport;
 use crate::disk::Tokens;
+use crate::founding::identity;
+use crate::hard::HardState;
 use crate::io::{DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, HaltReason, Outbox, Output, Owner};
 use crate::snapshot::format::{HeaderFlaw, SECTOR, verify_block};
 use crate::snapshot::{LoadError, LoadStep, Loading, Meta};
@@ -49,6 +51,8 @@ pub(super) struct Found {
     pub(super) foreign: Option<String>,
     /// What it holds, if a start would use it.
     pub(super) state: Option<Held>,
+    /// What it holds for another cluster.
+    pub(super) elsewhere: Option<Held>,
 }
 
 /// What a snapshot holds.
@@ -153,7 +157,7 @@ impl Examination {
         match self.loading.disk_done(result) {
             Ok(LoadStep::Working) => self.load(),
             Ok(LoadStep::Done(state, meta)) => {
-                self.found.state = Some(Held {
+                let held = Some(Held {
                     at: meta.seal.at,
                     blocks: meta.blocks,
                     keys: state.key_count(),
@@ -161,8 +165,17 @@ impl Examination {
                     time: state.time(),
                     founding: state.founding().cloned(),
                 });
+                match self.found.foreign {
+                    None => self.found.state = held,
+                    Some(_) => self.found.elsewhere = held,
+                }
             }
-            Err(LoadError::Foreign(text)) => self.found.foreign = Some(text),
+            // Of another cluster's it does not matter what is damaged.
+            Err(_) if self.found.foreign.is_some() => {}
+            Err(LoadError::Foreign(text)) => {
+                self.found.foreign = Some(text);
+                self.load_elsewhere();
+            }
             Err(LoadError::Damaged { offset, what, .. }) => {
                 self.found.flaws.push((offset, what));
                 let meta = self
@@ -180,6 +193,15 @@ impl Examination {
         }
     }
 
+    /// It is another cluster's: reads it as that one would, for a recovery that has not ended leaves such a file.
+    fn load_elsewhere(&mut self) {
+        let whole = |meta: &&Meta| meta.seal.at.index == self.index && meta.file_bytes() == self.len;
+        if let Some(meta) = self.headers.iter().flatten().find(whole) {
+            self.loading = Loading::new(meta.seal.cluster, self.index, self.len, (0, 0));
+            self.load();
+        }
+    }
+
     fn rest(&mut self, meta: Meta, next: u32) {
         self.stage = if next < meta.blocks { Stage::Rest(meta, next) } else { Stage::Over };
     }
@@ -193,6 +215,16 @@ impl Examination {
 impl Found {
     pub(super) fn file(&self) -> FileName {
         FileName::Snapshot(self.index.0)
+    }
+
+    /// Whether a recovery from a lost majority, which has not come to its end, has left it here.
+    pub(super) fn is_of_a_recovery(&self, owner: &HardState) -> bool {
+        let founding = self.elsewhere.as_ref().and_then(|held| held.founding.as_ref());
+        founding.is_some_and(|founding| {
+            founding.name == owner.cluster_name
+                && matches!(founding.members[..], [(node, _)] if node == owner.node)
+                && founding.cluster == identity(&founding.name, &founding.members)
+        })
     }
 
     /// The file in a line.

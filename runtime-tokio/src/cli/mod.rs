@@ -12,7 +12,8 @@
 //! | `bench` | `steadfast bench` |
 //! | `verify.rs` | `steadfast verify` |
 //! | `repair.rs` | `steadfast repair` |
-//! | `offline.rs` | what those two share: a directory that no server uses |
+//! | `recover.rs` | `steadfast recover` |
+//! | `offline.rs` | what those three share: a directory that no server uses |
 //! | `connect.rs` | the options by which `cli`, `watch`, `observe`, `bench`, `status` and `cluster` find and enter a cluster |
 //! | `credentials.rs` | where a password comes from |
 //! | `words.rs` | a line becomes words |
@@ -24,6 +25,7 @@ pub mod connect;
 pub mod credentials;
 pub mod observe;
 mod offline;
+pub mod recover;
 pub mod render;
 pub mod repair;
 pub mod serve;
@@ -86,6 +88,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Gives up the end of a damaged log that nobody else has. The last resort.
     Repair(repair::RepairArgs),
+    /// Makes a cluster of one out of what one node has, after the majority was lost for good. The last resort.
+    Recover(recover::RecoverArgs),
 }
 
 /// The whole program.
@@ -107,6 +111,7 @@ pub fn main_with(change: fn(&mut ServerConfig)) -> ExitCode {
         Command::Cluster(args) => cluster::main(&args),
         Command::Verify(args) => verify::main(&args),
         Command::Repair(args) => repair::main(&args),
+        Command::Recover(args) => recover::main(&args),
     };
     ExitCode::from(code)
 }

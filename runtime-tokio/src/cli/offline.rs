@@ -1,10 +1,11 @@
-//! What `verify` and `repair` share: a data directory that no server uses, examined from its first to its last byte.
-//! Nothing here writes.
+//! What `verify`, `repair` and `recover` share: a data directory that no server uses, examined from its first to its last
+//! byte, and old files kept in a directory of their own. Nothing here changes any of a node's files.
 
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 
 use steadfast_core::io::{DiskError, DiskOp, DiskReply, FileName, HaltReason};
 use steadfast_core::verify::{Verified, Verify};
@@ -72,6 +73,38 @@ pub fn unavailable(error: &DataDirError) -> String {
             format!("can't {doing} the data directory {}: {error}", path.display())
         }
     }
+}
+
+/// The first directory of this kind that does not exist: `kind-1`, `kind-2` and so on.
+#[must_use]
+pub fn next_aside(data: &Path, kind: &str) -> PathBuf {
+    let names = (1..).map(|number: u64| data.join(format!("{kind}-{number}")));
+    names.into_iter().find(|path| !path.exists()).expect("there are more numbers than directories")
+}
+
+/// Gives each file a second name in a directory beside, durably, before it loses its first one. A file that will be
+/// changed where it is, is copied, and so is every one where a file system has no second names.
+///
+/// # Errors
+/// What the system says; the files themselves are as they were.
+pub fn put_aside(
+    data: &Path,
+    kind: &str,
+    files: &[FileName],
+    changes: impl Fn(FileName) -> bool,
+) -> io::Result<PathBuf> {
+    let aside = next_aside(data, kind);
+    DirBuilder::new().mode(0o700).create(&aside)?;
+    for file in files {
+        let (from, to) = (data.join(file.to_string()), aside.join(file.to_string()));
+        if changes(*file) || fs::hard_link(&from, &to).is_err() {
+            fs::copy(&from, &to)?;
+            File::open(&to)?.sync_all()?;
+        }
+    }
+    File::open(&aside)?.sync_all()?;
+    File::open(data)?.sync_all()?;
+    Ok(aside)
 }
 
 /// Milliseconds since 1970 as a date and a time of day, in UTC.

@@ -1,13 +1,10 @@
 //! `steadfast repair`: the last resort for a damaged log that nobody else has a copy of. First it says what would be given
 //! up; with the word that it then names, it does it. The files that it replaces are kept in a directory of their own.
 
-use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
-use steadfast_core::io::FileName;
 use steadfast_core::state::effect::Cause;
 use steadfast_core::types::{Blob, Index};
 use steadfast_core::verify::{GivenUp, Proposal, Repair};
@@ -17,6 +14,9 @@ use crate::net;
 use crate::server::datadir::DataDir;
 use crate::server::disk::Disk;
 use crate::server::ending::EXIT_DISK;
+
+/// What directories with old files are called.
+const ASIDE: &str = "discarded";
 
 /// Most names that are listed.
 const NAMES: usize = 20;
@@ -96,7 +96,7 @@ fn describe(args: &RepairArgs, proposal: &Proposal) -> String {
                 .into(),
         );
     }
-    lines.push(format!("Kept aside in {}:", next_aside(&args.data).display()));
+    lines.push(format!("Kept aside in {}:", offline::next_aside(&args.data, ASIDE).display()));
     lines.extend(proposal.aside.iter().map(|file| format!("  {file}")));
     lines.join("\n")
 }
@@ -187,7 +187,8 @@ fn confirmed(args: &RepairArgs, proposal: Proposal) -> Result<String, Refused> {
         net::draw_seed().map_err(|error| (EXIT_FAILED, format!("can't read /dev/urandom: {error}")))?;
     let nonce = u64::from_le_bytes(std::array::from_fn(|at| seed[at]));
     let (files, keeps, covered) = (proposal.aside.clone(), proposal.keeps, proposal.covered);
-    let aside = put_aside(&args.data, &files).map_err(|error| disk_failed("keeping the old files", error))?;
+    let aside = offline::put_aside(&args.data, ASIDE, &files, |_| false)
+        .map_err(|error| disk_failed("keeping the old files", error))?;
     let mut disk = Disk::new(&args.data).map_err(|error| disk_failed("opening the directory", error))?;
     let mut repair = proposal.repair(nonce);
     let segment = repair.segment();
@@ -221,27 +222,4 @@ fn confirmed(args: &RepairArgs, proposal: Proposal) -> Result<String, Refused> {
         offline::counted(files.len() as u64, "old file is", "old files are"),
         aside.display()
     ))
-}
-
-/// The first directory of its kind that does not exist.
-fn next_aside(data: &Path) -> PathBuf {
-    let names = (1..).map(|number: u64| data.join(format!("discarded-{number}")));
-    names.into_iter().find(|path| !path.exists()).expect("there are more numbers than directories")
-}
-
-/// Gives each file a second name in a directory beside, durably, before it loses its first one. Where a file system has
-/// no second names, the file is copied.
-fn put_aside(data: &Path, files: &[FileName]) -> io::Result<PathBuf> {
-    let aside = next_aside(data);
-    DirBuilder::new().mode(0o700).create(&aside)?;
-    for file in files {
-        let (from, to) = (data.join(file.to_string()), aside.join(file.to_string()));
-        if fs::hard_link(&from, &to).is_err() {
-            fs::copy(&from, &to)?;
-            File::open(&to)?.sync_all()?;
-        }
-    }
-    File::open(&aside)?.sync_all()?;
-    File::open(data)?.sync_all()?;
-    Ok(aside)
 }

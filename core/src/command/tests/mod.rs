@@ -10,6 +10,7 @@ mod leases;
 mod limits;
 mod once;
 mod parse;
+mod recovery;
 mod retry;
 mod roles;
 mod transactions;

@@ -1,5 +1,6 @@
 //! Examination and repair of directories on a test disk.
 
 mod damage;
+mod recover;
 mod repair;
 mod rig;

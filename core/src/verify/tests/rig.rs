@@ -15,7 +15,7 @@ use crate::state::effect::{Cause, Effect, Entry, Founding};
 use crate::testdisk::MemDisk;
 use crate::time::{Micros, Millis};
 use crate::types::{Blob, ClusterId, EntryId, Incarnation, Index, NodeId, Term};
-use crate::verify::{Verified, Verify};
+use crate::verify::{Verified, Verify, identity_of};
 use crate::wal::{Identity, Recovery, RecoveryStep, Setup, Wal};
 
 pub(super) const IDENTITY: Identity =
@@ -36,6 +36,8 @@ pub(super) struct Directory {
 pub(super) struct Started {
     pub(super) hard: HardStore,
     pub(super) wal: Wal,
+    /// The state of the snapshot.
+    pub(super) state: State,
     /// The entries behind the snapshot; none of a damaged log.
     pub(super) entries: Vec<(Index, Term, Bytes)>,
     pub(super) damaged: bool,
@@ -54,7 +56,7 @@ fn founding(members: u16) -> Founding {
     Founding { cluster: IDENTITY.cluster, name: "test".into(), members: (1..=members).map(member).collect() }
 }
 
-/// Starts on the directory: the hard state with a new boot, the snapshot, the log.
+/// Starts on the directory: the hard state with a new boot, the snapshot, the log. An empty one becomes that of a founder.
 pub(super) fn start(disk: &mut MemDisk, members: u16) -> Result<Started, HaltReason> {
     let mut out = Outbox::default();
     let mut recovery = HardRecovery::new(IDENTITY.node, "test");
@@ -66,15 +68,18 @@ pub(super) fn start(disk: &mut MemDisk, members: u16) -> Result<Started, HaltRea
         }
     };
     hard.update(|state| {
-        state.node = IDENTITY.node;
-        state.incarnation = IDENTITY.incarnation;
-        state.cluster_name = "test".into();
+        if state.phase == Phase::Fresh {
+            state.node = IDENTITY.node;
+            state.incarnation = IDENTITY.incarnation;
+            state.cluster_name = "test".into();
+            state.phase = Phase::Founded(founding(members));
+        }
         state.boot = state.boot.next();
         state.boot_nonce = state.boot.0 * 1001;
-        state.phase = Phase::Founded(founding(members));
     });
     settle(disk, &mut hard, None, Micros(0))?;
-    let mut recovery = SnapshotRecovery::new(IDENTITY.cluster, (0, 0));
+    let identity = identity_of(hard.get()).expect("it was founded");
+    let mut recovery = SnapshotRecovery::new(identity.cluster, (0, 0));
     recovery.start(&mut out);
     let snapshot = loop {
         let (token, op) = only_op(&mut out);
@@ -84,7 +89,7 @@ pub(super) fn start(disk: &mut MemDisk, members: u16) -> Result<Started, HaltRea
     };
     let covered = snapshot.meta.map_or_else(EntryId::default, |meta| meta.seal.at);
     let setup = Setup {
-        identity: IDENTITY,
+        identity,
         boot: hard.get().boot,
         nonce: hard.get().boot_nonce,
         log: LogConfig { segment_bytes: 4096, batch_bytes: 2048 },
@@ -96,7 +101,8 @@ pub(super) fn start(disk: &mut MemDisk, members: u16) -> Result<Started, HaltRea
         let (token, op) = only_op(&mut out);
         if let RecoveryStep::Done(found) = recovery.disk_done(token, disk.execute(&op), &mut out)? {
             let damaged = found.damage.is_some();
-            return Ok(Started { hard, wal: found.wal, entries: found.entries, damaged });
+            let state = snapshot.state;
+            return Ok(Started { hard, wal: found.wal, state, entries: found.entries, damaged });
         }
     }
 }
