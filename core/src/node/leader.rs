@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 
+use super::clocks::Clocks;
 use super::forward::{ForwardMessage, Task};
 use super::replica::{Replica, Stepped, probe};
 use super::waiting::{Asker, Waiter};
@@ -53,6 +54,7 @@ impl Replica {
             self.take_into_pending(index, entry);
         }
         self.clock = Some(ClusterClock::resume(self.state.time(), self.now));
+        self.clocks = Clocks::new(&self.config.timing);
         self.inbound.clear();
         let start = if self.state.tail() == Index(0) {
             let founding = Effect::Founded(self.founding().clone());
@@ -457,6 +459,8 @@ impl Replica {
             history: self.history.start(),
             pending_bytes: self.tail_bytes,
             lag: self.lag.size(self.now.mono),
+            clocks: self.clock.is_some().then(|| self.clocks.seen().clone()),
+            time_off_ms: self.clock.as_ref().and_then(ClusterClock::off),
             ..NodeInfo::default()
         }
     }

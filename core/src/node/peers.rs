@@ -29,10 +29,12 @@ pub enum Kind {
     Repair,
     /// A [`super::addresses::Whereabouts`].
     Whereabouts,
+    /// A [`super::clocks::ClockMessage`].
+    Clock,
 }
 
 impl Kind {
-    const ALL: [Kind; 7] = [
+    const ALL: [Kind; 8] = [
         Kind::Raft,
         Kind::Founding,
         Kind::Forward,
@@ -40,6 +42,7 @@ impl Kind {
         Kind::Snapshot,
         Kind::Repair,
         Kind::Whereabouts,
+        Kind::Clock,
     ];
 
     /// The number in the envelope.
@@ -53,6 +56,7 @@ impl Kind {
             Self::Snapshot => 5,
             Self::Repair => 6,
             Self::Whereabouts => 7,
+            Self::Clock => 8,
         }
     }
 
