@@ -53,8 +53,8 @@ pub(super) struct Clocks {
     ask_at: Micros,
     look_at: Micros,
     seen: Survey,
-    /// It was said that clocks disagree, and not yet that they do no more.
-    said: bool,
+    /// How the operator was told that clocks disagree, and was not told yet that they do no more.
+    said: Option<(&'static str, Vec<NodeId>)>,
 }
 
 impl Clocks {
@@ -67,7 +67,7 @@ impl Clocks {
             ask_at: Micros(0),
             look_at: Micros(0),
             seen: Survey::default(),
-            said: false,
+            said: None,
         }
     }
 
@@ -147,23 +147,26 @@ impl Replica {
         self.say_whether_clocks_disagree(out);
     }
 
-    /// Once when it begins, and once when it ends. Where too little is known, neither.
+    /// When it begins, when it becomes another one, and when it ends. Where too little is known, nothing.
     fn say_whether_clocks_disagree(&mut self, out: &mut Outbox) {
-        let Some(disagrees) = self.clocks.seen.disagrees().filter(|now| *now != self.clocks.said) else {
+        let Clocks { seen, said, .. } = &mut self.clocks;
+        let Some(disagrees) = seen.disagrees() else { return };
+        let present = disagrees.then(|| (seen.accord.name(), seen.off.clone()));
+        if *said == present {
             return;
-        };
-        self.clocks.said = disagrees;
-        let (apart, off) = (self.clocks.seen.apart.0 / 1000, listed(&self.clocks.seen.off));
+        }
+        *said = present;
+        let (apart, off) = (seen.apart.0 / 1000, listed(&seen.off));
         let bound = self.config.timing.clock_disagreement.0 / 1000;
-        let text = match self.clocks.seen.accord {
+        let text = match seen.accord {
             _ if !disagrees => format!("the voters' wall clocks agree again within {bound} ms"),
             Accord::Apart(_) => format!(
                 "the voters' wall clocks are up to {apart} ms apart, and no majority agrees within {bound} ms: cluster time goes by this \
-                 node's monotonic clock, and what has a time to live may end late; set the clocks right"
+                 node's monotonic clock, and what has a date may be late; set the clocks right"
             ),
             _ => format!(
-                "the wall clocks of node {off} are outside of what a majority agrees on within {bound} ms, and are not followed; the \
-                 furthest are {apart} ms apart: set them right"
+                "the wall clocks of these nodes are outside of what a majority agrees on within {bound} ms, and are not followed: {off}. \
+                 The furthest are {apart} ms apart; set them right"
             ),
         };
         notice(out, text);

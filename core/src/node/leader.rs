@@ -54,7 +54,6 @@ impl Replica {
             self.take_into_pending(index, entry);
         }
         self.clock = Some(ClusterClock::resume(self.state.time(), self.now));
-        self.clocks = Clocks::new(&self.config.timing);
         self.inbound.clear();
         let start = if self.state.tail() == Index(0) {
             let founding = Effect::Founded(self.founding().clone());
@@ -72,6 +71,7 @@ impl Replica {
         if start > Index(1) && self.raft.is_alone() && self.state.level() < FEATURE_LEVEL {
             self.append(Cause::System, vec![Effect::Level(FEATURE_LEVEL)]);
         }
+        self.clocks = Clocks::new(&self.config.timing);
         self.was_in_vain();
         self.execute_kept(out)
     }
