@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::{Deserialize, Deserializer};
-use steadfast_core::config::{AccessMode, MAX_CLOCK_BOUND_PPM, Member, Timing};
+use steadfast_core::config::{AccessMode, CLOCK_DISAGREEMENT, MAX_CLOCK_BOUND_PPM, Member, Timing};
+use steadfast_core::time::Micros;
 use steadfast_core::types::NodeId;
 
 use crate::server::config::{DEFAULT_ADDRESS, DEFAULT_CLUSTER, DEFAULT_DATA, ServerConfig, parse_peer};
@@ -46,6 +47,9 @@ pub struct Settings {
     /// a lease, without asking the others; a machine that is suspended breaks it. Without it there are no leases
     #[arg(long, value_name = "PPM")]
     pub lease_clock_bound: Option<u32>,
+    /// Wall clocks of nodes that are further apart than this disagree, in milliseconds, 10 to 60000. The same on every node [default: 1000]
+    #[arg(long, value_name = "MS")]
+    pub clock_disagreement: Option<u64>,
     /// Let everybody do everything; for tests, on a loopback address
     #[arg(long, num_args = 0, default_missing_value = "true")]
     pub insecure_no_auth: Option<bool>,
@@ -90,6 +94,7 @@ impl Settings {
             join: self.join.or(others.join),
             cluster: self.cluster.or(others.cluster),
             lease_clock_bound: self.lease_clock_bound.or(others.lease_clock_bound),
+            clock_disagreement: self.clock_disagreement.or(others.clock_disagreement),
             insecure_no_auth: self.insecure_no_auth.or(others.insecure_no_auth),
             log_format: self.log_format.or(others.log_format),
             log_level: self.log_level.or(others.log_level),
@@ -110,24 +115,41 @@ impl Settings {
         if self.join == Some(true) && self.peer.is_empty() {
             return Err("join is set, and peer is not: name a node of the cluster to join".into());
         }
-        if let Some(bound) = self.lease_clock_bound.filter(|bound| *bound > MAX_CLOCK_BOUND_PPM) {
-            return Err(format!(
-                "lease-clock-bound is {bound} millionths, and at most {MAX_CLOCK_BOUND_PPM}: no clock that is off by more is worth a lease"
-            ));
-        }
+        let timing = self.timing()?;
         let open = self.insecure_no_auth.unwrap_or(false);
         Ok(ServerConfig {
             data: self.data.clone().unwrap_or_else(|| DEFAULT_DATA.into()),
             listen: self.listen.clone().unwrap_or_else(|| DEFAULT_ADDRESS.into()),
             advertise: self.advertise.clone(),
             id: NodeId(self.id.unwrap_or(1)),
-            timing: Timing { clock_bound_ppm: self.lease_clock_bound, ..Timing::default() },
+            timing,
             peers: self.peer.clone(),
             join: self.join.unwrap_or(false),
             cluster: self.cluster.clone().unwrap_or_else(|| DEFAULT_CLUSTER.into()),
             access: if open { AccessMode::InsecureNoAuth } else { AccessMode::Enforced },
             ..ServerConfig::default()
         })
+    }
+
+    /// What it says of clocks.
+    fn timing(&self) -> Result<Timing, String> {
+        if let Some(bound) = self.lease_clock_bound.filter(|bound| *bound > MAX_CLOCK_BOUND_PPM) {
+            return Err(format!(
+                "lease-clock-bound is {bound} millionths, and at most {MAX_CLOCK_BOUND_PPM}: no clock that is off by more is worth a lease"
+            ));
+        }
+        let mut timing = Timing { clock_bound_ppm: self.lease_clock_bound, ..Timing::default() };
+        if let Some(millis) = self.clock_disagreement {
+            timing.clock_disagreement = Micros::from_millis(millis);
+        }
+        if !CLOCK_DISAGREEMENT.contains(&timing.clock_disagreement) {
+            let (least, most) = (CLOCK_DISAGREEMENT.start().0 / 1000, CLOCK_DISAGREEMENT.end().0 / 1000);
+            let millis = timing.clock_disagreement.0 / 1000;
+            return Err(format!(
+                "clock-disagreement is {millis} ms, and {least} to {most} can be: leave it out for 1000"
+            ));
+        }
+        Ok(timing)
     }
 }
 
@@ -170,6 +192,10 @@ mod tests {
         assert_eq!(config("id = 1\npeer = [\"2=h:1\", \"3=h:2\"]"), Ok(NodeId(1)));
         assert!(config("peer = [\"2=h:1\"]").is_err());
         assert!(config("lease-clock-bound = 100001").is_err());
+        for millis in ["9", "60001", "9223372036854775807"] {
+            assert!(config(&format!("clock-disagreement = {millis}")).is_err(), "{millis} ms");
+        }
+        assert_eq!(config("clock-disagreement = 10"), Ok(NodeId(1)));
         assert!(config("id = 1").is_err() && config("join = true").is_err());
         assert_eq!(config(""), Ok(NodeId(1)));
     }
