@@ -155,7 +155,7 @@ fn a_node_alone_follows_its_own_wall_clock() {
 #[test]
 fn answers_to_another_boot_and_frames_of_anything_are_not_taken() {
     let mut cluster = cluster(3);
-    let (leader, others) = (cluster.leader(), cluster.others());
+    let leader = cluster.leader();
     let held = cluster.withhold(leader, Kind::Clock, 6_000);
     cluster.replica(leader).clocks = super::super::clocks::Clocks::new(&Default::default());
     let now = cluster.now.mono;
@@ -172,5 +172,8 @@ fn answers_to_another_boot_and_frames_of_anything_are_not_taken() {
             cluster.step(leader, Input::Peer { frame: peer::encode(&header, &body) });
         }
     }
+    assert_eq!(cluster.replica(leader).clocks.seen().accord.name(), "unknown", "nobody was heard");
+    assert!(cluster.said("sent no message about clocks") > 0);
+    cluster.run(2_000);
     assert_eq!(cluster.replica(leader).clocks.seen().accord.name(), "agree");
 }
