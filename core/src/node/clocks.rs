@@ -172,3 +172,20 @@ impl Replica {
         notice(out, text);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bytes_of_the_messages_stay_what_they_are() {
+        let (boot, sent) = (BootNumber(7), Micros(300));
+        let shows = ClockMessage::Shows { boot, sent, wall: Millis(1) };
+        for (message, bytes) in
+            [(ClockMessage::Ask { boot, sent }, &[0, 7, 0xac, 2][..]), (shows, &[1, 7, 0xac, 2, 1])]
+        {
+            assert_eq!(postcard::to_stdvec(&message).unwrap(), bytes, "docs/formats.md, clock messages");
+            assert_eq!(postcard::from_bytes::<ClockMessage>(bytes), Ok(message));
+        }
+    }
+}
