@@ -1,5 +1,7 @@
 //! What the operator decides about a node before it starts. Plain data; drivers fill it in.
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
 
 use crate::access::password::Cost;
@@ -84,7 +86,13 @@ pub struct Timing {
     /// How far the rate of any node's monotonic clock may be off, in millionths, at most [`MAX_CLOCK_BOUND_PPM`]. The operator vouches
     /// for it: with it a leader answers reads on a lease, without asking the others. None is never.
     pub clock_bound_ppm: Option<u32>,
+    /// Wall clocks that are further apart than this disagree, within [`CLOCK_DISAGREEMENT`]. Each is trusted to half of it: cluster time goes only
+    /// to where a majority of the voters' clocks, so far trusted, agree that it is.
+    pub clock_disagreement: Micros,
 }
+
+/// Less is within what a busy machine takes for an answer, and who allows for more need not compare clocks.
+pub const CLOCK_DISAGREEMENT: RangeInclusive<Micros> = Micros::from_millis(10)..=Micros::from_millis(60_000);
 
 /// No clock that is off by more than a tenth is worth a lease.
 pub const MAX_CLOCK_BOUND_PPM: u32 = 100_000;
@@ -96,6 +104,7 @@ impl Default for Timing {
             election: Micros::from_millis(300),
             idle_mark: Micros::from_millis(5),
             clock_bound_ppm: None,
+            clock_disagreement: Micros::from_millis(1000),
         }
     }
 }

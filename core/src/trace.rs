@@ -113,6 +113,15 @@ pub enum Event {
     Probe(Probe),
     /// Something that an operator should know, in words.
     Notice(String),
+    /// What a leader knows of the voters' wall clocks changed.
+    Clocks {
+        /// Whether a majority of them agrees: `agree`, `apart` or `unknown`.
+        accord: String,
+        /// Whose clocks lie outside of what a majority agrees on.
+        off: Vec<NodeId>,
+        /// How far the two that are furthest apart are at least from each other, in milliseconds.
+        apart_ms: u64,
+    },
 }
 
 /// Rare states that a campaign of simulations must reach, or it proves nothing about them (FoundationDB's
@@ -199,6 +208,10 @@ pub enum Probe {
     Transferred,
     /// A transfer of the leadership was given up.
     TransferGivenUp,
+    /// A leader's own wall clock lay outside of what a majority of the voters' clocks agreed on, and was not followed.
+    SlewHeldByQuorum,
+    /// A leader heard a majority's wall clocks, and no majority of them agreed.
+    ClocksApart,
 }
 
 impl Probe {
@@ -244,5 +257,7 @@ impl Probe {
         Self::LevelRaised,
         Self::Transferred,
         Self::TransferGivenUp,
+        Self::SlewHeldByQuorum,
+        Self::ClocksApart,
     ];
 }

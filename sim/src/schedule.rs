@@ -315,6 +315,7 @@ impl Schedule {
                 election: Micros(cluster.election_us),
                 idle_mark: Micros(cluster.idle_mark_us),
                 clock_bound_ppm: cluster.clock_bound_ppm,
+                ..Timing::default()
             },
             log: LogConfig { segment_bytes: cluster.segment_bytes, batch_bytes: cluster.batch_bytes },
             snapshot: SnapshotConfig {

@@ -94,6 +94,11 @@ impl Cluster {
         self.nodes[place] = Some(self.options[place].start());
     }
 
+    /// Changes how a node starts from now on.
+    pub fn change(&mut self, place: usize, change: impl FnOnce(Options) -> Options) {
+        self.options[place] = change(self.options[place].clone());
+    }
+
     /// Starts a node that does not run, which may be refused.
     pub fn launch(&mut self, place: usize) {
         assert!(self.nodes[place].is_none(), "node {} runs", place + 1);

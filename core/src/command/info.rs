@@ -1,12 +1,13 @@
 //! What INFO says. The node fills in where it stands; what it counts is shown to administrators alone, for a
 //! count tells about keys and people.
 
+use crate::clock::samples::{Accord, Survey};
 use crate::durability::lag::DurabilityLag;
 use crate::inspect::RoleName;
 use crate::raft::MembersSeen;
 use crate::reply::Value;
 use crate::state::State;
-use crate::types::{Blob, BootNumber, ClusterId, Index, NodeId, Term};
+use crate::types::{Blob, BootNumber, ClusterId, Index, NodeId, Term, listed};
 
 /// Where a node stands, for INFO.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +52,10 @@ pub struct NodeInfo {
     pub supports: u32,
     /// The members for which a leader waits before it raises the level.
     pub behind: Vec<NodeId>,
+    /// What a leader knows of the voters' wall clocks.
+    pub clocks: Option<Survey>,
+    /// By how many milliseconds cluster time is ahead of what a majority of them agrees on; of a leader that knows it.
+    pub time_off_ms: Option<i64>,
     /// What a leader knows of the members; only for commands about these.
     pub members_seen: MembersSeen,
 }
@@ -79,6 +84,8 @@ impl Default for NodeInfo {
             lag: DurabilityLag::default(),
             supports: 0,
             behind: Vec::new(),
+            clocks: None,
+            time_off_ms: None,
             members_seen: MembersSeen::default(),
         }
     }
@@ -119,6 +126,7 @@ impl NodeInfo {
                 ("durability_lag_entries", count(self.lag.entries)),
                 ("durability_lag_bytes", number(self.lag.bytes)),
             ]);
+            pairs.extend(self.of_clocks());
         }
         Value::Map(pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
     }
@@ -127,6 +135,18 @@ impl NodeInfo {
 impl NodeInfo {
     fn behind(&self) -> Value {
         Value::List(self.behind.iter().map(|node| Value::Int(node.0.into())).collect())
+    }
+
+    /// What a leader says about wall clocks; nobody else knows.
+    fn of_clocks(&self) -> [(&'static str, Value); 4] {
+        let seen = self.clocks.as_ref();
+        let known = seen.filter(|seen| seen.accord != Accord::Unknown);
+        [
+            ("clocks", seen.map_or(Value::Nil, |seen| text(seen.accord.name()))),
+            ("clocks_off", known.map_or(Value::Nil, |seen| text(&listed(&seen.off)))),
+            ("clocks_apart_ms", known.map_or(Value::Nil, |seen| number(seen.apart.0 / 1000))),
+            ("time_off_ms", self.time_off_ms.map_or(Value::Nil, Value::Int)),
+        ]
     }
 }
 

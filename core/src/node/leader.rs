@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 
+use super::clocks::Clocks;
 use super::forward::{ForwardMessage, Task};
 use super::replica::{Replica, Stepped, probe};
 use super::waiting::{Asker, Waiter};
@@ -68,6 +69,7 @@ impl Replica {
         if start > Index(1) && self.raft.is_alone() && self.state.level_at_tail() < supported {
             self.append(Cause::System, vec![Effect::Level(supported)]);
         }
+        self.clocks = Clocks::new(&self.config.timing);
         self.was_in_vain();
         self.execute_kept(out)
     }
@@ -470,6 +472,8 @@ impl Replica {
             lag: self.lag.size(self.now.mono),
             supports: self.config.features.supported(),
             behind: self.behind_in_level(),
+            clocks: self.clock.is_some().then(|| self.clocks.seen().clone()),
+            time_off_ms: self.clock.as_ref().and_then(ClusterClock::off),
             ..NodeInfo::default()
         }
     }

@@ -12,6 +12,7 @@
 //! file decides nothing but the way of an input, what follows what within a step, and when to be woken.
 
 mod addresses;
+mod clocks;
 mod connections;
 mod durable;
 pub mod forward;
@@ -41,7 +42,7 @@ mod watches;
 
 use bytes::Bytes;
 
-use crate::config::NodeConfig;
+use crate::config::{CLOCK_DISAGREEMENT, NodeConfig};
 use crate::error::{ErrorCode, Failure};
 use crate::founding::FoundingMessage;
 use crate::hard::HardState;
@@ -104,6 +105,11 @@ impl Node {
         let most = if config.join { MAX_MEMBERS } else { MAX_VOTERS };
         assert!(ids.len() <= most, "a cluster has at most {most} members: {}", ids.len());
         assert!(config.snapshot.block_bytes.is_multiple_of(512), "a block is made of whole sectors");
+        assert!(
+            CLOCK_DISAGREEMENT.contains(&config.timing.clock_disagreement),
+            "wall clocks disagree beyond {CLOCK_DISAGREEMENT:?}, and not beyond {}",
+            config.timing.clock_disagreement
+        );
         assert!(config.cluster_name.len() <= 64, "a cluster's name has at most 64 bytes");
         let streams = Streams::new(seed);
         let connections = Connections::new(config.clone(), streams.passwords.clone());

@@ -30,12 +30,14 @@ pub enum Kind {
     Repair,
     /// A [`super::addresses::Whereabouts`].
     Whereabouts,
+    /// A [`super::clocks::ClockMessage`].
+    Clock,
     /// A [`super::levels::Supports`].
     Level,
 }
 
 impl Kind {
-    const ALL: [Kind; 8] = [
+    const ALL: [Kind; 9] = [
         Kind::Raft,
         Kind::Founding,
         Kind::Forward,
@@ -43,6 +45,7 @@ impl Kind {
         Kind::Snapshot,
         Kind::Repair,
         Kind::Whereabouts,
+        Kind::Clock,
         Kind::Level,
     ];
 
@@ -57,7 +60,8 @@ impl Kind {
             Self::Snapshot => 5,
             Self::Repair => 6,
             Self::Whereabouts => 7,
-            Self::Level => 8,
+            Self::Clock => 8,
+            Self::Level => 9,
         }
     }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 
 use super::addresses::AddressBook;
+use super::clocks::Clocks;
 use super::durable::Held;
 use super::forward::{Forwarder, Ticket};
 use super::inbound::Inbound;
@@ -74,6 +75,7 @@ pub(super) struct Replica {
     pub tail_bytes: usize,
     /// Runs while this node leads.
     pub clock: Option<ClusterClock>,
+    pub clocks: Clocks,
     pub waiting: Waiting,
     pub forwarder: Forwarder,
     pub inbound: Inbound,
@@ -134,6 +136,7 @@ impl Replica {
         let Limits { history_positions, history_bytes, .. } = config.limits;
         let history = History::new(state.committed(), history_positions, history_bytes);
         let repair = raft.is_repairing().then(|| Repair::new(now.mono));
+        let clocks = Clocks::new(&config.timing);
         let repeat_after = Micros(config.timing.heartbeat.0.saturating_mul(4));
         Self {
             config,
@@ -153,6 +156,7 @@ impl Replica {
             tail: VecDeque::new(),
             tail_bytes: 0,
             clock: None,
+            clocks,
             waiting: Waiting::default(),
             forwarder: Forwarder::new(repeat_after),
             inbound: Inbound::default(),
@@ -291,6 +295,15 @@ impl Replica {
                     Ok(())
                 }
             },
+            Some(Kind::Clock) => {
+                match postcard::from_bytes(&body) {
+                    Ok(message) => self.clock_message(header, message, out),
+                    Err(error) => {
+                        notice(out, format!("node {} sent no message about clocks: {error}", header.from));
+                    }
+                }
+                Ok(())
+            }
             Some(Kind::Founding | Kind::Quarantine | Kind::Whereabouts | Kind::Level) | None => Ok(()),
         }
     }
@@ -329,6 +342,7 @@ impl Replica {
         // Not with a tick: a node that hears a leader all the time is not woken for one.
         self.look_for_members(out);
         self.say_level(out);
+        self.look_at_clocks(out);
         self.send_held(out);
         Ok(())
     }

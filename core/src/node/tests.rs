@@ -1,6 +1,7 @@
 //! Whole nodes on perfect disks and a perfect network: what a reader should see happen first. Faults are the
 //! simulator's business.
 
+mod clocks;
 mod connections;
 mod durability;
 mod forwarding;
@@ -39,6 +40,7 @@ use crate::protocol::native::{ClientFrame, Hello, Request, ServerDecoder, Server
 use crate::protocol::peer;
 use crate::reply::{Reply, Value};
 use crate::time::{Micros, Millis, Stamp};
+use crate::trace::Event;
 use crate::types::{Blob, ConnId, Index, NodeId};
 
 /// A cluster whose disks and network do at once what they are told.
@@ -52,6 +54,10 @@ struct Cluster {
     queue: VecDeque<(NodeId, Input)>,
     cut: Option<NodeId>,
     now: Stamp,
+    /// By how many milliseconds a node's wall clock is off.
+    walls: BTreeMap<NodeId, i64>,
+    /// What nodes told their operators.
+    notices: Vec<(NodeId, String)>,
     requests: u128,
     boots: u8,
     /// Whether there is memory for password hashes.
@@ -97,6 +103,8 @@ impl Cluster {
             queue: VecDeque::new(),
             cut: None,
             now: Stamp { mono: Micros(1), wall: Millis(1_700_000_000_000) },
+            walls: BTreeMap::new(),
+            notices: Vec::new(),
             requests: 0,
             boots: 0,
             memory: true,
@@ -118,8 +126,9 @@ impl Cluster {
 
     fn step(&mut self, id: NodeId, input: Input) {
         let mut out = Outbox::default();
+        let now = self.stamp(id);
         let Some(node) = self.nodes.get_mut(&id) else { return };
-        node.step(self.now, input, &mut out);
+        node.step(now, input, &mut out);
         for output in out.drain() {
             match output {
                 Output::Disk { token, op } => {
@@ -163,10 +172,17 @@ impl Cluster {
                 Output::WakeAt(at) => {
                     self.wake.insert(id, at);
                 }
+                Output::Trace(Event::Notice(text)) => self.notices.push((id, text)),
                 Output::Halt(HaltReason::Stopped) | Output::Close { .. } | Output::Trace(_) => {}
                 Output::Halt(reason) => panic!("node {id} halted: {reason}"),
             }
         }
+    }
+
+    /// What a node's clocks show.
+    fn stamp(&self, id: NodeId) -> Stamp {
+        let off = self.walls.get(&id).copied().unwrap_or(0);
+        Stamp { wall: Millis(self.now.wall.0.saturating_add_signed(off)), ..self.now }
     }
 
     /// Lets so many milliseconds pass.

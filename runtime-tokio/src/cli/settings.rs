@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::{Deserialize, Deserializer};
-use steadfast_core::config::{AccessMode, Features, MAX_CLOCK_BOUND_PPM, Member, Timing};
+use steadfast_core::config::{AccessMode, CLOCK_DISAGREEMENT, Features, MAX_CLOCK_BOUND_PPM, Member, Timing};
 use steadfast_core::state::effect::FEATURE_LEVEL;
+use steadfast_core::time::Micros;
 use steadfast_core::types::NodeId;
 
 use crate::server::config::{DEFAULT_ADDRESS, DEFAULT_CLUSTER, DEFAULT_DATA, ServerConfig, parse_peer};
@@ -50,6 +51,9 @@ pub struct Settings {
     /// Hold the cluster at this feature level, if it is not beyond it: then the nodes can still go back to the release that knows no more
     #[arg(long, value_name = "LEVEL")]
     pub feature_level: Option<u32>,
+    /// Wall clocks of nodes that are further apart than this disagree, in milliseconds, 10 to 60000. The same on every node [default: 1000]
+    #[arg(long, value_name = "MS")]
+    pub clock_disagreement: Option<u64>,
     /// Let everybody do everything; for tests, on a loopback address
     #[arg(long, num_args = 0, default_missing_value = "true")]
     pub insecure_no_auth: Option<bool>,
@@ -95,6 +99,7 @@ impl Settings {
             cluster: self.cluster.or(others.cluster),
             lease_clock_bound: self.lease_clock_bound.or(others.lease_clock_bound),
             feature_level: self.feature_level.or(others.feature_level),
+            clock_disagreement: self.clock_disagreement.or(others.clock_disagreement),
             insecure_no_auth: self.insecure_no_auth.or(others.insecure_no_auth),
             log_format: self.log_format.or(others.log_format),
             log_level: self.log_level.or(others.log_level),
@@ -115,11 +120,7 @@ impl Settings {
         if self.join == Some(true) && self.peer.is_empty() {
             return Err("join is set, and peer is not: name a node of the cluster to join".into());
         }
-        if let Some(bound) = self.lease_clock_bound.filter(|bound| *bound > MAX_CLOCK_BOUND_PPM) {
-            return Err(format!(
-                "lease-clock-bound is {bound} millionths, and at most {MAX_CLOCK_BOUND_PPM}: no clock that is off by more is worth a lease"
-            ));
-        }
+        let timing = self.timing()?;
         if let Some(level) = self.feature_level.filter(|level| !(1..=FEATURE_LEVEL).contains(level)) {
             return Err(format!(
                 "feature-level is {level}, and this release knows the levels 1 to {FEATURE_LEVEL}"
@@ -131,7 +132,7 @@ impl Settings {
             listen: self.listen.clone().unwrap_or_else(|| DEFAULT_ADDRESS.into()),
             advertise: self.advertise.clone(),
             id: NodeId(self.id.unwrap_or(1)),
-            timing: Timing { clock_bound_ppm: self.lease_clock_bound, ..Timing::default() },
+            timing,
             features: Features { hold: self.feature_level, ..Features::default() },
             peers: self.peer.clone(),
             join: self.join.unwrap_or(false),
@@ -139,6 +140,27 @@ impl Settings {
             access: if open { AccessMode::InsecureNoAuth } else { AccessMode::Enforced },
             ..ServerConfig::default()
         })
+    }
+
+    /// What it says of clocks.
+    fn timing(&self) -> Result<Timing, String> {
+        if let Some(bound) = self.lease_clock_bound.filter(|bound| *bound > MAX_CLOCK_BOUND_PPM) {
+            return Err(format!(
+                "lease-clock-bound is {bound} millionths, and at most {MAX_CLOCK_BOUND_PPM}: no clock that is off by more is worth a lease"
+            ));
+        }
+        let mut timing = Timing { clock_bound_ppm: self.lease_clock_bound, ..Timing::default() };
+        if let Some(millis) = self.clock_disagreement {
+            timing.clock_disagreement = Micros::from_millis(millis);
+        }
+        if !CLOCK_DISAGREEMENT.contains(&timing.clock_disagreement) {
+            let (least, most) = (CLOCK_DISAGREEMENT.start().0 / 1000, CLOCK_DISAGREEMENT.end().0 / 1000);
+            let millis = timing.clock_disagreement.0 / 1000;
+            return Err(format!(
+                "clock-disagreement is {millis} ms, and {least} to {most} can be: leave it out for 1000"
+            ));
+        }
+        Ok(timing)
     }
 }
 
@@ -182,6 +204,10 @@ mod tests {
         assert!(config("peer = [\"2=h:1\"]").is_err());
         assert!(config("lease-clock-bound = 100001").is_err());
         assert!(config("feature-level = 0").is_err() && config("feature-level = 99").is_err());
+        for millis in ["9", "60001", "9223372036854775807"] {
+            assert!(config(&format!("clock-disagreement = {millis}")).is_err(), "{millis} ms");
+        }
+        assert_eq!(config("clock-disagreement = 10"), Ok(NodeId(1)));
         assert!(config("id = 1").is_err() && config("join = true").is_err());
         assert_eq!(config(""), Ok(NodeId(1)));
     }

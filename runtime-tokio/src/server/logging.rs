@@ -81,5 +81,9 @@ pub fn event(event: &Event) {
         Event::RootCreated => info!("the first administrator's password is in root-credentials"),
         Event::Probe(probe) => debug!(?probe, "rare state"),
         Event::Notice(text) => warn!("{text}"),
+        Event::Clocks { accord, off, apart_ms } => {
+            let off: Vec<u16> = off.iter().map(|node| node.0).collect();
+            info!(%accord, ?off, apart_ms, "the voters' wall clocks");
+        }
     }
 }

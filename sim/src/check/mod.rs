@@ -10,6 +10,7 @@
 //! | [`holds`] | who was given a lock or an office has it until its time is over, and nobody else |
 //! | [`access`] | nobody succeeds after a revoke |
 //! | [`raft`] | Raft's own invariants, after every step |
+//! | [`time`] | cluster time goes by what a majority of the wall clocks says, and by no other |
 //! | [`replay`] | the log, replayed from nothing, gives the state |
 //!
 //! No judge reads a server's mind to excuse it, and none shares code with what it judges: only plain data
@@ -47,6 +48,7 @@ pub mod replay;
 pub mod roles;
 pub mod rows;
 mod seen;
+pub mod time;
 pub mod transactions;
 pub mod values;
 mod walk;

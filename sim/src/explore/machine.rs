@@ -45,6 +45,7 @@ pub fn config(nodes: u16, id: u16) -> NodeConfig {
             election: Micros::from_millis(200),
             idle_mark: Micros::from_millis(5),
             clock_bound_ppm: None,
+            ..Timing::default()
         },
         log: LogConfig { segment_bytes: SEGMENT_BYTES, batch_bytes: 2048 },
         snapshot: SnapshotConfig {

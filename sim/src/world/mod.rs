@@ -4,7 +4,7 @@
 //! Read `mod.rs` for the loop, `step.rs` for what happens to a node, `conns.rs` for the wires to clients,
 //! `workers.rs` for what clients do, `faults.rs` for what goes wrong, `damage.rs` for what disks do, `budget.rs` for how
 //! much of it, `halts.rs` for nodes that stop themselves, `phases.rs` for how a run ends, and `scrubbing.rs` for the rot
-//! that a node must find by itself.
+//! that a node must find by itself, and `timekeeping.rs` for what the judge of cluster time is shown.
 //! Nothing here judges a history; that comes after, in `run.rs`.
 
 mod budget;
@@ -17,6 +17,7 @@ mod phases;
 mod releases;
 mod scrubbing;
 mod step;
+mod timekeeping;
 mod workers;
 
 use std::cmp::Reverse;
@@ -40,6 +41,7 @@ use crate::trace::{Line, TraceHash};
 
 pub use budget::Budget;
 pub use phases::{Committed, Phase, describe};
+use timekeeping::Timekeeping;
 use workers::Worker;
 
 /// More events than this in one simulated second are a storm; busy runs have some thousands.
@@ -153,6 +155,7 @@ pub struct World<'a> {
     leases: [i64; 4],
     recorder: Recorder,
     invariants: Invariants,
+    time: Timekeeping,
     hash: TraceHash,
     probes: Probes,
     phase: Phase,
@@ -227,6 +230,7 @@ impl<'a> World<'a> {
             leases: [0; 4],
             recorder: Recorder::default(),
             invariants: Invariants::new(schedule),
+            time: Timekeeping::new(schedule),
             hash: TraceHash::default(),
             probes: Probes::default(),
             phase: Phase::Safety,

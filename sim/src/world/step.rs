@@ -174,6 +174,9 @@ impl World<'_> {
         if let Err(what) = verdict {
             self.fail("raft", what);
         }
+        if leads {
+            self.watch_time(node);
+        }
         if leads && elected {
             self.reach(node, Point::Elected);
         } else if leads && committed {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use steadfast::client::Value;
 use steadfast::{Client, Config};
 use steadfast_sim::check::expiry;
 use steadfast_sim::history::History;
@@ -12,6 +13,7 @@ use steadfast_tests::cluster::Cluster;
 use steadfast_tests::process::Options;
 use steadfast_tests::recording::Recording;
 use steadfast_tests::scratch::Scratch;
+use uuid::Uuid;
 
 use crate::three::others;
 use crate::trial::{SOON, Trial, runtime};
@@ -52,6 +54,65 @@ fn wall_clocks_hours_apart_end_nothing_early_and_time_never_goes_back() {
     let off = times[0].time.0 as i64 - machine.as_millis() as i64;
     let founder = CLOCKS.iter().find(|(wall, _)| off.abs_diff(*wall) < 600_000);
     assert!(founder.is_some(), "the cluster's time began with some node's clock, and is off by {off} ms");
+}
+
+/// The cluster's time falls behind whenever a leader is lost, and comes back by a thousandth. With the one that is wrong it would fall further.
+#[test]
+fn a_leader_whose_wall_clock_is_an_hour_slow_does_not_take_time_along_and_says_so() {
+    let mut cluster = Cluster::start("hour");
+    let (config, wrong) = (cluster.config(), others(cluster.leader())[0]);
+    cluster.kill(wrong);
+    cluster.change(wrong, |options| options.clocks(-HOUR_MS, 0));
+    cluster.restart(wrong);
+    cluster.make_leader(wrong);
+    let ahead = || runtime().block_on(ahead(config.clone()));
+    // Time enough for the first answers; and that there be something to make good.
+    std::thread::sleep(Duration::from_secs(3));
+    let (before, begun) = (ahead(), Instant::now());
+    std::thread::sleep(Duration::from_secs(20));
+    let (after, span) = (ahead(), begun.elapsed());
+    assert_eq!(cluster.leader(), wrong, "nobody else has led meanwhile");
+    eprintln!("time was ahead by {before:?} ms, and {span:?} later by {after:?} ms");
+    assert!(*before.end() < -20, "there is something to make good: {before:?}");
+    assert!(
+        after.start() > before.end(),
+        "time goes where the others' clocks are: {before:?}, then {after:?}"
+    );
+    let (most, moved) = (span.as_millis() as i64 / 1000 + 1, after.start() - before.end());
+    assert!(moved <= most, "time is slewed by a thousandth at most: {before:?}, then {after:?}");
+    says_so(&mut cluster, wrong);
+}
+
+/// By how many milliseconds the cluster's time is ahead of this machine's, at least and at most.
+async fn ahead(config: Config) -> std::ops::RangeInclusive<i64> {
+    let client = Client::connect(config).await.expect("the cluster is up");
+    let machine = || std::time::UNIX_EPOCH.elapsed().expect("later than 1970").as_micros() as i64;
+    let (mut least, mut most) = (i64::MIN, i64::MAX);
+    for _ in 0..200 {
+        let asked = machine();
+        let answer =
+            client.command(["SET", "clock", "read"]).await.expect("a client that tries again is served");
+        let time = answer.receipt.expect("a write has one").time.0 as i64 * 1000;
+        (least, most) = (least.max(time - machine()), most.min(time + 1000 - asked));
+    }
+    client.close().await;
+    // The machine's clock may be slewed, too, while it is asked.
+    least.div_euclid(1000).min(most.div_euclid(1000))..=(most + 999).div_euclid(1000)
+}
+
+/// INFO, of which `steadfast status` makes its table, and the log of the leader, whose own clock it is.
+fn says_so(cluster: &mut Cluster, leader: usize) {
+    let mut client = cluster.raw(leader);
+    client.request(Uuid::from_u128(1), ["INFO"]).expect("it is up");
+    let Ok(Value::Map(info)) = client.response().reply.outcome else { panic!("INFO is a map") };
+    let find = |wanted| info.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone());
+    assert_eq!(find("clocks"), Some(Value::Bytes("agree".into())));
+    assert_eq!(find("clocks_off"), Some(Value::Bytes((leader + 1).to_string().as_str().into())));
+    let Some(Value::Int(apart)) = find("clocks_apart_ms") else { panic!("{info:?}") };
+    assert!((apart - HOUR_MS).abs() < 5_000, "{apart} ms apart");
+    assert!(matches!(find("time_off_ms"), Some(Value::Int(..0))), "time is behind: {info:?}");
+    let log = cluster.nodes[leader].as_ref().expect("it runs").log_of_this_life();
+    assert!(log.contains("outside of what a majority agrees on"), "the operator reads it in the log");
 }
 
 /// Whether the judges would notice: a clock that is fast by a tenth, far beyond what is promised.
