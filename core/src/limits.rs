@@ -50,6 +50,8 @@ pub struct Limits {
     pub append_entries: usize,
     /// Most messages with entries on their way to one peer.
     pub inflight_appends: usize,
+    /// Most bytes of such messages: none is begun beyond, and the last one may reach beyond by its own size.
+    pub inflight_append_bytes: usize,
     /// Longest peer frame, in bytes.
     pub peer_frame_bytes: usize,
     /// Most password hashes under way at a time; more are refused.
@@ -121,6 +123,7 @@ impl Default for Limits {
             append_bytes: 1 << 20,
             append_entries: 4096,
             inflight_appends: 64,
+            inflight_append_bytes: 8 << 20,
             peer_frame_bytes: 16 << 20,
             password_jobs: 64,
             users: 10_000,

@@ -202,6 +202,8 @@ pub enum Probe {
     ReadOnLease,
     /// A node that stood for election learnt that it had been removed.
     RemovedNodeTold,
+    /// A leader did not evaluate a command whose time was over when it came.
+    LateRefused,
     /// A leader raised the cluster's feature level, since every member supported it.
     LevelRaised,
     /// The leadership was transferred, as a client had asked.
@@ -254,6 +256,7 @@ impl Probe {
         Self::RemovedLeaderLeft,
         Self::ReadOnLease,
         Self::RemovedNodeTold,
+        Self::LateRefused,
         Self::LevelRaised,
         Self::Transferred,
         Self::TransferGivenUp,

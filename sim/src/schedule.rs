@@ -160,6 +160,9 @@ pub struct LimitsSpec {
     pub append_entries: Option<usize>,
     /// Messages with entries on their way to one peer.
     pub inflight_appends: Option<usize>,
+    /// Bytes of such messages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inflight_append_bytes: Option<usize>,
     /// How far a session's sequence may run ahead of its floor.
     pub session_window: Option<u64>,
     /// Lifetime of an idle session, in cluster milliseconds.
@@ -440,6 +443,7 @@ impl LimitsSpec {
         set(&mut limits.append_bytes, self.append_bytes);
         set(&mut limits.append_entries, self.append_entries);
         set(&mut limits.inflight_appends, self.inflight_appends);
+        set(&mut limits.inflight_append_bytes, self.inflight_append_bytes);
         set(&mut limits.expiry_batch, self.expiry_batch);
         set(&mut limits.kept_bytes, self.kept_bytes);
         set(&mut limits.history_bytes, self.history_bytes);

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::clocks::Clocks;
 use super::forward::{ForwardMessage, Task};
 use super::replica::{Replica, Stepped, probe};
+use super::requests::late;
 use super::waiting::{Asker, Waiter};
 use crate::clock::ClusterClock;
 use crate::command::Command;
@@ -113,6 +114,13 @@ impl Replica {
         if let Some(refusal) = self.overload(write, task.command.grows()) {
             return self.refuse(asker, refusal, relay, out);
         }
+        // Nobody waits for it any more: to do it would keep others waiting (metastable failure: Bronson et al., HotOS 2021).
+        let relay_again = relay.is_some_and(|relay| relay.again);
+        let cleans_up = matches!(task.command, Command::ForgetWait { .. });
+        if task.within == Micros(0) && !cleans_up && self.may_refuse(asker) {
+            probe(out, Probe::LateRefused);
+            return self.refuse_logged(asker, late(), relay, write, out);
+        }
         let forwarded = match (asker, relay) {
             (Asker::There { origin, boot, seq, .. }, Some(relay)) => {
                 Some(ForwardId { origin, boot, seq, floor: relay.floor })
@@ -135,9 +143,8 @@ impl Replica {
         let logs = !evaluated.effects.is_empty() || shows_time;
         // What an earlier leader may have logged is never refused for being late: to leave it out would hold up all that
         // follow it on their way here, and to answer for it needs an entry of this term.
-        let relay_again = relay.is_some_and(|relay| relay.again);
-        let late = || self.behind(task.within).filter(|_| !relay_again && self.may_refuse(asker));
-        if logs && let Some(refusal) = self.overload(true, task.command.grows()).or_else(late) {
+        let behind = || self.behind(task.within).filter(|_| !relay_again && self.may_refuse(asker));
+        if logs && let Some(refusal) = self.overload(true, task.command.grows()).or_else(behind) {
             return self.refuse_logged(asker, refusal, relay, write, out);
         }
         // Before all is durable that it rests on and that was not answered ahead itself, it waits until it is durable, too; and
@@ -236,6 +243,7 @@ impl Replica {
         write: bool,
         out: &mut Outbox,
     ) -> Stepped {
+        let failure = as_far_as_known(failure, relay.filter(|_| write));
         if let Asker::There { node, origin, seq, .. } = asker
             && node != self.config.id
             && write
@@ -243,23 +251,12 @@ impl Replica {
             // However often it comes: its client may be told that nothing happened.
             self.inbound.refuse(origin, seq, failure.clone());
         }
-        self.refuse(asker, failure, relay.filter(|_| write), out)
+        self.answer(asker, Reply::refused(failure), out)
     }
 
     /// Refuses a command of which nothing was logged now.
     fn refuse(&mut self, asker: Asker, failure: Failure, relay: Option<Relay>, out: &mut Outbox) -> Stepped {
-        // A refusal says that nothing happened. Where an earlier leader may have logged the command, only evaluation
-        // could tell.
-        let failure = if relay.is_some_and(|relay| relay.again) {
-            let text = format!(
-                "an earlier leader may have logged the command, and this one can't tell: {}",
-                failure.message
-            );
-            Failure::new(ErrorCode::TimedOut, text)
-        } else {
-            failure
-        };
-        self.answer(asker, Reply::refused(failure), out)
+        self.answer(asker, Reply::refused(as_far_as_known(failure, relay)), out)
     }
 
     /// Why nothing more can be taken in, if so. A full log refuses only what would be logged, and a full disk only what
@@ -477,6 +474,18 @@ impl Replica {
             ..NodeInfo::default()
         }
     }
+}
+
+/// A refusal says that nothing happened. Where an earlier leader may have logged the command, only evaluation could tell.
+fn as_far_as_known(failure: Failure, relay: Option<Relay>) -> Failure {
+    if !relay.is_some_and(|relay| relay.again) {
+        return failure;
+    }
+    let text = format!(
+        "an earlier leader may have logged the command, and this one can't tell: {}",
+        failure.message
+    );
+    Failure::new(ErrorCode::TimedOut, text)
 }
 
 /// Why the entry of a command is logged.

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::LogEntry;
 use crate::types::{Index, Term};
 
+/// Bytes of a message before each entry's body: its term and length.
+pub(super) const ENTRY_HEAD_BYTES: usize = 12;
+
 /// What members say to each other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
@@ -165,7 +168,7 @@ impl Message {
             Self::TimeoutNow { term } => (Head::TimeoutNow(*term), &[]),
             Self::Gone { term, at } => (Head::Gone(*term, *at), &[]),
         };
-        let body: usize = entries.iter().map(|entry| 12 + entry.payload.len()).sum();
+        let body: usize = entries.iter().map(|entry| ENTRY_HEAD_BYTES + entry.payload.len()).sum();
         let head = postcard::to_stdvec(&head).expect("plain numbers always encode");
         let mut bytes = BytesMut::with_capacity(head.len() + body);
         bytes.put_slice(&head);
@@ -255,8 +258,8 @@ fn decode_entries(mut rest: Bytes, count: u32) -> Result<Vec<LogEntry>, MessageE
         if len > body.len() {
             return Err(MessageError::Entries);
         }
-        entries.push(LogEntry { term, payload: rest.slice(12..12 + len) });
-        rest = rest.slice(12 + len..);
+        entries.push(LogEntry { term, payload: rest.slice(ENTRY_HEAD_BYTES..ENTRY_HEAD_BYTES + len) });
+        rest = rest.slice(ENTRY_HEAD_BYTES + len..);
     }
     if rest.is_empty() { Ok(entries) } else { Err(MessageError::Entries) }
 }

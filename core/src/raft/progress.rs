@@ -34,8 +34,10 @@ pub(super) struct Progress {
     /// What it is sent next.
     pub next: Index,
     pub mode: Mode,
-    /// The last index of each message with entries that it has not answered.
-    inflight: VecDeque<Index>,
+    /// The last index of each message with entries that it has not answered, and the message's bytes.
+    inflight: VecDeque<(Index, usize)>,
+    /// The sum of these bytes.
+    inflight_bytes: usize,
     /// When it last answered in this term.
     pub heard_at: Micros,
     /// The newest read round that it has confirmed.
@@ -56,6 +58,7 @@ impl Progress {
             next: last.next(),
             mode: Mode::Probe { asked: false },
             inflight: VecDeque::new(),
+            inflight_bytes: 0,
             // Grace until the first quorum check.
             heard_at: now,
             round: 0,
@@ -87,7 +90,7 @@ impl Progress {
     pub fn mind_start(&mut self, start: Index) {
         if self.next <= start {
             self.mode = Mode::Snapshot;
-            self.inflight.clear();
+            self.forget_inflight();
         } else if self.mode == Mode::Snapshot {
             self.mode = Mode::Replicate;
         }
@@ -103,8 +106,8 @@ impl Progress {
             return;
         }
         self.next = self.next.max(self.matched.next());
-        while self.inflight.front().is_some_and(|last| *last <= index) {
-            self.inflight.pop_front();
+        while let Some((_, bytes)) = self.inflight.pop_front_if(|(last, _)| *last <= index) {
+            self.inflight_bytes -= bytes;
         }
         self.mode = Mode::Replicate;
     }
@@ -124,24 +127,28 @@ impl Progress {
         // about a sync, say). It is fed again from where it is; to insist would be to ask the same for ever.
         self.matched = self.matched.min(self.next.prev());
         self.mode = Mode::Probe { asked: false };
-        self.inflight.clear();
+        self.forget_inflight();
     }
 
     /// Whether a message with entries may go out now.
     pub fn may_send(&self, limits: &Limits) -> bool {
         match self.mode {
             Mode::Probe { asked } => !asked,
-            Mode::Replicate => self.inflight.len() < limits.inflight_appends,
+            Mode::Replicate => {
+                self.inflight.len() < limits.inflight_appends
+                    && self.inflight_bytes < limits.inflight_append_bytes
+            }
             Mode::Snapshot => false,
         }
     }
 
-    /// A message with entries up to `last` went out.
-    pub fn sent(&mut self, last: Index) {
+    /// A message with entries up to `last`, of so many bytes, went out.
+    pub fn sent(&mut self, last: Index, bytes: usize) {
         match &mut self.mode {
             Mode::Probe { asked } => *asked = true,
             Mode::Replicate => {
-                self.inflight.push_back(last);
+                self.inflight.push_back((last, bytes));
+                self.inflight_bytes += bytes;
                 self.next = last.next();
             }
             Mode::Snapshot => unreachable!("no entries are sent to a member that needs a snapshot"),
@@ -151,9 +158,14 @@ impl Progress {
     /// Nothing was heard for so long that what is on its way is taken for lost. It is sent again once a heartbeat
     /// is answered.
     pub fn presume_lost(&mut self) {
-        self.inflight.clear();
+        self.forget_inflight();
         self.next = self.matched.next();
         self.mode = Mode::Probe { asked: true };
+    }
+
+    fn forget_inflight(&mut self) {
+        self.inflight.clear();
+        self.inflight_bytes = 0;
     }
 
     /// Whether messages with entries wait for an answer.
@@ -167,10 +179,35 @@ mod tests {
     use super::*;
 
     #[test]
+    fn no_message_is_begun_beyond_the_window_in_messages_or_bytes() {
+        let limits = Limits { inflight_appends: 3, inflight_append_bytes: 100, ..Limits::default() };
+        let mut peer = Progress::new(Index(0), Micros(0));
+        peer.match_to(Index(0));
+        let full_after = |peer: &mut Progress, sizes: &[usize]| {
+            let taken = sizes.iter().position(|bytes| {
+                let may = peer.may_send(&limits);
+                if may {
+                    peer.sent(peer.next, *bytes);
+                }
+                !may
+            });
+            taken.unwrap_or(sizes.len())
+        };
+        assert_eq!(full_after(&mut peer, &[1; 9]), 3, "three messages");
+        peer.match_to(Index(3));
+        assert_eq!(full_after(&mut peer, &[99, 500, 1]), 2, "one may reach beyond, none begins there");
+        peer.match_to(Index(4));
+        assert!(!peer.may_send(&limits), "500 are still on their way");
+        peer.presume_lost();
+        peer.match_to(Index(4));
+        assert_eq!(full_after(&mut peer, &[100, 1]), 1);
+    }
+
+    #[test]
     fn a_member_that_lost_what_it_had_confirmed_is_searched_again_and_not_asked_for_ever() {
         let mut peer = Progress::new(Index(100), Micros(0));
         peer.match_to(Index(100));
-        peer.sent(Index(101));
+        peer.sent(Index(101), 1);
         let (end, hint) = (Index(40), Index(41));
         peer.conflict(Index(101), hint);
         while peer.next > hint {

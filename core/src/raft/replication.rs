@@ -1,6 +1,6 @@
 //! Replication: a leader's appends and heartbeats, a follower's answers, and the commit rule.
 
-use super::message::{Append, Message, Verdict};
+use super::message::{Append, ENTRY_HEAD_BYTES, Message, Verdict};
 use super::progress::{Mode, Progress};
 use super::{Leadership, Needs, Raft, RaftEvent, Role};
 use crate::membership::Membership;
@@ -131,7 +131,8 @@ impl Raft {
         let more = !entries.is_empty() && last < self.log.last();
         peer.asked_round = round;
         if !entries.is_empty() {
-            peer.sent(last);
+            let bytes = entries.iter().map(|entry| entry.payload.len() + ENTRY_HEAD_BYTES).sum();
+            peer.sent(last, bytes);
         }
         let append =
             Append { term: self.term, prev_index, prev_term, commit: self.commit, round, relies, entries };

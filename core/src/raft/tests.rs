@@ -41,6 +41,7 @@ macro_rules! scripts {
 scripts! {
     answer_of_an_old_term_is_ignored
     append_is_answered_once
+    append_window_is_bounded_in_bytes
     appends_are_pipelined
     change_is_ended_by_the_next_leader
     change_is_undone_when_its_entry_is_cut

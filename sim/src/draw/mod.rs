@@ -150,6 +150,7 @@ fn limits(stream: &mut Stream) -> LimitsSpec {
         kept_bytes: None,
         history_positions: some(250_000, 4, 300),
         history_bytes: size(some(150_000, 1 << 10, 64 << 10)),
+        inflight_append_bytes: size(some(300_000, 64, 8 << 10)),
     }
 }
 

@@ -73,3 +73,23 @@ fn what_would_not_be_committed_in_time_is_refused_before_it_is_logged() {
         "nothing waits any more"
     );
 }
+
+#[test]
+fn a_leader_does_nothing_for_whom_nobody_waits_any_more() {
+    let mut cluster = Cluster::new(3, AccessMode::InsecureNoAuth);
+    let (leader, follower) = (cluster.leader(), cluster.follower());
+    let there = cluster.connect(follower, None);
+    // What is forwarded now is lost, and comes again when its time is over.
+    cluster.cut = Some(leader);
+    let (write, read) = (cluster.ask_within(there, "INCRBY n 1", 60), cluster.ask_within(there, "GET n", 60));
+    cluster.run(100);
+    cluster.cut = None;
+    cluster.run(1000);
+    assert_eq!(cluster.leader(), leader, "nobody else has led");
+    for (id, code) in [(write, ErrorCode::TimedOut), (read, ErrorCode::DeadlineExceeded)] {
+        let failure = cluster.answer(there, id).expect("an answer").outcome.expect_err("too late");
+        assert_eq!(failure.code, code, "its own node could not know");
+    }
+    let conn = cluster.connect(leader, None);
+    assert_eq!(cluster.value(conn, "GET n"), Value::Nil);
+}

@@ -248,6 +248,7 @@ impl Story {
             match option.split_once('=') {
                 Some(("seed", value)) => seed = number(value),
                 Some(("window", value)) => limits.inflight_appends = number(value) as usize,
+                Some(("window-bytes", value)) => limits.inflight_append_bytes = number(value) as usize,
                 Some(("batch", value)) => limits.append_entries = number(value) as usize,
                 Some(("clocks", value)) => timing.clock_bound_ppm = Some(number(value) as u32),
                 _ => panic!("a cluster has no option {option}"),
