@@ -37,7 +37,7 @@ pub(super) struct AddressBook {
     own: NodeId,
     configured: BTreeMap<NodeId, String>,
     /// What other nodes told, and what the state said once: a node that was removed can still be told so. Tellers may differ, as each
-    /// sees its own part of the network: a few are kept of each node, the oldest first.
+    /// sees its own part of the network: a few are kept of each node, the newest first.
     heard: BTreeMap<NodeId, Vec<String>>,
     /// What the driver knows.
     told: Vec<PeerAddress>,
@@ -66,8 +66,8 @@ impl AddressBook {
     fn remember(&mut self, node: NodeId, address: String) {
         let known = self.heard.entry(node).or_default();
         if !known.contains(&address) {
-            known.push(address);
-            known.drain(..known.len().saturating_sub(MOST_OF_ONE));
+            known.insert(0, address);
+            known.truncate(MOST_OF_ONE);
         }
     }
 
@@ -251,11 +251,11 @@ mod tests {
             |address: &str| book.hear(Whereabouts(vec![(NodeId(2), address.into())]), &BTreeSet::new());
         ["good:1", "127.0.0.1:1", "good:1", "127.0.0.1:1"].into_iter().for_each(&mut hear);
         ["0.0.0.0:1", "[::]:1"].into_iter().for_each(&mut hear);
-        assert_eq!(told(&mut book, &[]), Some(vec!["2 good:1 127.0.0.1:1".into()]));
+        assert_eq!(told(&mut book, &[]), Some(vec!["2 127.0.0.1:1 good:1".into()]));
         let mut hear =
             |address: &str| book.hear(Whereabouts(vec![(NodeId(2), address.into())]), &BTreeSet::new());
         ["b:1", "c:1"].into_iter().for_each(&mut hear);
-        assert_eq!(told(&mut book, &[]), Some(vec!["2 127.0.0.1:1 b:1 c:1".into()]));
+        assert_eq!(told(&mut book, &[]), Some(vec!["2 c:1 b:1 127.0.0.1:1".into()]));
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub(super) struct Clocks {
     seen: Survey,
     /// How the operator was told that clocks disagree, and was not told yet that they do no more.
     said: Option<(&'static str, Vec<NodeId>)>,
+    /// Before then nothing more is said: clocks that stand just at the bound would have the operator told with every heartbeat.
+    say_at: Micros,
 }
 
 impl Clocks {
@@ -68,6 +70,7 @@ impl Clocks {
             look_at: Micros(0),
             seen: Survey::default(),
             said: None,
+            say_at: Micros(0),
         }
     }
 
@@ -149,13 +152,14 @@ impl Replica {
 
     /// When it begins, when it becomes another one, and when it ends. Where too little is known, nothing.
     fn say_whether_clocks_disagree(&mut self, out: &mut Outbox) {
-        let Clocks { seen, said, .. } = &mut self.clocks;
+        let Clocks { seen, said, say_at, .. } = &mut self.clocks;
         let Some(disagrees) = seen.disagrees() else { return };
         let present = disagrees.then(|| (seen.accord.name(), seen.off.clone()));
-        if *said == present {
+        if *said == present || self.now.mono < *say_at {
             return;
         }
         *said = present;
+        *say_at = self.now.mono.after(Micros(self.config.timing.heartbeat.0.saturating_mul(ROUND)));
         let (apart, off) = (seen.apart.0 / 1000, listed(&seen.off));
         let bound = self.config.timing.clock_disagreement.0 / 1000;
         let text = match seen.accord {

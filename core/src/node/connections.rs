@@ -198,7 +198,7 @@ impl Connections {
         connection.max_frame = (hello.max_frame as usize).min(self.config.limits.frame_bytes);
         match hello.auth {
             Some((user, password)) if connection.principal.is_none() => {
-                self.begin_login(now, conn, None, user, password);
+                self.begin_login(now, conn, None, user, password, out);
             }
             _ => self.welcome(conn, out),
         }

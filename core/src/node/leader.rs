@@ -53,7 +53,6 @@ impl Replica {
         }
         self.clock = Some(ClusterClock::resume(self.state.time(), self.now));
         self.inbound.clear();
-        let supported = self.config.features.supported();
         let start = if self.state.tail() == Index(0) {
             let founding = Effect::Founded(self.founding().clone());
             self.append(Cause::System, vec![founding, Effect::Level(self.founding_level())])
@@ -66,10 +65,6 @@ impl Replica {
             self.append(Cause::TermStart, spare.into_iter().collect())
         };
         assert_eq!(Some(start), self.raft.term_start(), "a term starts with its leader's own entry");
-        // Alone, every member supports what this one does.
-        if start > Index(1) && self.raft.is_alone() && self.state.level_at_tail() < supported {
-            self.append(Cause::System, vec![Effect::Level(supported)]);
-        }
         self.clocks = Clocks::new(&self.config.timing);
         self.was_in_vain();
         self.execute_kept(out)

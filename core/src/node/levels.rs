@@ -69,7 +69,7 @@ impl Replica {
     /// The level at which a leader founds the cluster. Where it does not know what the others support, that is the lowest; it is raised
     /// as soon as they have said so.
     pub fn founding_level(&self) -> u32 {
-        self.levels.founders.unwrap_or(1)
+        self.levels.founders.unwrap_or(1).max(1)
     }
 
     /// Another node has said what it supports. Only members are remembered.
@@ -87,7 +87,8 @@ impl Replica {
     /// then the membership may be cut again.
     pub fn raise_level(&mut self, out: &mut Outbox) {
         let own = self.config.features.supported();
-        if !self.raft.is_leader() || self.state.level_at_tail() >= own || self.raft.may_change().is_err() {
+        let settled = self.raft.may_change().is_ok() && !self.is_transferring();
+        if !settled || self.state.level_at_tail() >= own || self.overload(true, false).is_some() {
             return;
         }
         let lowest = self.raft.membership().nodes().into_iter().map(|node| self.supported_by(node)).min();

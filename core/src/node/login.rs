@@ -34,7 +34,20 @@ pub(super) enum Busy {
 
 impl Connections {
     /// Asks for the user's record.
-    pub fn begin_login(&mut self, now: Micros, conn: ConnId, id: Option<Uuid>, user: Blob, password: String) {
+    #[allow(clippy::too_many_arguments)]
+    pub fn begin_login(
+        &mut self,
+        now: Micros,
+        conn: ConnId,
+        id: Option<Uuid>,
+        user: Blob,
+        password: String,
+        out: &mut Outbox,
+    ) {
+        // Before the leader is asked: in a storm of logins that alone would be work without end.
+        if self.jobs.len() >= self.config.limits.password_jobs {
+            return self.login_failed(now, conn, id, too_many_jobs(), out);
+        }
         let span = self.config.limits.deadline_ms.min(self.config.limits.greeting_ms);
         let Some(connection) = self.table.get_mut(&conn) else { return };
         let task = Task {

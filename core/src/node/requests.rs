@@ -101,7 +101,9 @@ impl Connections {
         }
         let principal = connection.principal.clone();
         match (parse::parse(&request.args, &self.config.limits), principal) {
-            (Ok(Parsed::Auth { user, password }), _) => self.begin_login(now, conn, Some(id), user, password),
+            (Ok(Parsed::Auth { user, password }), _) => {
+                self.begin_login(now, conn, Some(id), user, password, out);
+            }
             (_, None) => {
                 let text = "log in first: AUTH user password";
                 self.refuse(conn, id, Failure::new(ErrorCode::Unauthenticated, text), out);

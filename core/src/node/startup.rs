@@ -61,6 +61,9 @@ enum Stage {
     Over,
 }
 
+/// So many election time-outs a node that joins listens only to those that it was told of.
+const JOIN_PATIENCE: u64 = 10;
+
 /// A boot that has begun, until the cluster is known.
 #[derive(Clone, Debug)]
 struct Founding {
@@ -69,6 +72,8 @@ struct Founding {
     run: FoundingRun,
     /// When the others are told again.
     tell_at: Micros,
+    /// From then on a node that joins believes nodes that it was not told of.
+    believes_others_at: Micros,
     /// The hard state's last change is durable and acted on.
     settled: bool,
 }
@@ -156,8 +161,10 @@ impl Startup {
     /// Another node's frame.
     pub fn peer(&mut self, now: Stamp, header: &PeerHeader, body: &Bytes, out: &mut Outbox) -> Stepped {
         let Stage::Founding(founding) = &mut self.stage else { return Ok(()) };
-        // Who joins does not know whom it will be told by.
-        let ours = self.config.join || self.config.members.iter().any(|member| member.id == header.from);
+        // Who joins may know nobody who is left, and believes then whoever tells it; those that it was told of come first, as a node
+        // of an older cluster of the same name may turn up.
+        let named = self.config.members.iter().any(|member| member.id == header.from);
+        let ours = named || (self.config.join && now.mono >= founding.believes_others_at);
         if !ours || founding.peers.check(header, |_| true) != Check::Accepted {
             return Ok(());
         }
@@ -238,7 +245,9 @@ impl Startup {
         };
         hard.set(state);
         hard.pump(out);
-        let founding = Founding { hard, peers, run, tell_at: now.mono, settled: false };
+        let patience = Micros(self.config.timing.election.0.saturating_mul(JOIN_PATIENCE));
+        let believes_others_at = now.mono.after(patience);
+        let founding = Founding { hard, peers, run, tell_at: now.mono, believes_others_at, settled: false };
         self.stage = Stage::Founding(Box::new(founding));
         Ok(())
     }

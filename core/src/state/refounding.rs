@@ -3,9 +3,12 @@
 
 use std::ops::Bound;
 
-use super::effect::{Cause, Effect, Entry, Founding};
-use super::table::{Addresses, Claims, ForwardedReplies, Forwards, Memberships, Priorities, Table};
+use super::effect::{Cause, DeleteCause, Effect, Entry, Founding};
+use super::table::{
+    Addresses, Claims, ForwardedReplies, Forwards, Memberships, Priorities, Sessions, Table, Works,
+};
 use super::{KeyRecord, State};
+use crate::coordination::once::{Work, WorkState};
 use crate::error::{ErrorCode, Failure};
 use crate::types::{Blob, Index, NodeId};
 
@@ -19,6 +22,10 @@ impl State {
     /// - *Waits end*, for the same reason, and because nobody listens any more.
     /// - *Keys that were written behind `known` are as new as the recovery.* Their entries may never have been committed,
     ///   and another leader may have given their indexes to other entries: a revision never stands for two values.
+    /// - *Sessions that were opened behind `known` end.* Another leader may have given their numbers to other clients, which would get the
+    ///   answers of somebody else's commands, and theirs would not be executed.
+    /// - *Work that somebody has can't be finished by him any more*, for the same reason as with claims: it is begun again when his time
+    ///   is over.
     /// - *What belongs to members that are gone*: who they are, where they were, and what they forwarded.
     ///
     /// # Panics
@@ -30,6 +37,8 @@ impl State {
         let mut effects = vec![Effect::Founded(founding)];
         self.end_waits(&mut effects);
         self.renumber_held(at, &mut effects);
+        self.end_sessions(known, &mut effects);
+        self.take_work(at, &mut effects);
         self.base.committed = at.prev();
         self.commit(at, &Entry { time: self.time(), cause: Cause::System, effects });
         self.renew_keys(known);
@@ -78,6 +87,27 @@ impl State {
             let renumbered = (key.0, key.1.clone(), Index(number));
             effects.push(Effect::Claimed { claim: renumbered, now: Some((*claim).clone()) });
         }
+    }
+
+    /// After the waits: what these end in is kept in their sessions.
+    fn end_sessions(&self, known: Index, effects: &mut Vec<Effect>) {
+        let recent = self.base.rows::<Sessions>().keys().filter(|id| id.0 > known.0);
+        effects.extend(recent.map(|id| Effect::SessionEnded { id: *id, cause: DeleteCause::Deleted }));
+    }
+
+    fn take_work(&self, at: Index, effects: &mut Vec<Effect>) {
+        for (id, work) in self.base.rows::<Works>() {
+            if matches!(work.state, WorkState::Running { .. }) {
+                let work = Some(Work { token: at, ..work.clone() });
+                effects.push(Effect::Worked { id: id.clone(), work });
+            }
+        }
+    }
+
+    /// How many sessions were opened behind an entry, as far as that is committed.
+    #[must_use]
+    pub fn sessions_behind(&self, known: Index) -> usize {
+        self.base.rows::<Sessions>().keys().filter(|id| id.0 > known.0).count()
     }
 
     /// Keys that were written behind an entry get the present index as their revision.

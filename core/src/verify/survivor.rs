@@ -20,7 +20,7 @@ use crate::io::{DiskError, DiskOp, DiskReply, FileName, HaltReason, Outbox, Outp
 use crate::membership::Membership;
 use crate::snapshot::{LoadStep, Loading};
 use crate::state::State;
-use crate::state::effect::Entry;
+use crate::state::effect::{Entry, FEATURE_LEVEL};
 use crate::time::Millis;
 use crate::types::{ClusterId, EntryId, Incarnation, Index, NodeId, Term};
 
@@ -59,6 +59,8 @@ pub enum Unrecoverable {
         /// How.
         what: String,
     },
+    /// The cluster works at a feature level that this release does not know, so that it could not start what it made.
+    NewerLevel(u32),
     /// There are no positions or terms left to move on to.
     NoRoom {
         /// The highest that is known.
@@ -96,6 +98,11 @@ impl fmt::Display for Unrecoverable {
             Self::Entry { index, what } => write!(
                 f,
                 "entry {index} can't be applied: {what}. Recover from the directory of another node that is left, or with the \
+                 release that wrote it"
+            ),
+            Self::NewerLevel(level) => write!(
+                f,
+                "the cluster is at feature level {level}, and this release knows no more than {FEATURE_LEVEL}: recover with the \
                  release that wrote it"
             ),
             Self::NoRoom { known, by } => write!(
@@ -250,6 +257,9 @@ impl SurvivorReading {
         if last.index == Index(0) {
             return Err(Unrecoverable::Empty);
         }
+        if self.state.level() > FEATURE_LEVEL {
+            return Err(Unrecoverable::NewerLevel(self.state.level()));
+        }
         let Self { remains, seen, state, damage, .. } = self;
         let owner = &remains.hard.0;
         // A cluster whose first entry is not applied has not got any members either.
@@ -310,6 +320,12 @@ fn aside(remains: &Remains) -> Vec<FileName> {
 }
 
 impl Survivor {
+    /// How many sessions end, because their numbers may have been given to others.
+    #[must_use]
+    pub fn sessions_that_end(&self) -> usize {
+        self.state.sessions_behind(self.known.index)
+    }
+
     /// The node.
     #[must_use]
     pub fn node(&self) -> NodeId {

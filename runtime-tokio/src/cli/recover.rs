@@ -167,13 +167,20 @@ fn losses(survivor: &Survivor) -> Vec<String> {
             offline::counted(last.0 - known.0, "entry", "entries"),
             known.next(),
         ),
-        text(
+        format!(
             "- A command whose entry is lost is executed again if its client sends it again, in a session or under an id; one that \
-              is here gets its old answer. Sessions that were opened behind the last entry are unknown.",
+              is here gets its old answer. Sessions that were opened behind entry {known} have ended, {} of those here: their \
+              numbers may have been given to others.",
+            survivor.sessions_that_end()
+        ),
+        text(
+            "- Leases keep their numbers. One that was granted behind that entry may be known to two clients, if they are the same \
+              user's.",
         ),
         text(
             "- Locks, permits and offices stay with those who held them at the last entry, under new tokens, which they get by \
-              asking again: with an old one they are refused. Who was given one later loses it, and until its time is over two \
+              asking again: with an old one they are refused. Work under an id can't be finished by who had it, and is begun again \
+              when his time is over. Who was given one later loses it, and until its time is over two \
               may believe they hold it; only the tokens tell. All waits end.",
         ),
         text("- Watches can't go on from where they were: clients read anew what they follow."),
@@ -187,8 +194,8 @@ fn becomes(survivor: &Survivor) -> Vec<String> {
             survivor.node()
         ),
         format!(
-            "It goes on at position {} and term {}: {POSITIONS} positions beyond all that is known, so that no revision, token, \
-             session or lease number is given out twice.",
+            "It goes on at position {} and term {}: {POSITIONS} positions beyond all that is known, so that no revision or token, \
+             and no number from here on, is given out twice.",
             survivor.begins.index, survivor.begins.term
         ),
         "Every other directory of the old cluster is a stranger to it, for good: wipe it, and join with an empty one.".into(),

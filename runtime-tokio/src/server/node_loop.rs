@@ -29,6 +29,9 @@ use crate::net::writer::Outgoing;
 const BATCH: Micros = Micros(500);
 /// Most chunks of clients' bytes that wait for the node. When it is behind, connections stop reading.
 const CLIENT_CHUNKS: usize = 1024;
+/// Peers' frames come before what clients sent: while clients send more than the node can do, heartbeats and answers to appends must not
+/// wait behind it, or a healthy leader is deposed. After so many in a row something else has its turn.
+const PEERS_IN_A_ROW: u32 = 64;
 /// Most KiB of peers' frames that wait for the node. Apart from the clients', so that neither starves the other.
 const PEER_KIB: usize = 128 << 10;
 
@@ -84,6 +87,10 @@ pub enum Event {
 #[derive(Debug)]
 pub struct Inbox {
     events: UnboundedReceiver<Event>,
+    /// Peers' frames.
+    peers: UnboundedReceiver<Event>,
+    /// How many of these came one after another.
+    in_a_row: u32,
     /// What the disk has done; a nudge among the events tells of each.
     done: Receiver<Input>,
 }
@@ -92,6 +99,7 @@ pub struct Inbox {
 #[derive(Clone, Debug)]
 pub struct NodeHandle {
     events: UnboundedSender<Event>,
+    peers: UnboundedSender<Event>,
     done: Sender<Input>,
     next_conn: Arc<AtomicU64>,
     client_chunks: Arc<Semaphore>,
@@ -103,14 +111,16 @@ impl NodeHandle {
     #[must_use]
     pub fn new() -> (Self, Inbox) {
         let ((events, receiver), (done, disk)) = (unbounded_channel(), channel());
+        let (peers, frames) = unbounded_channel();
         let handle = Self {
             events,
+            peers,
             done,
             next_conn: Arc::default(),
             client_chunks: Arc::new(Semaphore::new(CLIENT_CHUNKS)),
             peer_kib: Arc::new(Semaphore::new(PEER_KIB)),
         };
-        (handle, Inbox { events: receiver, done: disk })
+        (handle, Inbox { events: receiver, peers: frames, in_a_row: 0, done: disk })
     }
 
     /// A number for a new connection.
@@ -121,7 +131,8 @@ impl NodeHandle {
 
     /// Hands something to the node. False if the node has stopped.
     pub fn send(&self, event: Event) -> bool {
-        self.events.send(event).is_ok()
+        let way = if matches!(event, Event::Peer { .. }) { &self.peers } else { &self.events };
+        way.send(event).is_ok()
     }
 
     /// Tells the node what the disk has done. False if the node has stopped.
@@ -153,7 +164,27 @@ impl Inbox {
     /// # Errors
     /// If there is none, or nobody can send any more.
     pub fn try_recv(&mut self) -> Result<Event, TryRecvError> {
-        self.events.try_recv()
+        if self.in_a_row < PEERS_IN_A_ROW
+            && let Ok(frame) = self.peers.try_recv()
+        {
+            self.in_a_row += 1;
+            return Ok(frame);
+        }
+        self.in_a_row = 0;
+        self.events.try_recv().or_else(|none| self.peers.try_recv().map_err(|_| none))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.peers.is_empty()
+    }
+
+    /// Waits for the next event; none once nobody can send any more.
+    async fn recv(&mut self) -> Option<Event> {
+        tokio::select! {
+            biased;
+            frame = self.peers.recv() => frame,
+            event = self.events.recv() => event,
+        }
     }
 }
 
@@ -194,7 +225,7 @@ pub async fn run(mut node: Node, mut inbox: Inbox, mut router: Router, clock: Cl
                 step(&mut node, now, input, &mut router, &mut out);
             }
             handle(&mut node, now, event, &mut router, &mut out);
-            if !inbox.events.is_empty() {
+            if !inbox.is_empty() {
                 // The disk works while the node does.
                 router.hand_over_disk_work();
             }
@@ -206,10 +237,10 @@ pub async fn run(mut node: Node, mut inbox: Inbox, mut router: Router, clock: Cl
             step(&mut node, now, Input::Tick, &mut router, &mut out);
         }
         router.flush();
-        if inbox.events.is_empty() && router.may_execute_disk_work() {
+        if inbox.is_empty() && router.may_execute_disk_work() {
             // Whoever has something to ask by now asks it first.
             tokio::task::yield_now().await;
-            if inbox.events.is_empty() && router.may_execute_disk_work() {
+            if inbox.is_empty() && router.may_execute_disk_work() {
                 for input in router.execute_disk_work() {
                     step(&mut node, clock.now(), input, &mut router, &mut out);
                 }
@@ -221,14 +252,14 @@ pub async fn run(mut node: Node, mut inbox: Inbox, mut router: Router, clock: Cl
             return reason.clone();
         }
         let now = clock.now().mono;
-        if !inbox.events.is_empty() || router.wake().is_some_and(|at| at <= now) {
+        if !inbox.is_empty() || router.wake().is_some_and(|at| at <= now) {
             // There is more to do, but what came out goes out first.
             tokio::task::yield_now().await;
             continue;
         }
         tokio::select! {
             biased;
-            event = inbox.events.recv() => match event {
+            event = inbox.recv() => match event {
                 Some(event) => first = Some(event),
                 None => return HaltReason::Stopped,
             },
@@ -282,5 +313,36 @@ fn step(node: &mut Node, now: Stamp, input: Input, router: &mut Router, out: &mu
     node.step(now, input, out);
     for output in out.drain() {
         router.route(output);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn fill(node: &NodeHandle, chunks: u64, frames: usize) {
+        for conn in (0..chunks).map(ConnId) {
+            let permit = node.client_permit().await.expect("nobody has closed");
+            assert!(node.send(Event::Bytes { conn, drained: 0, data: Bytes::from_static(b"x"), permit }));
+        }
+        for _ in 0..frames {
+            let frame = Bytes::from_static(b"y");
+            let permit = node.peer_permit(&frame).await.expect("nobody has closed");
+            assert!(node.send(Event::Peer { frame, permit }));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peers_frame_does_not_wait_behind_what_clients_sent_and_clients_have_their_turn() {
+        let (node, mut inbox) = NodeHandle::new();
+        fill(&node, 1000, 200).await;
+        assert!(matches!(inbox.recv().await, Some(Event::Peer { .. })), "the last that came is the first");
+        let order: Vec<bool> = std::iter::from_fn(|| inbox.try_recv().ok())
+            .map(|event| matches!(event, Event::Peer { .. }))
+            .collect();
+        assert_eq!(order.len(), 1199, "nothing is forgotten");
+        let row = PEERS_IN_A_ROW as usize;
+        assert!(order[..row].iter().all(|peer| *peer) && !order[row] && order[row + 1]);
+        assert!(inbox.is_empty());
     }
 }

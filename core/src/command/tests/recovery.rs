@@ -63,7 +63,7 @@ fn nobody_waits_any_more_and_none_of_them_gets_an_old_token() {
     let ask = world.ask("root", "LOCK ACQUIRE l two PX 1000 WAIT 60000").once(session, 1, 0);
     assert_eq!(world.run(&ask).text(), "waiting");
     assert_eq!(world.root("LOCK ACQUIRE l three PX 1000 WAIT 60000"), "waiting");
-    refound(&mut world, Index(0));
+    refound(&mut world, Index(session.0));
     assert_eq!(world.state.waiting_count(), 0);
     assert_eq!(world.run(&ask).text(), "WAIT_ENDED", "asked for again, it says so");
     let tail = world.state.tail();
@@ -80,7 +80,7 @@ fn what_was_executed_here_is_not_executed_again_and_what_was_lost_is() {
     let kept = world.ask("root", "INCRBY n 1").once(session, 1, 0);
     assert_eq!(world.run(&kept).text(), "1");
     assert_eq!(world.root("ONCE RUN id BORN 1000000 INCRBY n 10"), "11");
-    refound(&mut world, Index(0));
+    refound(&mut world, Index(session.0));
     assert_eq!(world.run(&kept).text(), "1", "the old answer");
     assert_eq!(world.root("ONCE RUN id BORN 1000000 INCRBY n 10"), "11");
     // Its first attempt was logged by nodes that are lost; nothing of it is left here.
@@ -125,4 +125,30 @@ fn of_the_members_that_are_gone_nothing_is_left() {
     assert_eq!(world.state.addresses().len(), 1);
     assert_eq!(world.state.priorities().iter().collect::<Vec<_>>(), [(&NodeId(1), &1)]);
     assert_eq!(world.run(&forwarded).text(), "2", "a stranger's numbers mean nothing");
+}
+
+#[test]
+fn a_session_whose_number_somebody_else_may_have_got_is_nobodys() {
+    let mut world = World::new();
+    let certain = world.session("root");
+    let doubtful = world.session("root");
+    let kept = world.ask("root", "INCRBY n 1").once(doubtful, 1, 0);
+    assert_eq!(world.run(&kept).text(), "1");
+    world.commit();
+    assert_eq!(world.state.sessions_behind(Index(certain.0)), 1);
+    refound(&mut world, Index(certain.0));
+    // Its answer may be that of another client's command.
+    assert_eq!(world.run(&kept).text(), "SESSION_UNKNOWN");
+    let ask = world.ask("root", "INCRBY n 1").once(certain, 1, 0);
+    assert_eq!(world.run(&ask).text(), "2");
+}
+
+#[test]
+fn work_that_lost_nodes_may_have_given_to_another_is_finished_by_nobody_who_had_it() {
+    let mut world = World::new();
+    let begun = world.root("ONCE BEGIN order:1 print 500");
+    let old = world.state.tail().0;
+    assert!(begun.contains(&old.to_string()), "{begun}");
+    refound(&mut world, Index(0));
+    assert_eq!(world.root(&format!("ONCE FINISH order:1 {old} done")), "FENCED");
 }

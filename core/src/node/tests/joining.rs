@@ -153,7 +153,7 @@ fn a_newcomer_that_knows_nobody_who_is_left_is_found_by_the_leader() {
     let mut cluster = Cluster::new(1, OPEN);
     let conn = cluster.connect(NodeId(1), None);
     cluster.boot(newcomer(2, 9));
-    cluster.run(1000);
+    cluster.run(3000);
     take_in(&mut cluster, conn, 2);
     assert_eq!(cluster.nodes[&NodeId(2)].inspect().role, RoleName::Follower);
 }

@@ -112,3 +112,20 @@ fn nodes_of_two_releases_found_at_what_all_of_them_support() {
     cluster.run(4000);
     assert_eq!(levels(&mut cluster).0, Value::Int(3));
 }
+
+#[test]
+fn a_leader_that_is_the_only_voter_waits_for_its_learners() {
+    let mut cluster = Cluster::new(1, OPEN);
+    let conn = cluster.connect(NodeId(1), None);
+    let known = |id, known| NodeConfig { features: Features { known, hold: None }, ..config(id, 2, OPEN) };
+    cluster.boot(NodeConfig { join: true, ..known(2, 3) });
+    assert_eq!(cluster.value(conn, "CLUSTER ADD 2 host2:1"), Value::ok());
+    cluster.run(3000);
+    // It is upgraded first; the learner would stop if it were left behind.
+    cluster.boot(NodeConfig { features: Features { known: 4, hold: None }, ..config(1, 1, OPEN) });
+    cluster.run(4000);
+    assert_eq!(levels(&mut cluster), (Value::Int(3), waits_for(&[2])));
+    cluster.boot(NodeConfig { join: true, ..known(2, 4) });
+    cluster.run(4000);
+    assert_eq!(levels(&mut cluster).0, Value::Int(4));
+}
