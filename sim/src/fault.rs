@@ -62,6 +62,8 @@ pub enum Point {
     Committed,
     /// A node has just become leader, and nobody has heard of it.
     Elected,
+    /// A node has taken another membership into its log: the first of them is the leader, and nobody has heard of it.
+    MembersChanged,
     /// A leader has begun to give its leadership to this node, which has not heard of it.
     TransferBegun,
     /// A write that made a file longer is complete; the node has not heard of it.
@@ -79,7 +81,7 @@ pub enum Point {
 
 impl Point {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::WriteIssued,
         Self::WriteDone,
         Self::SyncBegun,
@@ -89,6 +91,7 @@ impl Point {
         Self::PeerSent,
         Self::Committed,
         Self::Elected,
+        Self::MembersChanged,
         Self::TransferBegun,
         Self::FileGrown,
         Self::DirChanged,

@@ -54,3 +54,15 @@ pub(super) fn missed_transfers(stream: &mut Stream, cluster: &Cluster, safety_us
     };
     (0..times).map(one).collect()
 }
+
+/// Leaders that are cut off with a change of the members in their logs of which nobody has heard.
+pub(super) fn lonely_changes(stream: &mut Stream, cluster: &Cluster, safety_us: u64) -> Vec<Fault> {
+    // Most steps are asked for soon.
+    let times = stream.between(1, 5);
+    let one = |_| {
+        let (who, point, nth) = (Who::All, Point::MembersChanged, stream.between(1, 3) as u32);
+        let for_us = cluster.election_us * stream.between(3, 8);
+        Fault { at_us: stream.below(safety_us / 2), what: FaultKind::CutAt { who, point, nth, for_us } }
+    };
+    (0..times).map(one).collect()
+}

@@ -40,6 +40,9 @@ pub fn schedule(seed: u64) -> Schedule {
         }
         faults.extend(leaders::missed_transfers(&mut members, &cluster, safety_us));
     }
+    if come_and_go {
+        faults.extend(leaders::lonely_changes(&mut members, &cluster, safety_us));
+    }
     if setup.iter().any(|op| op.args[0] == "DURABILITY") {
         faults.extend(leaders::lonely(&mut Stream::new(seed, "draw lonely leaders"), &cluster, safety_us));
     }

@@ -210,6 +210,9 @@ impl World<'_> {
             Output::Trace(Said::Probe(probe)) => self.probes.core(probe),
             Output::Trace(Said::Damaged { what, .. }) => self.blames_its_log(node, &what),
             Output::Trace(Said::Notice(what)) => self.notices(node, &what),
+            Output::Trace(Said::Members(_)) => {
+                self.reach(node, Point::MembersChanged);
+            }
             Output::Trace(Said::TransferBegun { to }) => {
                 self.reach(usize::from(to.0) - 1, Point::TransferBegun);
             }
