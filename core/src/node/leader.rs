@@ -131,6 +131,13 @@ impl Replica {
         if evaluated.met_pending_retry {
             probe(out, Probe::RetryMetPending);
         }
+        // Its client is told that nothing happens: it must not be done when it comes once more, and the level was raised.
+        if write && evaluated.outcome.as_ref().is_err_and(|failure| failure.code == ErrorCode::FeatureLevel) {
+            if !self.may_refuse(asker) {
+                return Ok(());
+            }
+            self.remember_refused(asker, evaluated.outcome.as_ref().expect_err("it was refused"));
+        }
         if evaluated.stored_at.is_some() && matches!(evaluated.outcome, Ok(Value::Waiting(_))) {
             probe(out, Probe::WaitAskedAgain);
         }
@@ -239,14 +246,19 @@ impl Replica {
         out: &mut Outbox,
     ) -> Stepped {
         let failure = as_far_as_known(failure, relay.filter(|_| write));
-        if let Asker::There { node, origin, seq, .. } = asker
-            && node != self.config.id
-            && write
-        {
-            // However often it comes: its client may be told that nothing happened.
-            self.inbound.refuse(origin, seq, failure.clone());
+        if write {
+            self.remember_refused(asker, &failure);
         }
         self.answer(asker, Reply::refused(failure), out)
+    }
+
+    /// A write of another node's is refused however often it comes: its client may be told that nothing happened.
+    fn remember_refused(&mut self, asker: Asker, failure: &Failure) {
+        if let Asker::There { node, origin, seq, .. } = asker
+            && node != self.config.id
+        {
+            self.inbound.refuse(origin, seq, failure.clone());
+        }
     }
 
     /// Refuses a command of which nothing was logged now.

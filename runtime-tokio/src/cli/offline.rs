@@ -10,8 +10,27 @@ use std::path::{Path, PathBuf};
 use steadfast_core::io::{DiskError, DiskOp, DiskReply, FileName, HaltReason};
 use steadfast_core::verify::{Verified, Verify};
 
+use super::{EXIT_OK, complain, say};
 use crate::server::datadir::DataDirError;
 use crate::server::disk::Disk;
+
+/// Why nothing came of it, and the exit code that says so.
+pub type Refused = (u8, String);
+
+/// Tells what came of it; gives the exit code.
+#[must_use]
+pub fn told(outcome: Result<String, Refused>) -> u8 {
+    match outcome {
+        Ok(text) => {
+            let _ = say(text.as_bytes());
+            EXIT_OK
+        }
+        Err((code, text)) => {
+            complain(&text);
+            code
+        }
+    }
+}
 
 /// Executes what the core asks for, one operation after the other, until there is nothing more.
 ///

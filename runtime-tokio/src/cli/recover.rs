@@ -8,7 +8,8 @@ use steadfast_core::io::FileName;
 use steadfast_core::types::Index;
 use steadfast_core::verify::{Draws, POSITIONS, Recover, Survivor, SurvivorReading};
 
-use super::{EXIT_FAILED, EXIT_OK, EXIT_USAGE, complain, offline, render, say};
+use super::offline::{Refused, told};
+use super::{EXIT_FAILED, EXIT_USAGE, offline, render};
 use crate::net;
 use crate::server::datadir::DataDir;
 use crate::server::disk::Disk;
@@ -34,19 +35,8 @@ pub struct RecoverArgs {
 /// Runs it; gives the exit code.
 #[must_use]
 pub fn main(args: &RecoverArgs) -> u8 {
-    match run(args) {
-        Ok(text) => {
-            let _ = say(text.as_bytes());
-            EXIT_OK
-        }
-        Err((code, text)) => {
-            complain(&text);
-            code
-        }
-    }
+    told(run(args))
 }
-
-type Refused = (u8, String);
 
 fn run(args: &RecoverArgs) -> Result<String, Refused> {
     let unreadable = |text| (EXIT_USAGE, text);

@@ -9,7 +9,8 @@ use steadfast_core::state::effect::Cause;
 use steadfast_core::types::{Blob, Index};
 use steadfast_core::verify::{GivenUp, Proposal, Repair};
 
-use super::{EXIT_FAILED, EXIT_OK, EXIT_USAGE, complain, offline, render, say};
+use super::offline::{Refused, told};
+use super::{EXIT_FAILED, EXIT_USAGE, offline, render};
 use crate::net;
 use crate::server::datadir::DataDir;
 use crate::server::disk::Disk;
@@ -44,19 +45,8 @@ pub struct RepairArgs {
 /// Runs it; gives the exit code.
 #[must_use]
 pub fn main(args: &RepairArgs) -> u8 {
-    match run(args) {
-        Ok(text) => {
-            let _ = say(text.as_bytes());
-            EXIT_OK
-        }
-        Err((code, text)) => {
-            complain(&text);
-            code
-        }
-    }
+    told(run(args))
 }
-
-type Refused = (u8, String);
 
 fn run(args: &RepairArgs) -> Result<String, Refused> {
     let unreadable = |text| (EXIT_USAGE, text);

@@ -2,6 +2,7 @@
 
 use super::super::peers::{Kind, Quarantine};
 use super::{AccessMode, Cluster, config};
+use crate::config::{Features, NodeConfig};
 use crate::error::ErrorCode;
 use crate::io::Input;
 use crate::protocol::peer;
@@ -131,4 +132,36 @@ fn a_node_that_begins_a_boot_anew_sends_nothing_twice_under_it() {
     assert!(!failure.is_definite(), "{failure}");
     let conn = cluster.connect(follower, None);
     assert_eq!(cluster.value(conn, "GET n"), super::bytes("1"));
+}
+
+#[test]
+fn a_command_that_the_level_did_not_allow_is_not_done_when_it_comes_once_more() {
+    let mut cluster = Cluster::empty();
+    let held = |id, hold| NodeConfig {
+        features: Features { hold, ..Features::default() },
+        ..config(id, 3, AccessMode::InsecureNoAuth)
+    };
+    (1..=3).for_each(|id| cluster.boot(held(id, (id == 3).then_some(2))));
+    cluster.run(2000);
+    if cluster.leader() == NodeId(3) {
+        let conn = cluster.connect(NodeId(3), None);
+        cluster.value(conn, "CLUSTER TRANSFER 1");
+    }
+    let leader = cluster.leader();
+    let conn = cluster.connect(NodeId(3 - leader.0), None);
+    let id = cluster.ask(conn, "CLUSTER PREFER 1 5");
+    let frame = cluster.intercept(leader, Kind::Forward);
+    cluster.deliver(leader, &frame);
+    cluster.run(100);
+    let refused = cluster.answer(conn, id).expect("an answer").outcome.expect_err("refused");
+    assert_eq!(refused.code, ErrorCode::FeatureLevel);
+    cluster.boot(held(3, None));
+    cluster.run(4000);
+    assert_eq!((cluster.leader(), cluster.nodes[&leader].state().level()), (leader, 3));
+    cluster.deliver(leader, &frame);
+    cluster.run(300);
+    assert!(
+        cluster.nodes[&leader].state().priorities().is_empty(),
+        "its client was told that nothing happens"
+    );
 }
