@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::clocks::Clocks;
 use super::forward::{ForwardMessage, Task};
+use super::refusals::as_far_as_known;
 use super::replica::{Replica, Stepped, probe};
 use super::requests::late;
 use super::waiting::{Asker, Waiter};
@@ -109,10 +110,7 @@ impl Replica {
         if let Some(refusal) = self.overload(write, task.command.grows()) {
             return self.refuse(asker, refusal, relay, out);
         }
-        // Nobody waits for it any more: to do it would keep others waiting (metastable failure: Bronson et al., HotOS 2021).
-        let relay_again = relay.is_some_and(|relay| relay.again);
-        let cleans_up = matches!(task.command, Command::ForgetWait { .. });
-        if task.within == Micros(0) && !cleans_up && self.may_refuse(asker) {
+        if self.is_too_late(asker, task) {
             probe(out, Probe::LateRefused);
             return self.refuse_logged(asker, late(), relay, write, out);
         }
@@ -124,42 +122,57 @@ impl Replica {
         };
         let clock = self.clock.as_mut().expect("a leader has a clock");
         let now = clock.read(self.now).max(self.state.time());
-        let mut evaluated = self.evaluate(task, forwarded, now);
+        let evaluated = self.evaluate(task, forwarded, now);
         if let Some(to) = task.command.transfers_to().filter(|_| evaluated.outcome.is_ok()) {
             return self.begin_transfer(asker, to, out);
         }
         if evaluated.met_pending_retry {
             probe(out, Probe::RetryMetPending);
         }
-        // Its client is told that nothing happens: it must not be done when it comes once more, and the level was raised.
-        if write && evaluated.outcome.as_ref().is_err_and(|failure| failure.code == ErrorCode::FeatureLevel) {
+        if let Err(failure) = &evaluated.outcome
+            && failure.code == ErrorCode::FeatureLevel
+            && write
+        {
+            // Its client is told that nothing happens: it must not be done when it comes once more, and the level was raised.
             if !self.may_refuse(asker) {
                 return Ok(());
             }
-            self.remember_refused(asker, evaluated.outcome.as_ref().expect_err("it was refused"));
+            self.remember_refused(asker, as_far_as_known(failure.clone(), relay));
         }
         if evaluated.stored_at.is_some() && matches!(evaluated.outcome, Ok(Value::Waiting(_))) {
             probe(out, Probe::WaitAskedAgain);
         }
         let shows_time = evaluated.time_consulted && now > self.state.time();
         let logs = !evaluated.effects.is_empty() || shows_time;
-        // What an earlier leader may have logged is never refused for being late: to leave it out would hold up all that
-        // follow it on their way here, and to answer for it needs an entry of this term.
-        let behind = || self.behind(task.within).filter(|_| !relay_again && self.may_refuse(asker));
+        // What an earlier leader may have logged is not refused because it may come too late: somebody still waits for what became of it.
+        let refusable = !relay.is_some_and(|relay| relay.again) && self.may_refuse(asker);
+        let behind = || self.behind(task.within).filter(|_| refusable);
         if logs && let Some(refusal) = self.overload(true, task.command.grows()).or_else(behind) {
             return self.refuse_logged(asker, refusal, relay, write, out);
         }
+        self.take_in(asker, task, relay, (evaluated, logs, refusable), out)
+    }
+
+    /// Appends what a command has come to, if that is logged, and lets the answer wait for all that it rests on. `refusable` says whether the
+    /// client may still be told that nothing happened.
+    fn take_in(
+        &mut self,
+        asker: Asker,
+        task: &Task,
+        relay: Option<Relay>,
+        (mut evaluated, logs, refusable): (Evaluated, bool, bool),
+        out: &mut Outbox,
+    ) -> Stepped {
         // Before all is durable that it rests on and that was not answered ahead itself, it waits until it is durable, too; and
         // so it does while the node stops.
         let firm = evaluated.dependency.firm();
         let loose = evaluated.loose.take().filter(|_| firm <= self.raft.commit() && !self.stopping);
         // Where nobody may say that nothing happened, the answer waits until it is durable.
-        let refusable = !relay_again && self.may_refuse(asker);
         let lags = loose.as_ref().and_then(|loose| self.lag.refusal(loose, self.now.mono));
         let loose = loose.filter(|_| lags.is_none());
         if let Some(refusal) = lags.filter(|_| refusable) {
             probe(out, Probe::LagRefused);
-            return self.refuse_logged(asker, refusal, relay, write, out);
+            return self.refuse_logged(asker, refusal, relay, task.command.is_write(), out);
         }
         let own_entry = logs || evaluated.stored_at.is_some();
         let start = self.raft.term_start().expect("only a leader executes");
@@ -228,97 +241,12 @@ impl Replica {
         }
     }
 
-    /// Whether a refusal can be remembered, where it has to be.
-    fn may_refuse(&self, asker: Asker) -> bool {
-        match asker {
-            Asker::There { node, origin, .. } if node != self.config.id => self.inbound.may_refuse(origin),
-            _ => true,
-        }
-    }
-
-    /// Refuses a command that would have been logged.
-    fn refuse_logged(
-        &mut self,
-        asker: Asker,
-        failure: Failure,
-        relay: Option<Relay>,
-        write: bool,
-        out: &mut Outbox,
-    ) -> Stepped {
-        let failure = as_far_as_known(failure, relay.filter(|_| write));
-        if write {
-            self.remember_refused(asker, &failure);
-        }
-        self.answer(asker, Reply::refused(failure), out)
-    }
-
-    /// A write of another node's is refused however often it comes: its client may be told that nothing happened.
-    fn remember_refused(&mut self, asker: Asker, failure: &Failure) {
-        if let Asker::There { node, origin, seq, .. } = asker
-            && node != self.config.id
-        {
-            self.inbound.refuse(origin, seq, failure.clone());
-        }
-    }
-
-    /// Refuses a command of which nothing was logged now.
-    fn refuse(&mut self, asker: Asker, failure: Failure, relay: Option<Relay>, out: &mut Outbox) -> Stepped {
-        self.answer(asker, Reply::refused(as_far_as_known(failure, relay)), out)
-    }
-
-    /// Why nothing more can be taken in, if so. A full log refuses only what would be logged, and a full disk only what
-    /// makes the database larger: the rest of the segment in use is kept for what makes room.
-    pub fn overload(&self, logs: bool, grows: bool) -> Option<Failure> {
-        let limits = &self.config.limits;
-        if self.tail_bytes >= limits.pending_bytes || self.waiting.len() >= limits.waiting_requests {
-            let what = if self.must_wait_for_snapshot() { "a snapshot to be written" } else { "a majority" };
-            let text = format!(
-                "{} bytes of entries and {} answers wait for {what}: try again later",
-                self.tail_bytes,
-                self.waiting.len()
-            );
-            return Some(Failure::new(ErrorCode::Overloaded, text));
-        }
-        if logs && self.raft.log().bytes() >= limits.log_bytes {
-            let text = format!("the log has reached its limit of {} bytes", limits.log_bytes);
-            return Some(Failure::new(ErrorCode::LimitReached, text));
-        }
-        if grows && self.wal.is_full() {
-            let text = "the leader's disk is full: free space on it, or delete keys";
-            return Some(Failure::new(ErrorCode::LimitReached, text));
-        }
-        None
-    }
-
-    /// Why an entry that has to be committed within this time had better not be appended, if so. What waits longest
-    /// tells how long it would wait; to log what nobody will wait for any more only keeps the others waiting, and a
-    /// surge of retries would never end (metastable failure: Bronson et al., HotOS 2021).
-    fn behind(&self, within: Micros) -> Option<Failure> {
-        let (since, _) = self.tail.front()?;
-        let waited = self.now.mono.since(*since);
-        // Half of the time: the estimate is that of an entry that came before all the others.
-        (waited.0 >= within.0 / 2).then(|| {
-            let text = format!(
-                "an entry has waited {} ms for a majority, and this command has {} ms: try again later",
-                waited.0 / 1000,
-                within.0 / 1000
-            );
-            Failure::new(ErrorCode::Overloaded, text)
-        })
-    }
-
     /// Appends an entry of this leader.
     pub fn append(&mut self, cause: Cause, effects: Vec<Effect>) -> Index {
         let clock = self.clock.as_mut().expect("a leader has a clock");
         let time = clock.read(self.now).max(self.state.time());
         let entry = Entry { time, cause, effects };
-        let level = entry.effects.iter().map(Effect::level).max().unwrap_or(0);
-        let own = entry.effects.iter().find_map(|effect| match effect {
-            Effect::Level(level) => Some(*level),
-            _ => None,
-        });
-        let allowed = own.unwrap_or_else(|| self.state.level_at_tail());
-        assert!(level <= allowed, "no effect is logged before its level: {level} at {allowed}");
+        self.assert_level_reached(&entry);
         let index = self.raft.propose(self.now.mono, entry.encode());
         self.take_into_pending(index, entry);
         index
@@ -445,12 +373,7 @@ impl Replica {
             );
             return Err(HaltReason::Corrupt(text));
         }
-        for effect in &entry.effects {
-            match effect {
-                Effect::Level(level) => self.check_level_known(*level, index)?,
-                _ => self.check_level_known(effect.level(), index)?,
-            }
-        }
+        self.check_entry_known(&entry, index)?;
         Ok(entry)
     }
 
@@ -481,18 +404,6 @@ impl Replica {
             ..NodeInfo::default()
         }
     }
-}
-
-/// A refusal says that nothing happened. Where an earlier leader may have logged the command, only evaluation could tell.
-fn as_far_as_known(failure: Failure, relay: Option<Relay>) -> Failure {
-    if !relay.is_some_and(|relay| relay.again) {
-        return failure;
-    }
-    let text = format!(
-        "an earlier leader may have logged the command, and this one can't tell: {}",
-        failure.message
-    );
-    Failure::new(ErrorCode::TimedOut, text)
 }
 
 /// Why the entry of a command is logged.

@@ -13,7 +13,7 @@ use super::peers::{Boot, Kind};
 use super::replica::{Replica, notice, probe};
 use crate::io::{HaltReason, Outbox, Output};
 use crate::protocol::peer::{self, PeerHeader};
-use crate::state::effect::{Cause, Effect};
+use crate::state::effect::{Cause, Effect, Entry};
 use crate::time::Micros;
 use crate::trace::Probe;
 use crate::types::{Incarnation, Index, NodeId};
@@ -124,6 +124,29 @@ impl Replica {
         let is_recent = self.now.mono < said.at.after(COUNTS_FOR);
         let is_newest = self.peers.boot_of((node, said.incarnation)) == Some(said.boot);
         if is_recent && is_newest { said.level } else { 0 }
+    }
+
+    /// An entry that this leader is about to append holds nothing before its level.
+    ///
+    /// # Panics
+    /// If it does: an older release would stop, and what comes of it nobody could say.
+    pub fn assert_level_reached(&self, entry: &Entry) {
+        let set = entry.effects.iter().find_map(|effect| match effect {
+            Effect::Level(level) => Some(*level),
+            _ => None,
+        });
+        let reached = set.unwrap_or_else(|| self.state.level_at_tail());
+        let needed = entry.effects.iter().map(Effect::level).max().unwrap_or(0);
+        assert!(needed <= reached, "no effect is logged before its level: {needed} at {reached}");
+    }
+
+    /// Whether this build knows all that an entry holds and announces.
+    ///
+    /// # Errors
+    /// As [`Replica::check_level_known`].
+    pub fn check_entry_known(&self, entry: &Entry, index: Index) -> Result<(), HaltReason> {
+        let needs = |effect: &Effect| if let Effect::Level(level) = effect { *level } else { effect.level() };
+        self.check_level_known(entry.effects.iter().map(needs).max().unwrap_or(0), index)
     }
 
     /// Whether this build knows everything that may be logged at a level.

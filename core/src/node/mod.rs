@@ -23,6 +23,7 @@ mod login;
 mod parked;
 mod peers;
 mod reading;
+mod refusals;
 mod repair;
 mod replica;
 mod requests;

@@ -3,6 +3,7 @@
 
 mod clocks;
 mod connections;
+mod disk;
 mod durability;
 mod forwarding;
 mod identity;
@@ -30,9 +31,7 @@ use crate::access::password::{self, Cost};
 use crate::config::{AccessMode, Features, LogConfig, Member, NodeConfig, SnapshotConfig, Timing};
 use crate::error::ErrorCode;
 use crate::inspect::RoleName;
-use crate::io::{
-    DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, HaltReason, Input, Outbox, Output, PeerAddress,
-};
+use crate::io::{DiskError, DiskErrorKind, DiskOp, FileName, HaltReason, Input, Outbox, Output, PeerAddress};
 use crate::job::JobResult;
 use crate::limits::Limits;
 use crate::protocol::frame::Message;
@@ -42,6 +41,7 @@ use crate::reply::{Reply, Value};
 use crate::time::{Micros, Millis, Stamp};
 use crate::trace::Event;
 use crate::types::{Blob, ConnId, Index, NodeId};
+use disk::execute;
 
 /// A cluster whose disks and network do at once what they are told.
 struct Cluster {
@@ -320,43 +320,6 @@ impl Cluster {
 
 fn is_kind(frame: &Bytes, kind: Kind) -> bool {
     peer::decode(frame).is_ok_and(|(header, _)| header.kind == kind.number())
-}
-
-/// A disk that does what it is told at once and never fails.
-fn execute(disk: &mut BTreeMap<FileName, Vec<u8>>, op: DiskOp) -> Result<DiskReply, DiskError> {
-    match op {
-        DiskOp::Create { file } => {
-            disk.insert(file, Vec::new());
-        }
-        DiskOp::WriteAt { file, offset, data } => {
-            let bytes = disk.get_mut(&file).expect("a file is created before it is written");
-            let end = offset as usize + data.len();
-            bytes.resize(bytes.len().max(end), 0);
-            bytes[offset as usize..end].copy_from_slice(&data);
-        }
-        DiskOp::Truncate { file, len } => disk.get_mut(&file).unwrap().resize(len as usize, 0),
-        DiskOp::Rename { from, to } => {
-            let bytes = disk.remove(&from).unwrap();
-            disk.insert(to, bytes);
-        }
-        DiskOp::Remove { file } => {
-            disk.remove(&file);
-        }
-        DiskOp::Sync { .. } | DiskOp::SyncDir => {}
-        DiskOp::List => {
-            let files = disk.iter().map(|(file, bytes)| (*file, bytes.len() as u64));
-            return Ok(DiskReply::Listing(files.collect()));
-        }
-        DiskOp::Read { file, offset, len } => {
-            // Scrubbing may find that a file has gone.
-            let gone = || DiskError { kind: DiskErrorKind::NotFound, message: format!("no {file}") };
-            let bytes = disk.get(&file).ok_or_else(gone)?;
-            let start = (offset as usize).min(bytes.len());
-            let end = (start + len as usize).min(bytes.len());
-            return Ok(DiskReply::Data(Bytes::copy_from_slice(&bytes[start..end])));
-        }
-    }
-    Ok(DiskReply::Done)
 }
 
 fn bytes(text: &str) -> Value {

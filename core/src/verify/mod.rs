@@ -40,8 +40,8 @@ use bytes::Bytes;
 
 use crate::config::{LogConfig, Timing};
 use crate::hard::format::FILE_BYTES;
-use crate::hard::{HardState, Phase};
-use crate::io::{DiskError, DiskOp, DiskReply, FileName, HaltReason};
+use crate::hard::{HardState, HardStore, Phase};
+use crate::io::{DiskError, DiskOp, DiskReply, FileName, HaltReason, Outbox, Output, Token};
 use crate::time::Millis;
 use crate::types::{BootNumber, EntryId, Index};
 use crate::wal::{HEADER_BYTES, HeaderFlaw, Identity, Scan, SegmentHeader, Setup, scan};
@@ -455,6 +455,18 @@ fn identity_of(state: &HardState) -> Option<Identity> {
         }
         Phase::Fresh | Phase::Prepared(_) => None,
     }
+}
+
+/// The operation that makes a change of the hard state durable; none when all are.
+fn hard_op(hard: &mut HardStore, pending: &mut Option<(Token, DiskOp)>, out: &mut Outbox) -> Option<DiskOp> {
+    if pending.is_none() {
+        hard.pump(out);
+        *pending = out.drain().find_map(|output| match output {
+            Output::Disk { token, op } => Some((token, op)),
+            _ => None,
+        });
+    }
+    pending.as_ref().map(|(_, op)| op.clone())
 }
 
 /// The layout of a log as this build writes it.

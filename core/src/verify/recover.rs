@@ -18,7 +18,7 @@
 use std::collections::VecDeque;
 
 use super::remains::Remains;
-use super::setup;
+use super::{hard_op, setup};
 use crate::config::SnapshotConfig;
 use crate::disk::{Tokens, file_of};
 use crate::founding::identity;
@@ -133,7 +133,7 @@ impl Recover {
                 Stage::Leftovers | Stage::Cleanup => self.removals.front().map(|(_, op)| op.clone()),
                 Stage::Snapshot => self.snapshot_op(),
                 Stage::Log => self.rebuild.next_op().map(|(_, op)| op),
-                Stage::Identity => self.hard_op(),
+                Stage::Identity => hard_op(&mut self.hard, &mut self.pending, &mut self.out),
             };
             if op.is_some() || self.stage == Stage::Cleanup {
                 return op;
@@ -161,17 +161,6 @@ impl Recover {
                     _ => unreachable!("a snapshot is made of operations and its own jobs"),
                 }
             }
-        }
-        self.pending.as_ref().map(|(_, op)| op.clone())
-    }
-
-    fn hard_op(&mut self) -> Option<DiskOp> {
-        if self.pending.is_none() {
-            self.hard.pump(&mut self.out);
-            self.pending = self.out.drain().find_map(|output| match output {
-                Output::Disk { token, op } => Some((token, op)),
-                _ => None,
-            });
         }
         self.pending.as_ref().map(|(_, op)| op.clone())
     }

@@ -12,9 +12,9 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::{Remains, setup};
+use super::{Remains, hard_op, setup};
 use crate::hard::HardStore;
-use crate::io::{DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, HaltReason, Outbox, Output, Token};
+use crate::io::{DiskError, DiskErrorKind, DiskOp, DiskReply, FileName, HaltReason, Outbox, Token};
 use crate::types::{Index, Term};
 use crate::wal::{Link, Rebuild};
 
@@ -86,7 +86,7 @@ impl Repair {
         loop {
             match self.stage {
                 Stage::Boot | Stage::Vouch => {
-                    if let Some(op) = self.hard_op() {
+                    if let Some(op) = hard_op(&mut self.hard, &mut self.pending, &mut self.out) {
                         return Some(op);
                     }
                     self.stage = if self.stage == Stage::Boot { Stage::Log } else { Stage::Cleanup };
@@ -105,17 +105,6 @@ impl Repair {
                 Stage::Cleanup => return self.cleanup.front().map(|(_, op)| op.clone()),
             }
         }
-    }
-
-    fn hard_op(&mut self) -> Option<DiskOp> {
-        if self.pending.is_none() {
-            self.hard.pump(&mut self.out);
-            self.pending = self.out.drain().find_map(|output| match output {
-                Output::Disk { token, op } => Some((token, op)),
-                _ => None,
-            });
-        }
-        self.pending.as_ref().map(|(_, op)| op.clone())
     }
 
     /// The operation that [`Self::next_op`] named has ended.

@@ -319,7 +319,7 @@ fn one(
             let held = stream.chance(500_000);
             add(FaultKind::Partition { cut, for_us, flap_us: 0, clients: false, held });
         }
-        Kind::Succession => succession(stream, cluster, at_us, faults),
+        Kind::Succession => leaders::succession(stream, cluster, at_us, faults),
         Kind::Noise => add(FaultKind::Noise {
             loss_ppm: stream.magnitude(1_000, 400_000) as u32,
             duplicate_ppm: stream.magnitude(1_000, 300_000) as u32,
@@ -368,63 +368,6 @@ fn crash_at(stream: &mut Stream, who: Who, down_us: u64) -> FaultKind {
         all: stream.chance(300_000),
         down_us,
     }
-}
-
-/// Terms that follow one another so fast that each leaves entries on few nodes (Raft paper, figure 8).
-fn succession(stream: &mut Stream, cluster: &Cluster, from_us: u64, faults: &mut Vec<Fault>) {
-    let mut at_us = from_us;
-    if stream.chance(500_000) {
-        // What one node says reaches another only terms later.
-        let (from, to) =
-            (stream.between(1, cluster.nodes.into()) as u16, stream.between(1, cluster.nodes.into()) as u16);
-        let for_us = cluster.election_us * stream.between(4, 30);
-        let cut = Cut::Links(if from == to { vec![] } else { vec![(from, to)] });
-        let what = FaultKind::Partition { cut, for_us, flap_us: 0, clients: false, held: true };
-        faults.push(Fault { at_us, what });
-    }
-    for _ in 0..stream.below(3) {
-        at_us = figure_eight(stream, cluster.election_us, at_us, faults);
-    }
-    for _ in 0..stream.between(1, 8) {
-        let who = Who::Leader;
-        let for_us = cluster.election_us * stream.between(1, 6);
-        let what = match stream.below(10) {
-            0..5 => {
-                let cut = Cut::Isolate(who);
-                let held = stream.chance(200_000);
-                FaultKind::Partition { cut, for_us, flap_us: 0, clients: false, held }
-            }
-            _ => FaultKind::CrashAt {
-                who,
-                point: *stream.pick(&[Point::PeerSent, Point::SyncDone, Point::Committed, Point::Committed]),
-                nth: stream.magnitude(1, 12) as u32,
-                power: stream.chance(300_000),
-                all: false,
-                down_us: for_us,
-            },
-        };
-        faults.push(Fault { at_us, what });
-        at_us += cluster.election_us * stream.between(1, 4);
-    }
-}
-
-/// The history of figure 8: a leader is cut off with entries of its own, the next as it is elected; then the first comes
-/// back, and stops as it commits. Returns when the pattern is over.
-fn figure_eight(stream: &mut Stream, election_us: u64, from_us: u64, faults: &mut Vec<Fault>) -> u64 {
-    let mut some = |low, high| election_us * stream.between(low, high) / 4;
-    let (first_us, second_us, down_us) = (some(6, 20), some(12, 32), some(4, 24));
-    let (second_at, third_at) = (from_us + some(0, 4), from_us + some(4, 8));
-    let cut = Cut::Isolate(Who::Leader);
-    let first = FaultKind::Partition { cut, for_us: first_us, flap_us: 0, clients: false, held: false };
-    let second = FaultKind::CutAt { who: Who::All, point: Point::Elected, nth: 1, for_us: second_us };
-    let (point, power) = (Point::Committed, stream.chance(300_000));
-    let third = FaultKind::CrashAt { who: Who::All, point, nth: 1, power, all: false, down_us };
-    faults.extend([
-        Fault { at_us: from_us, what: first },
-        Fault { at_us: second_at, what: second },
-        Fault { at_us: third_at, what: third },
-    ]);
-    from_us + first_us.max(second_us) + down_us
 }
 
 fn partition(stream: &mut Stream, who: Who, nodes: u16, for_us: u64) -> FaultKind {

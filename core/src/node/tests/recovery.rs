@@ -1,7 +1,8 @@
 //! Nodes that were made a cluster of their own, and what they and their old cluster make of each other.
 
 use super::super::peers::Kind;
-use super::{AccessMode, Cluster, bytes, config, execute};
+use super::disk::execute;
+use super::{AccessMode, Cluster, bytes, config};
 use crate::inspect::RoleName;
 use crate::io::{DiskOp, Input, Outbox, Output};
 use crate::protocol::peer;
