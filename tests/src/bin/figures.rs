@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use steadfast_tests::failover;
 use steadfast_tests::figures::options::{Options, USAGE};
-use steadfast_tests::figures::{bytes, cluster, core, latency, restart, scale, throughput};
+use steadfast_tests::figures::{
+    bytes, cluster, core, latency, leader_loss, replacement, restart, scale, throughput,
+};
 
 /// As the server has it.
 #[global_allocator]
@@ -33,6 +35,8 @@ fn run() -> Result<(), String> {
         "throughput" => throughput::run(&options),
         "cluster" => cluster::run(&options),
         "scale" => scale::run(&options),
+        "leader-loss" => leader_loss::run(&options),
+        "replacement" => replacement::run(&options),
         "core" => core::run(&options),
         "failover" => failover::report(&options),
         other => return Err(format!("there is no figure {other}\n{USAGE}")),

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::daemon::{Daemon, is_installed};
 use super::loads::{self, Figures, Load, Program};
+use super::nodes::Nodes;
 use super::options::Options;
 use super::report::Report;
 use super::{etcd, machine};
@@ -40,16 +41,10 @@ const LOADS: [Load; 2] = [
     },
 ];
 
-/// Three nodes, and where clients reach them.
+/// Three nodes of etcd, and where clients reach them.
 struct Three {
     nodes: Vec<Daemon>,
     addresses: Vec<String>,
-}
-
-impl Three {
-    fn addresses(&self) -> Vec<&str> {
-        self.addresses.iter().map(String::as_str).collect()
-    }
 }
 
 /// Measures, and says what was seen.
@@ -60,7 +55,7 @@ pub fn run(options: &Options) -> io::Result<Report> {
     let scratch = Scratch::new("figures-cluster");
     let (keys, seconds) = (options.keys(10_000), options.seconds(5));
     let mut notes = vec![format!("before: {}", machine::describe())];
-    let ours = steadfast(scratch.path())?;
+    let ours = Nodes::start(scratch.path())?;
     until_answered(|| loads::of_steadfast(&ours.addresses(), &LOADS[0], keys, 1))?;
     let theirs = match tool(scratch.path())? {
         Some(tool) => {
@@ -74,20 +69,20 @@ pub fn run(options: &Options) -> io::Result<Report> {
         }
     };
     let load_ours = |load: &Load| loads::of_steadfast(&ours.addresses(), load, keys, seconds);
-    let ours = Program { servers: &ours.nodes, tool: &load_ours };
+    let ours = Program { servers: ours.processes(), tool: &load_ours };
     let load_theirs = theirs
         .as_ref()
         .map(|(tool, three)| (three, move |load: &Load| of_etcd(tool, three, load, keys, seconds)));
     let theirs = load_theirs.as_ref().map(|(three, tool)| Program { servers: &three.nodes, tool });
     let mut rows = Vec::new();
     for load in &LOADS {
-        let (our, their) = loads::in_turn(load.name, load, options.rounds(), &ours, theirs.as_ref())?;
+        let (our, their) = loads::in_turn(load.name, load, options.rounds(3), &ours, theirs.as_ref())?;
         rows.push(loads::row(load, &our, &their));
     }
     notes.push(format!("after: {}", machine::describe()));
     notes.push(format!(
         "medians of {}, the programs in turn; a ratio is ours over theirs (etcd)",
-        options.rounds()
+        options.rounds(3)
     ));
     let title = "Operations per second of three nodes, values of 100 bytes".into();
     Ok(Report { title, columns: loads::columns(), rows, notes })
@@ -102,24 +97,6 @@ fn until_answered<T>(ask: impl Fn() -> io::Result<T>) -> io::Result<T> {
             answered => return answered,
         }
     }
-}
-
-fn steadfast(dir: &Path) -> io::Result<Three> {
-    let addresses = free_addresses(3);
-    let start = |place: usize| {
-        let program =
-            std::env::var_os("STEADFAST_BIN").map_or_else(std::env::current_exe, |it| Ok(it.into()))?;
-        let mut command = Command::new(program);
-        binary::clean(&mut command);
-        command.args(["serve", "--insecure-no-auth", "--id", &(place + 1).to_string()]);
-        command.args(["--listen", &addresses[place], "--data"]).arg(dir.join(format!("node{}", place + 1)));
-        for (other, address) in addresses.iter().enumerate().filter(|(other, _)| *other != place) {
-            command.args(["--peer", &format!("{}={address}", other + 1)]);
-        }
-        Daemon::spawn(&mut command, &dir.join(format!("node{}.log", place + 1)))
-    };
-    let nodes = (0..3).map(start).collect::<io::Result<_>>()?;
-    Ok(Three { nodes, addresses })
 }
 
 fn etcd(dir: &Path) -> io::Result<Three> {

@@ -43,7 +43,7 @@ pub fn run(options: &Options) -> io::Result<Report> {
     for (name, at_once, writes) in LOADS {
         let mut micros = Vec::new();
         // The first round finds other things in the caches, and is not counted.
-        for round in 0..=options.rounds() {
+        for round in 0..=options.rounds(3) {
             let spent = bench.round(keys, at_once, writes).map_err(io::Error::other)?;
             if round > 0 {
                 micros.push(spent.as_secs_f64() * 1e6 / ROUND as f64);

@@ -27,6 +27,12 @@ impl Daemon {
         Ok(Self { child: command.spawn()?, begun })
     }
 
+    /// Kills it with SIGKILL, if it has not ended.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// The process's number.
     #[must_use]
     pub fn id(&self) -> u32 {
@@ -44,9 +50,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }
 

@@ -30,11 +30,11 @@ const WEIGHT: u64 = 256 + 25 + 100;
 const APART: u64 = 6;
 
 /// Of a write: when it was to begin, and when it was acknowledged. Of a snapshot: when it began and was over.
-type Span = (Instant, Instant);
+pub(super) type Span = (Instant, Instant);
 
 /// How a load sends.
 #[derive(Clone, Copy, Debug)]
-enum Pace {
+pub(super) enum Pace {
     /// So many writes per second, over all connections.
     Steady(u64),
     /// Each connection as soon as it is answered.
@@ -101,7 +101,7 @@ fn measure(server: &Steadfast, keys: u64, pace: Pace, lasts: Duration) -> io::Re
 }
 
 /// One connection's writes over random keys.
-fn write(
+pub(super) fn write(
     server: &Steadfast,
     keys: u64,
     number: u64,

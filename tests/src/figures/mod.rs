@@ -9,8 +9,9 @@
 //! | `daemon.rs` | a process in a directory of its own |
 //! | `machine.rs` | what the kernel counts of a process, and how busy the machine is |
 //! | `report.rs` | medians, percentiles, tables, JSON |
+//! | `nodes.rs` | three nodes that are killed and come back |
 //! | `loads.rs` | what those of throughput have in common |
-//! | `restart.rs`, `latency.rs`, `bytes.rs`, `throughput.rs`, `cluster.rs`, `scale.rs`, `core.rs` | one figure each |
+//! | `restart.rs`, `latency.rs`, `bytes.rs`, `throughput.rs`, `cluster.rs`, `scale.rs`, `core.rs`, `leader_loss.rs`, `replacement.rs` | one figure each |
 //!
 //! Nothing here judges a figure: it prints what was measured, beside the target.
 
@@ -20,10 +21,13 @@ pub mod core;
 pub mod daemon;
 pub mod etcd;
 pub mod latency;
+pub mod leader_loss;
 pub mod loads;
 pub mod machine;
+mod nodes;
 pub mod options;
 pub mod redis;
+pub mod replacement;
 pub mod report;
 pub mod restart;
 pub mod scale;

@@ -8,12 +8,14 @@ pub const USAGE: &str = "usage: figures restart          [--keys N] [--rounds N]
        figures cluster          [--keys N] [--rounds N] [--seconds N] [--json]
        figures scale            [--keys N] [--rounds N] [--seconds N] [--json]
        figures core             [--keys N] [--rounds N] [--json]
+       figures leader-loss      [--rounds N] [--json]
+       figures replacement      [--keys N] [--rate N] [--seconds N] [--json]
        figures failover         [--orders N] [--lanes N] [--only NAME] [--json]
   --keys N        how many keys there are: 1000000; for bytes-per-write, throughput and core 100000; for cluster 10000; for scale the most, 10000000
-  --rounds N      how often every program is restarted or loaded: 3
+  --rounds N      how often every program is restarted or loaded: 3; for leader-loss how often the leader is killed: 100
   --tail PERCENT  how many writes, in percent of the keys, the log holds behind the snapshot at least: 10
   --rate N        writes per second of the paced load: 2000
-  --seconds N     how long one load lasts: 60; for throughput and scale 3, for cluster 5, for bytes-per-write 10, and longer where snapshots are waited for
+  --seconds N     how long one load lasts: 60; for throughput and scale 3, for cluster 5, for bytes-per-write 10, for each calm part of replacement 15, and longer where snapshots are waited for
   --orders N      how many orders each database and script gets: 1000
   --lanes N       how many orders are worked on at once, each with servers of its own: 4
   --only NAME     measure this program alone: steadfast, redis or etcd; for failover one of the first two
@@ -77,10 +79,10 @@ impl Options {
         self.keys.unwrap_or(default)
     }
 
-    /// How many restarts of each program.
+    /// How often it is done.
     #[must_use]
-    pub fn rounds(&self) -> u64 {
-        self.rounds.unwrap_or(3)
+    pub fn rounds(&self, default: u64) -> u64 {
+        self.rounds.unwrap_or(default)
     }
 
     /// How many writes the log holds behind the snapshot at least.
@@ -131,7 +133,7 @@ mod tests {
     #[test]
     fn options_have_defaults() {
         let options = parse("restart --keys 2000 --json").expect("it is right");
-        assert_eq!((options.keys(1), options.rounds(), options.json), (2000, 3, true));
+        assert_eq!((options.keys(1), options.rounds(3), options.json), (2000, 3, true));
         assert_eq!(options.tail(2000), 200);
         let options = parse("failover --lanes 2").expect("it is right");
         assert_eq!((options.orders(), options.lanes()), (1000, 2));

@@ -39,7 +39,7 @@ pub fn run(options: &Options) -> io::Result<Report> {
         eprintln!("loading {}", system.name());
         all.push(loaded(system, keys, &mut notes)?);
     }
-    for round in 1..=options.rounds() {
+    for round in 1..=options.rounds(3) {
         for seen in &mut all {
             eprintln!("round {round}: restarting {}", seen.system.name());
             restart(seen, keys)?;
@@ -47,7 +47,7 @@ pub fn run(options: &Options) -> io::Result<Report> {
     }
     notes.push(format!("after: {}; the page cache is warm", machine::describe()));
     notes.push("targets: 1 s until the first read; resident memory 1.3 times that of redis".into());
-    Ok(report(keys, options.rounds(), &all, notes))
+    Ok(report(keys, options.rounds(3), &all, notes))
 }
 
 fn systems(

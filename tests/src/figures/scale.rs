@@ -29,7 +29,7 @@ pub fn run(options: &Options) -> io::Result<Report> {
     }
     rows.extend(measure(options, KEYS[1], &CONNECTIONS)?);
     notes.push(format!("after: {}", machine::describe()));
-    notes.push(format!("medians of {}; one request under way on each connection", options.rounds()));
+    notes.push(format!("medians of {}; one request under way on each connection", options.rounds(3)));
     Ok(Report {
         title: "What a write of 100 bytes costs one durable node".into(),
         columns: vec!["keys", "connections", "/s", "99 % ms", "us each", "MiB"],
@@ -63,7 +63,7 @@ fn measure(options: &Options, keys: u64, connections: &[u32]) -> io::Result<Vec<
             target: 0.0,
         };
         let name = format!("{keys} keys, {connections} connections");
-        let (seen, _) = loads::in_turn(&name, &load, options.rounds(), &program, None)?;
+        let (seen, _) = loads::in_turn(&name, &load, options.rounds(3), &program, None)?;
         let mib = machine::memory(node[0].id())?.now as f64 / f64::from(1 << 20);
         rows.push(vec![
             Cell::from(keys),

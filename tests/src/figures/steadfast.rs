@@ -44,6 +44,12 @@ impl Steadfast {
         Self { dir, address, interval: None, keys, tail }
     }
 
+    /// A node that runs already.
+    #[must_use]
+    pub fn reached_at(address: &str) -> Self {
+        Self { dir: PathBuf::new(), address: address.to_owned(), interval: None, keys: 0, tail: 0 }
+    }
+
     /// The same with more or less logged between two snapshots.
     #[must_use]
     pub fn interval(mut self, bytes: u64) -> Self {
@@ -79,25 +85,11 @@ impl Steadfast {
 
     /// The last committed entry.
     fn committed(&self) -> io::Result<u64> {
-        let reply = self.open()?.ask(["INFO"])?;
-        let Value::Map(pairs) = reply else { return Err(io::Error::other("INFO gave no map")) };
-        let commit = pairs.iter().find_map(|(name, value)| match value {
-            Value::Int(number) if name == "commit" => u64::try_from(*number).ok(),
-            _ => None,
-        });
-        commit.ok_or_else(|| io::Error::other("INFO names no commit"))
+        self.connect_as_it_is()?.info("commit")
     }
 
-    fn open(&self) -> io::Result<Connection> {
-        let stream = TcpStream::connect(&self.address)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-        let mut connection = Connection { stream, decoder: Decoder::new(MAX_FRAME), next: 0 };
-        connection.stream.write_all(&raw::encode(&raw::hello(None)))?;
-        match connection.frame()? {
-            ServerFrame::Welcome(_) => Ok(connection),
-            other => Err(io::Error::other(format!("no welcome, but {other:?}"))),
-        }
+    fn connect_as_it_is(&self) -> io::Result<Connection> {
+        Connection::open(&self.address, PATIENCE)
     }
 }
 
@@ -137,7 +129,7 @@ impl System for Steadfast {
     }
 
     fn connect(&self) -> io::Result<Box<dyn Client>> {
-        Ok(Box::new(self.open()?))
+        Ok(Box::new(self.connect_as_it_is()?))
     }
 
     /// A load as fast as this one leaves a long log behind the newest snapshot, because what is due while one is being
@@ -169,13 +161,38 @@ impl System for Steadfast {
 
 /// A connection.
 #[derive(Debug)]
-struct Connection {
+pub(super) struct Connection {
     stream: TcpStream,
     decoder: Decoder<ServerFrame>,
     next: u128,
 }
 
 impl Connection {
+    /// To the node at this address, which has so long for each answer.
+    pub fn open(address: &str, patience: Duration) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(patience))?;
+        let mut connection = Self { stream, decoder: Decoder::new(MAX_FRAME), next: 0 };
+        connection.stream.write_all(&raw::encode(&raw::hello(None)))?;
+        match connection.frame()? {
+            ServerFrame::Welcome(_) => Ok(connection),
+            other => Err(io::Error::other(format!("no welcome, but {other:?}"))),
+        }
+    }
+
+    /// A number that INFO says.
+    pub fn info(&mut self, wanted: &str) -> io::Result<u64> {
+        let Value::Map(pairs) = self.ask(["INFO"])? else {
+            return Err(io::Error::other("INFO gave no map"));
+        };
+        let number = pairs.iter().find_map(|(name, value)| match value {
+            Value::Int(number) if name == wanted => u64::try_from(*number).ok(),
+            _ => None,
+        });
+        number.ok_or_else(|| io::Error::other(format!("INFO names no {wanted}")))
+    }
+
     fn frame(&mut self) -> io::Result<ServerFrame> {
         let mut buffer = [0; 1 << 14];
         loop {
@@ -201,7 +218,8 @@ impl Connection {
         }
     }
 
-    fn ask<T: Into<Blob>>(&mut self, args: impl IntoIterator<Item = T>) -> io::Result<Value> {
+    /// Asks for one command; an error is the failure's text.
+    pub fn ask<T: Into<Blob>>(&mut self, args: impl IntoIterator<Item = T>) -> io::Result<Value> {
         let frame = self.request(args);
         self.stream.write_all(&raw::encode(&frame))?;
         self.outcome()?.map_err(|failure| io::Error::other(failure.to_string()))

@@ -81,11 +81,12 @@ pub fn run(options: &Options) -> io::Result<Report> {
         load_theirs.as_ref().map(|(daemon, tool)| Program { servers: std::slice::from_ref(*daemon), tool });
     let mut rows = Vec::new();
     for load in &LOADS {
-        let (our, their) = loads::in_turn(load.name, load, options.rounds(), &ours, theirs.as_ref())?;
+        let (our, their) = loads::in_turn(load.name, load, options.rounds(3), &ours, theirs.as_ref())?;
         rows.push(loads::row(load, &our, &their));
     }
     notes.push(format!("after: {}", machine::describe()));
-    notes.push(format!("medians of {}, the programs in turn; a ratio is ours over theirs", options.rounds()));
+    notes
+        .push(format!("medians of {}, the programs in turn; a ratio is ours over theirs", options.rounds(3)));
     Ok(Report {
         title: "Operations per second of one durable node, values of 100 bytes".into(),
         columns: loads::columns(),
