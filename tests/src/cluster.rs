@@ -3,7 +3,9 @@
 
 use std::path::PathBuf;
 
+use steadfast::client::Value;
 use steadfast::{Client, Config};
+use uuid::Uuid;
 
 use crate::process::{Options, Process, credentials};
 use crate::raw::RawClient;
@@ -94,6 +96,19 @@ impl Cluster {
         self.nodes[place] = Some(self.options[place].start());
     }
 
+    /// Launches one more node, with an empty directory, that is to join and knows this one; its place. Nobody has added it yet.
+    pub fn join(&mut self, address: String, knows: usize, change: impl FnOnce(Options) -> Options) -> usize {
+        let place = self.addresses.len();
+        let mut args = vec!["--join".to_owned(), "--id".into(), (place + 1).to_string()];
+        args.extend(["--listen".into(), address.clone()]);
+        args.extend(["--peer".into(), format!("{}={}", knows + 1, self.addresses[knows])]);
+        let options = change(Options::new(&self.scratch.join(format!("node{}", place + 1)), args));
+        self.nodes.push(Some(options.launch()));
+        self.options.push(options);
+        self.addresses.push(address);
+        place
+    }
+
     /// Changes how a node starts from now on.
     pub fn change(&mut self, place: usize, change: impl FnOnce(Options) -> Options) {
         self.options[place] = change(self.options[place].clone());
@@ -147,6 +162,18 @@ impl Cluster {
     pub fn raw(&self, place: usize) -> RawClient {
         let (user, password) = self.credentials();
         RawClient::login(&self.addresses[place], &user, &password)
+    }
+
+    /// A field of a node's INFO, as one more client sees it.
+    ///
+    /// # Panics
+    /// If it gives none.
+    #[must_use]
+    pub fn info(&self, place: usize, wanted: &str) -> Option<Value> {
+        let mut client = self.raw(place);
+        client.request(Uuid::from_u128(1), ["INFO"]).expect("it is up");
+        let Ok(Value::Map(info)) = client.response().reply.outcome else { panic!("INFO is a map") };
+        info.into_iter().find(|(name, _)| name == wanted).map(|(_, value)| value)
     }
 
     /// The place of the node that leads, by its own word and not by what others remember.

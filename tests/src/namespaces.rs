@@ -128,10 +128,16 @@ pub fn both(one: usize, other: usize) -> Vec<Way> {
     vec![(one, other), (other, one)]
 }
 
+/// From each of these to each of those.
+#[must_use]
+pub fn towards(these: &[usize], those: &[usize]) -> Vec<Way> {
+    these.iter().flat_map(|from| those.iter().map(|to| (*from, *to))).collect()
+}
+
 /// Both directions between each of these and each of those.
 #[must_use]
 pub fn between(these: &[usize], those: &[usize]) -> Vec<Way> {
-    these.iter().flat_map(|one| those.iter().flat_map(|other| both(*one, *other))).collect()
+    [towards(these, those), towards(those, these)].concat()
 }
 
 /// Nodes on a bridge. The test itself is at the bridge and reaches all of them, always.

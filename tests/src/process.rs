@@ -52,6 +52,13 @@ impl Options {
         self
     }
 
+    /// Takes an argument away.
+    #[must_use]
+    pub fn without(mut self, arg: &str) -> Self {
+        self.args.retain(|it| it != arg);
+        self
+    }
+
     /// Moves the data to another place, such as a file system of its own; banner and log stay.
     #[must_use]
     pub fn data_at(mut self, data: &Path) -> Self {

@@ -13,7 +13,6 @@ use steadfast_tests::cluster::Cluster;
 use steadfast_tests::process::Options;
 use steadfast_tests::recording::Recording;
 use steadfast_tests::scratch::{Scratch, wait_for};
-use uuid::Uuid;
 
 use crate::three::others;
 use crate::trial::{SOON, Trial, runtime};
@@ -69,7 +68,7 @@ fn a_leader_whose_wall_clock_is_an_hour_slow_does_not_take_time_along_and_says_s
     cluster.make_leader(wrong);
     let ahead = || runtime().block_on(ahead(config.clone()));
     wait_for("the leader knows the others' clocks", || {
-        info(&mut cluster, wrong, "clocks").filter(|clocks| *clocks == Value::Bytes("agree".into()))
+        cluster.info(wrong, "clocks").filter(|clocks| *clocks == Value::Bytes("agree".into()))
     });
     let (before, begun) = (ahead(), Instant::now());
     assert!(*before.end() < -20, "there is something to make good: {before:?}");
@@ -86,7 +85,7 @@ fn a_leader_whose_wall_clock_is_an_hour_slow_does_not_take_time_along_and_says_s
     eprintln!("time was ahead by {before:?} ms, and {span:?} later by {after:?} ms");
     let (most, moved) = (span.as_millis() as i64 / 1000 + 1, after.start() - before.end());
     assert!(moved <= most, "time is slewed by a thousandth at most: {before:?}, then {after:?}");
-    says_so(&mut cluster, wrong);
+    says_so(&cluster, wrong);
 }
 
 /// By how many milliseconds the cluster's time is ahead of this machine's, at least and at most.
@@ -107,23 +106,15 @@ async fn ahead(config: Config) -> std::ops::RangeInclusive<i64> {
 }
 
 /// INFO, of which `steadfast status` makes its table, and the log of the leader, whose own clock it is.
-fn says_so(cluster: &mut Cluster, leader: usize) {
-    let off = info(cluster, leader, "clocks_off");
+fn says_so(cluster: &Cluster, leader: usize) {
+    let off = cluster.info(leader, "clocks_off");
     assert_eq!(off, Some(Value::Bytes((leader + 1).to_string().as_str().into())));
-    let Some(Value::Int(apart)) = info(cluster, leader, "clocks_apart_ms") else { panic!("a number") };
+    let Some(Value::Int(apart)) = cluster.info(leader, "clocks_apart_ms") else { panic!("a number") };
     assert!((apart - HOUR_MS).abs() < 5_000, "{apart} ms apart");
-    let behind = info(cluster, leader, "time_off_ms");
+    let behind = cluster.info(leader, "time_off_ms");
     assert!(matches!(behind, Some(Value::Int(..0))), "time is behind: {behind:?}");
     let log = cluster.nodes[leader].as_ref().expect("it runs").log_of_this_life();
     assert!(log.contains("outside of what a majority agrees on"), "the operator reads it in the log");
-}
-
-/// A field of a node's INFO.
-fn info(cluster: &mut Cluster, place: usize, wanted: &str) -> Option<Value> {
-    let mut client = cluster.raw(place);
-    client.request(Uuid::from_u128(1), ["INFO"]).expect("it is up");
-    let Ok(Value::Map(info)) = client.response().reply.outcome else { panic!("INFO is a map") };
-    info.into_iter().find(|(name, _)| name == wanted).map(|(_, value)| value)
 }
 
 /// Whether the judges would notice: a clock that is fast by a tenth, far beyond what is promised.

@@ -1,12 +1,13 @@
 //! Nodes that go and come back while clients write: one with an empty disk, and all in turn.
 
-use std::time::{Duration, Instant};
-
-use steadfast::{Client, Config};
+use steadfast::client::Value;
+use steadfast_core::state::effect::FEATURE_LEVEL;
 use steadfast_tests::cluster::Cluster;
+use steadfast_tests::process::Options;
+use steadfast_tests::scratch::wait_within;
 
 use crate::three::others;
-use crate::trial::{SOON, Trial, runtime};
+use crate::trial::{SOON, Trial};
 
 /// A node's disk is emptied and the node promoted again, as `docs/operations.md` says. Then its copy must count: without it the
 /// cluster could not go on when another one dies.
@@ -23,8 +24,7 @@ fn a_wiped_node_is_promoted_under_load_and_carries_the_next_failure() {
     trial.cluster.restart(wiped);
     trial.look_at(wiped);
     assert_eq!(trial.standing(wiped).role, "learner", "it can't know what its predecessor promised");
-    let config = trial.config();
-    runtime().block_on(promote(config, wiped));
+    trial.change_members(&["PROMOTE", &(wiped + 1).to_string()]);
     trial.load.progress_of_all(SOON);
     let before = trial.term();
     trial.cluster.kill(leader);
@@ -53,13 +53,40 @@ fn a_rolling_restart_fails_no_client_that_tries_again() {
     trial.end();
 }
 
-/// Makes a node vote again, as soon as it has nearly the whole log.
-async fn promote(config: Config, place: usize) {
-    let client = Client::connect(config).await.expect("the cluster is up");
-    let begun = Instant::now();
-    while let Err(error) = client.command(["CLUSTER", "PROMOTE", &(place + 1).to_string()]).await {
-        assert!(error.is_passing() && begun.elapsed() < SOON, "node {} is not promoted: {error}", place + 1);
-        tokio::time::sleep(Duration::from_millis(50)).await;
+/// All nodes know no more than an older release; then one after the other is started without that, and the first goes back once
+/// more. Nothing new is used before the last one is there.
+#[test]
+fn a_rolling_upgrade_fails_no_client_and_can_be_undone_until_the_last_node() {
+    let (old, new) = (i64::from(FEATURE_LEVEL) - 1, i64::from(FEATURE_LEVEL));
+    let older = format!("--feature-level={old}");
+    let mut trial = Trial::of(Cluster::start_with("upgrade", |_, options| options.arg(&older)));
+    let mut behind = vec![1, 2, 3];
+    for (place, upgrades) in [(0, true), (1, true), (0, false), (0, true), (2, true)] {
+        assert_eq!(trial.cluster.info(place, "feature_level"), Some(Value::Int(old)));
+        let node = trial.cluster.nodes[place].take().expect("it runs");
+        assert_eq!(node.stop(), Some(0), "everything under way was answered");
+        trial.load.progress(50);
+        let release = |options: Options| if upgrades { options.without(&older) } else { options.arg(&older) };
+        trial.cluster.change(place, release);
+        trial.cluster.restart(place);
+        trial.look_at(place);
+        trial.caught_up(place, others(place)[0]);
+        trial.load.progress_of_all(SOON);
+        behind.retain(|id| *id != place as i64 + 1);
+        behind.extend((!upgrades).then_some(place as i64 + 1));
+        behind.sort_unstable();
+        wait_within(SOON, "a leader that names those for whom it waits", || {
+            let leader = trial.leader();
+            // One that knows no more itself waits for nobody.
+            let others = behind.iter().copied().filter(|_| !behind.contains(&(leader as i64 + 1)));
+            let names = trial.cluster.info(leader, "feature_level_waits_for")?;
+            (names == Value::List(others.map(Value::Int).collect())).then_some(())
+        });
     }
-    client.close().await;
+    for place in trial.cluster.places() {
+        wait_within(SOON, "the new level", || {
+            (trial.cluster.info(place, "feature_level") == Some(Value::Int(new))).then_some(())
+        });
+    }
+    trial.end();
 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use steadfast::Config;
+use steadfast::{Client, Config};
 use steadfast_sim::check::{self, Verdict};
 use steadfast_sim::history::History;
 use steadfast_tests::cluster::Cluster;
@@ -37,8 +37,40 @@ pub struct Trial {
 impl Trial {
     /// Founds a cluster on a network, and waits until every client has written.
     pub fn on(network: &Network, name: &str) -> Self {
+        Self::founded_on(network, name, network.addresses().len())
+    }
+
+    /// Founds it with so many of the network's nodes.
+    pub fn founded_on(network: &Network, name: &str, nodes: usize) -> Self {
         let entered = |place, options: Options| options.under(network.enter(place));
-        Self::of(Cluster::start_at(name, network.addresses(), entered))
+        let addresses = network.addresses()[..nodes].to_vec();
+        Self::of(Cluster::start_at(name, addresses, entered))
+    }
+
+    /// Lets the network's next node join, which knows this one, until it votes.
+    pub fn join(&mut self, network: &Network, knows: usize) {
+        let place = self.cluster.addresses.len();
+        let address = network.addresses()[place].clone();
+        let enter = |options: Options| options.under(network.enter(place));
+        self.cluster.join(address.clone(), knows, enter);
+        let id = (place + 1).to_string();
+        self.change_members(&["ADD", &id, &address]);
+        self.change_members(&["PROMOTE", &id]);
+        self.eyes.push(self.cluster.raw(place));
+    }
+
+    /// Takes a step of the membership, as soon as it is allowed.
+    pub fn change_members(&mut self, words: &[&str]) {
+        let config = self.config();
+        runtime().block_on(async {
+            let client = Client::connect(config).await.expect("the cluster is up");
+            let (step, begun) = ([&["CLUSTER"], words].concat(), Instant::now());
+            while let Err(error) = client.command(step.iter().copied()).await {
+                assert!(error.is_passing() && begun.elapsed() < SOON, "{step:?}: {error}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            client.close().await;
+        });
     }
 
     /// The same with a cluster that was started.
