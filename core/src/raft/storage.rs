@@ -20,6 +20,7 @@ impl Raft {
     /// the log holds that very entry (paper, figure 13, steps 6 and 7). Returns whether it stays. The membership is the snapshot's.
     pub fn installed(&mut self, at: EntryId, membership: Membership) -> bool {
         assert!(at.index > self.commit, "a snapshot of what is committed here already is not installed");
+        assert!(at.term <= self.term, "who sent a snapshot led a term that is known here");
         assert!(!self.is_leader(), "a leader has everything that is committed, and is sent no snapshot");
         let stays = self.log.term_at(at.index) == Some(at.term);
         if stays {

@@ -79,6 +79,7 @@ scripts! {
     lease_promise_outlives_a_restart
     lost_append_is_found_by_a_heartbeat
     minority_commits_nothing
+    node_with_nothing_but_a_snapshot_leads
     one_becomes_three
     overtaken_answer_takes_nothing_back
     overtaken_append_does_not_cut
@@ -99,6 +100,12 @@ scripts! {
     second_change_is_refused_while_one_is_under_way
     single_node_recovers_alone
     slow_disk_keeps_heartbeats
+    snapshot_brings_the_membership
+    snapshot_is_overtaken_by_appends
+    snapshot_is_taken_while_a_probe_is_on_its_way
+    snapshot_keeps_what_follows_it
+    snapshot_reaches_a_follower_behind_the_log
+    snapshot_replaces_a_log_that_diverges
     term_in_the_log_is_ahead_of_the_record
     three_become_one
     transfer_amid_a_change

@@ -9,9 +9,9 @@ use super::host::{Done, Host, Packet, Read, Setting};
 use super::invariants::{Checker, View};
 use super::show;
 use crate::membership::Membership;
-use crate::raft::{Message, Raft, Round};
+use crate::raft::{LogEntry, Message, Raft, Round};
 use crate::time::Micros;
-use crate::types::{Incarnation, NodeId};
+use crate::types::{Incarnation, Index, NodeId};
 
 /// More deliveries than any script needs: a storm.
 const STORM: usize = 1000;
@@ -30,6 +30,8 @@ pub struct Cluster {
     /// The newest boot that each node has seen of each data directory.
     seen: BTreeMap<(NodeId, NodeId, Incarnation), u64>,
     images: BTreeMap<NodeId, Image>,
+    /// The snapshot on its way to a node, of which nothing is known there before it is whole.
+    snapshots: BTreeMap<NodeId, Vec<LogEntry>>,
     wipes: u64,
     /// What a new node begins with.
     spawn: Option<(Membership, Setting, u64)>,
@@ -147,8 +149,53 @@ impl Cluster {
         self.start(id);
     }
 
+    /// A node lets a snapshot take the place of what is committed up to here.
+    pub fn compact(&mut self, id: NodeId, to: Index) {
+        let done = self.host(id).compact(to);
+        self.done(done);
+    }
+
+    /// Whether a leader would send a member a snapshot.
+    pub fn wants_snapshot(&mut self, (from, to): Link) -> bool {
+        let host = self.host(from);
+        let now = host.now;
+        host.raft.as_ref().is_some_and(|raft| raft.wanting_snapshot(now).contains(&to))
+    }
+
+    /// A leader begins to send a member its snapshot, if that wants one and knows it as its leader.
+    pub fn send_snapshot(&mut self, link: Link) {
+        let (from, to) = link;
+        if !self.wants_snapshot(link) {
+            return self.print(show::line(from, &format!("sends node {to} no snapshot")));
+        }
+        let (covered, at) = self.host(from).disk.durable().start();
+        let covered = covered.to_vec();
+        let term = self.host(from).raft().term();
+        let follows = |raft: &Raft| raft.leader() == Some(from) && raft.term() == term;
+        let takes = |raft: &Raft| follows(raft) && raft.commit() < at.index;
+        let is_taken = self.host(to).raft.as_ref().is_some_and(takes) && !self.cut.contains(&link);
+        let note = if is_taken { "" } else { "  (not taken)" };
+        self.print(format!("{from}->{to}  Snapshot      term {term}  up to {}@{}{note}", at.index, at.term));
+        if is_taken {
+            self.snapshots.insert(to, covered);
+        }
+    }
+
+    /// The snapshot on its way to a node is whole there.
+    pub fn install(&mut self, id: NodeId) {
+        let entries = self.snapshots.remove(&id).unwrap_or_else(|| panic!("none is on its way to node {id}"));
+        let done = self.host(id).install(&entries);
+        self.done(done);
+    }
+
+    /// To whom snapshots are on their way.
+    pub fn sent_snapshots(&self) -> Vec<NodeId> {
+        self.snapshots.keys().copied().collect()
+    }
+
     /// Power fails at a node.
     pub fn crash(&mut self, id: NodeId) {
+        self.snapshots.remove(&id);
         self.checker.restarted(id);
         self.host(id).crash();
     }

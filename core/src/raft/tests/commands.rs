@@ -49,6 +49,25 @@ impl Story {
         self.cluster.host(id).raft.is_some()
     }
 
+    /// The links on which a leader would send a snapshot.
+    pub fn wanting_snapshots(&mut self) -> Vec<String> {
+        let ids = self.cluster.ids();
+        let mut links: Vec<Link> =
+            self.leaders().into_iter().flat_map(|from| ids.iter().map(move |to| (from, *to))).collect();
+        links.retain(|link| self.cluster.wants_snapshot(*link));
+        links.iter().map(|(from, to)| format!("{from}->{to}")).collect()
+    }
+
+    /// To whom snapshots are on their way.
+    pub fn sent_snapshots(&self) -> Vec<NodeId> {
+        self.cluster.sent_snapshots()
+    }
+
+    /// How far a node that runs has committed.
+    pub fn commit(&mut self, id: NodeId) -> Index {
+        self.cluster.host(id).raft().commit()
+    }
+
     /// Who leads, each as far as it knows.
     pub fn leaders(&mut self) -> Vec<NodeId> {
         let ids = self.cluster.ids();
@@ -150,7 +169,7 @@ impl Story {
                 let vote = (*vote != "-").then(|| node(vote));
                 let hard = Hard { term: Term(number(term)), vote, doubtful: false };
                 let log = entries.iter().map(|text| entry(text)).collect();
-                self.cluster.given(node(id), Image { hard, log });
+                self.cluster.given(node(id), Image { hard, log, covered: 0 });
             }
             ("autosync", [switch @ ("on" | "off"), nodes @ ..]) => {
                 for id in self.nodes(nodes) {
@@ -162,6 +181,9 @@ impl Story {
             }
             ("sync", [id]) => self.sync_log(node(id), usize::MAX),
             ("sync", [id, count]) => self.sync_log(node(id), number(count) as usize),
+            ("compact", [id, to]) => self.cluster.compact(node(id), Index(number(to))),
+            ("snapshot", [on]) => self.cluster.send_snapshot(link(on)),
+            ("install", [id]) => self.cluster.install(node(id)),
             ("sync-term", [id]) => {
                 self.cluster.host(node(id)).disk.sync_hard();
                 self.cluster.step(node(id), |_, _| {});
@@ -333,7 +355,7 @@ impl Story {
     fn status(&mut self, id: NodeId) -> String {
         let host = self.cluster.host(id);
         let Some(raft) = &host.raft else {
-            let Image { hard, log } = host.disk.durable();
+            let Image { hard, log, .. } = host.disk.durable();
             return format!("{:<14} term {}  last {}", "down", hard.term, log.len());
         };
         let (last, last_term) = (raft.log().last(), raft.log().last_term());

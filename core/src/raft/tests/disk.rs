@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use crate::raft::LogEntry;
-use crate::types::{Index, NodeId, Term};
+use crate::types::{EntryId, Index, NodeId, Term};
 
 /// The term record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,7 +20,19 @@ pub struct Hard {
 #[derive(Clone, Debug, Default)]
 pub struct Image {
     pub hard: Hard,
+    /// Every entry, also those for which a snapshot stands: the checker compares them.
     pub log: Vec<LogEntry>,
+    /// For how many of them, from the first on, a snapshot stands.
+    pub covered: usize,
+}
+
+impl Image {
+    /// What the snapshot covers, and the last entry of that.
+    pub fn start(&self) -> (&[LogEntry], EntryId) {
+        let covered = &self.log[..self.covered];
+        let term = covered.last().map_or_else(Term::default, |last| last.term);
+        (covered, EntryId { index: Index(self.covered as u64), term })
+    }
 }
 
 /// One node's disk.
@@ -46,6 +58,23 @@ impl Disk {
     /// What a crash now would leave.
     pub fn durable(&self) -> &Image {
         &self.durable
+    }
+
+    /// A snapshot of these entries is durable. What was issued of them is as good as written, and whatever the log had in their place
+    /// is gone with all that followed it.
+    pub fn cover(&mut self, entries: &[LogEntry]) {
+        if !self.durable.log.starts_with(entries) {
+            self.durable.log = entries.to_vec();
+        }
+        self.durable.covered = self.durable.covered.max(entries.len());
+    }
+
+    /// The log begins anew behind the snapshot: what was issued of the old one says nothing any more.
+    pub fn begin_anew(&mut self) {
+        self.durable.log.truncate(self.durable.covered);
+        self.log_done += self.log_writes.len() as u64;
+        self.log_writes.clear();
+        self.valid.clear();
     }
 
     /// Everything that was not synced is gone.
@@ -83,6 +112,10 @@ impl Disk {
     /// A sync that covered the oldest `count` log writes has ended.
     pub fn sync_log(&mut self, count: usize) {
         for (index, entry) in self.log_writes.drain(..count.min(self.log_writes.len())) {
+            if index.0 as usize <= self.durable.covered {
+                self.log_done += 1;
+                continue;
+            }
             self.durable.log.truncate(index.prev().0 as usize);
             assert_eq!(self.durable.log.len() as u64, index.prev().0, "a log is written without gaps");
             self.durable.log.push(entry);

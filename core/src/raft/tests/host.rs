@@ -108,18 +108,21 @@ impl Host {
     /// Recovers from what is durable.
     pub fn start(&mut self) -> Done {
         self.boot += 1;
-        let Image { hard, log } = self.disk.durable().clone();
+        let image = self.disk.durable();
+        let (hard, (covered, behind)) = (image.hard.clone(), image.start());
+        let membership = members::newest(covered).unwrap_or_else(|| self.founders.clone());
+        let log = Log::recovered(behind, image.log[image.covered..].to_vec());
         let promised = self.setting.1.clock_bound_ppm.filter(|_| self.boot > 1);
         let promised = promised.map(|_| self.now.after(self.setting.1.election));
         let start = Start {
             id: self.id,
             incarnation: self.incarnation,
-            membership: self.founders.clone(),
+            membership,
             read_membership: members::read,
             doubtful: hard.doubtful,
             term: hard.term,
             vote: hard.vote,
-            log: Log::recovered(EntryId::default(), log),
+            log,
             damaged: None,
             had_others: false,
             // Without leases nothing was promised, and the scripts need not wait for it.
@@ -129,6 +132,41 @@ impl Host {
         let rng = ChaCha8Rng::seed_from_u64((self.seed << 24) + (u64::from(self.id.0) << 16) + self.boot);
         self.raft = Some(Raft::new(start, timing, limits, rng, self.now));
         self.step(|_, _| {})
+    }
+
+    /// A snapshot of what is committed up to here is durable, and takes the place of the log.
+    pub fn compact(&mut self, to: Index) -> Done {
+        let entries = self.log()[..to.0 as usize].to_vec();
+        self.step_of(|host| {
+            host.running().compact(to);
+            host.disk.cover(&entries);
+        })
+    }
+
+    /// Another node's snapshot of these entries is whole and durable, as in `node/snapshots/receiving.rs`.
+    pub fn install(&mut self, entries: &[LogEntry]) -> Done {
+        let last = entries.last().expect("a snapshot covers something");
+        let at = EntryId { index: Index(entries.len() as u64), term: last.term };
+        let membership = members::newest(entries).unwrap_or_else(|| self.founders.clone());
+        self.step_of(|host| {
+            if host.raft().is_leader() {
+                return host.line(format!("leads, and needs no snapshot up to {}@{}", at.index, at.term));
+            }
+            host.disk.cover(entries);
+            if host.raft().commit() >= at.index {
+                host.line(format!("has committed what the snapshot up to {}@{} has", at.index, at.term));
+                return host.running().compact(at.index);
+            }
+            let stays = host.running().installed(at, membership);
+            if !stays {
+                host.held.clear();
+                host.disk.begin_anew();
+            }
+            let rest = if stays { ", and what follows stays" } else { "" };
+            host.line(format!("takes the snapshot up to {}@{}{rest}", at.index, at.term));
+            host.running().compact(at.index);
+            host.running().announce();
+        })
     }
 
     /// Power fails: only what was synced stays.
@@ -153,10 +191,15 @@ impl Host {
     /// One step: something happens to Raft, then everything that follows from it, and, with `autosync`, from
     /// the syncs as well.
     pub fn step(&mut self, action: impl FnOnce(&mut Raft, Micros)) -> Done {
+        self.step_of(|host| {
+            let now = host.now;
+            action(host.running(), now);
+        })
+    }
+
+    fn step_of(&mut self, action: impl FnOnce(&mut Self)) -> Done {
         let before = self.raft.as_ref().map(Seen::of);
-        let now = self.now;
-        let raft = self.raft.as_mut().unwrap_or_else(|| panic!("node {} is down", self.id));
-        action(raft, now);
+        action(self);
         self.finish();
         while self.autosync && !self.disk.is_quiet() {
             self.disk.sync_hard();
@@ -292,7 +335,7 @@ impl Host {
     }
 
     pub fn running(&mut self) -> &mut Raft {
-        self.raft.as_mut().expect("a node that runs")
+        self.raft.as_mut().unwrap_or_else(|| panic!("node {} is down", self.id))
     }
 
     /// When this follower's election time-out ends.
@@ -307,15 +350,14 @@ impl Host {
         leader.heartbeat_at
     }
 
-    /// The log in memory, or what is on disk while the node is down.
+    /// The log in memory, with what a snapshot stands for; or what is on disk while the node is down.
     pub fn log(&self) -> Vec<LogEntry> {
-        match &self.raft {
-            None => self.disk.durable().log.clone(),
-            Some(raft) => {
-                let indexes = 1..=raft.log().last().0;
-                indexes.map(|index| raft.log().get(Index(index)).expect("in the log").clone()).collect()
-            }
-        }
+        let disk = &self.disk.durable().log;
+        let Some(raft) = &self.raft else { return disk.clone() };
+        let start = raft.log().start().index;
+        let behind = start.next().0..=raft.log().last().0;
+        let behind = behind.map(|index| raft.log().get(Index(index)).expect("in the log").clone());
+        disk[..start.0 as usize].iter().cloned().chain(behind).collect()
     }
 }
 

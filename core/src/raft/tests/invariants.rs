@@ -224,8 +224,7 @@ impl Checker {
 
     /// Of whom a majority each decides, by the newest membership in a log. Read from the log anew each time, and not as Raft keeps it.
     fn sets(&self, log: &[LogEntry]) -> Vec<Vec<Voter>> {
-        let newest = log.iter().rev().find_map(|entry| members::read(&entry.payload));
-        let newest = newest.or_else(|| self.founders.clone()).expect("a cluster was founded");
+        let newest = members::newest(log).or_else(|| self.founders.clone()).expect("a cluster was founded");
         let sets = [newest.voters().to_vec(), newest.before().to_vec()];
         sets.into_iter().filter(|set| !set.is_empty()).collect()
     }

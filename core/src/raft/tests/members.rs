@@ -4,6 +4,7 @@
 use bytes::Bytes;
 
 use crate::membership::{Membership, Voter};
+use crate::raft::LogEntry;
 use crate::types::{Incarnation, NodeId};
 
 /// The entry's name that brings this membership.
@@ -28,6 +29,11 @@ pub fn read(name: &Bytes) -> Option<Membership> {
     let set = |text: &str| text.split(',').filter(|word| !word.is_empty()).map(parse).collect();
     let learners = learners.split(',').filter(|word| !word.is_empty()).map(|word| parse(word).0).collect();
     Some(Membership::from_parts(set(voters), set(before), learners))
+}
+
+/// The newest membership that any of these entries brings.
+pub fn newest(entries: &[LogEntry]) -> Option<Membership> {
+    entries.iter().rev().find_map(|entry| read(&entry.payload))
 }
 
 fn voter((node, incarnation): &Voter) -> String {

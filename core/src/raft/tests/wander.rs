@@ -16,7 +16,7 @@ const STEPS: usize = 500;
 const PATIENCE: usize = 80;
 
 /// What the random scripts together must have brought about, or they are too tame: parts of printed lines.
-const SIGHTS: [&str; 13] = [
+const SIGHTS: [&str; 14] = [
     "leader         term",
     "cuts its log",
     "hears no quorum",
@@ -30,6 +30,7 @@ const SIGHTS: [&str; 13] = [
     " learner        term",
     "refuses: UnderWay",
     "refuses: NewLeader",
+    "takes the snapshot",
 ];
 
 /// One random script under way.
@@ -75,6 +76,12 @@ impl Wanderer {
                 self.run(format!("tick {id} 50"));
                 self.run("deliver".into());
             }
+            for link in self.story.wanting_snapshots() {
+                self.run(format!("snapshot {link}"));
+            }
+            for to in self.story.sent_snapshots() {
+                self.run(format!("install {to}"));
+            }
             if self.story.agrees() {
                 return;
             }
@@ -90,7 +97,8 @@ impl Wanderer {
             60..64 => self.with_leader("read"),
             64..78 => self.pass_time(),
             78..84 => self.disturb_network(),
-            84..95 => self.disturb_disk(),
+            84..92 => self.disturb_disk(),
+            92..95 => self.snapshots(),
             95..97 => self.crash_or_restart(),
             97 => self.transfer(),
             98.. if self.changes => self.change(),
@@ -221,6 +229,31 @@ impl Wanderer {
             4 => self.run(format!("demote {leader} {one}")),
             5 | 6 => self.run(format!("replace {leader} {one} {other}")),
             _ => self.run(format!("remove {leader} {one}")),
+        }
+    }
+
+    /// A node's log is shortened; what a member needs of it then comes as a snapshot, and some time later that is whole.
+    fn snapshots(&mut self) {
+        let (wanting, sent) = (self.story.wanting_snapshots(), self.story.sent_snapshots());
+        match self.below(4) {
+            0 | 1 if !sent.is_empty() => {
+                let to = sent[self.below(sent.len() as u64) as usize];
+                if self.story.is_running(to) {
+                    self.run(format!("install {to}"));
+                }
+            }
+            2 if !wanting.is_empty() => {
+                let link = wanting[self.below(wanting.len() as u64) as usize].clone();
+                self.run(format!("snapshot {link}"));
+            }
+            _ => {
+                let Some(id) = self.any_running() else { return };
+                let commit = self.story.commit(id);
+                if commit.0 > 0 {
+                    let to = commit.0 - self.below(2) * self.below(commit.0);
+                    self.run(format!("compact {id} {to}"));
+                }
+            }
         }
     }
 
