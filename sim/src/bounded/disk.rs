@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use steadfast_core::raft::LogEntry;
-use steadfast_core::types::{Index, NodeId, Term};
+use steadfast_core::types::{EntryId, Index, NodeId, Term};
 
 /// The term record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -19,7 +19,10 @@ pub struct Hard {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Disk {
     hard: Hard,
+    /// Every entry, also those for which a snapshot stands: the judges compare them.
     log: Vec<LogEntry>,
+    /// For how many of them, from the first on, a snapshot stands.
+    covered: usize,
     hard_writes: VecDeque<Hard>,
     log_writes: VecDeque<(Index, LogEntry)>,
     /// The log writes that still speak of the present log, by their place among those issued since the last
@@ -42,10 +45,35 @@ impl Disk {
         &self.log
     }
 
+    /// What a snapshot stands for, and the last entry of that.
+    #[must_use]
+    pub fn snapshot(&self) -> (&[LogEntry], EntryId) {
+        let covered = &self.log[..self.covered];
+        let term = covered.last().map_or_else(Term::default, |last| last.term);
+        (covered, EntryId { index: Index(self.covered as u64), term })
+    }
+
+    /// A snapshot of these entries is durable. What was issued of them is as good as written, and whatever the log had in their place is
+    /// gone with all that followed it.
+    pub fn cover(&mut self, entries: &[LogEntry]) {
+        if !self.log.starts_with(entries) {
+            self.log = entries.to_vec();
+        }
+        self.covered = self.covered.max(entries.len());
+    }
+
+    /// The log begins anew behind the snapshot: what was issued of the old one says nothing any more.
+    pub fn begin_anew(&mut self) {
+        self.log.truncate(self.covered);
+        self.log_done += self.log_writes.len();
+        self.log_writes.clear();
+        self.valid.clear();
+    }
+
     /// Everything that was not synced is gone.
     pub fn crash(&mut self) {
         let (hard, log) = (std::mem::take(&mut self.hard), std::mem::take(&mut self.log));
-        *self = Self { hard, log, ..Self::default() };
+        *self = Self { hard, log, covered: self.covered, ..Self::default() };
     }
 
     /// Issues the term record, if it has changed.
@@ -77,6 +105,10 @@ impl Disk {
     /// A sync that covered the oldest `count` log writes has ended.
     pub fn sync_log(&mut self, count: usize) {
         for (index, entry) in self.log_writes.drain(..count.min(self.log_writes.len())) {
+            if index.0 as usize <= self.covered {
+                self.log_done += 1;
+                continue;
+            }
             self.log.truncate(index.prev().0 as usize);
             assert_eq!(self.log.len() as u64, index.prev().0, "a log is written without gaps");
             self.log.push(entry);

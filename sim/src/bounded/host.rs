@@ -59,6 +59,12 @@ pub enum Input {
     SyncTerm,
     /// A sync of the oldest so many log writes ends.
     SyncLog(usize),
+    /// A snapshot of what it has committed is durable, and takes the place of its log.
+    Compact,
+    /// Its leader begins to send its snapshot of these entries.
+    Coming(Vec<LogEntry>),
+    /// That is whole and durable here.
+    Install,
 }
 
 /// How a node may break its word: for the search's own tests, which must find it.
@@ -127,6 +133,8 @@ pub struct Host {
     pub spoken: Term,
     /// Whom it was heard to vote for.
     pub votes: BTreeMap<Term, NodeId>,
+    /// The entries of the snapshot that its leader sends; none if it sends none.
+    pub coming: Vec<LogEntry>,
     held: Vec<Held>,
     reads: Vec<Read>,
     id: NodeId,
@@ -148,6 +156,7 @@ impl Host {
             lost: Vec::new(),
             spoken: Term(0),
             votes: BTreeMap::new(),
+            coming: Vec::new(),
             held: Vec::new(),
             reads: Vec::new(),
             id,
@@ -206,7 +215,43 @@ impl Host {
             Input::Stall => self.stalled = true,
             Input::SyncTerm => self.disk.sync_hard(),
             Input::SyncLog(count) => self.disk.sync_log(count),
+            Input::Compact => {
+                let at = raft.commit();
+                let entries = self.log()[..at.0 as usize].to_vec();
+                self.raft.compact(at);
+                self.disk.cover(&entries);
+            }
+            Input::Coming(entries) => self.coming = entries,
+            Input::Install => self.install(setting),
         }
+    }
+
+    /// As `node/snapshots/receiving.rs`.
+    fn install(&mut self, setting: &Setting) {
+        let entries = std::mem::take(&mut self.coming);
+        let last = entries.last().expect("a snapshot covers something");
+        let at = EntryId { index: Index(entries.len() as u64), term: last.term };
+        if self.raft.is_leader() {
+            return;
+        }
+        self.disk.cover(&entries);
+        if self.raft.commit() < at.index {
+            if !self.raft.installed(at, newest(&entries, &setting.founders)) {
+                self.held.clear();
+                self.disk.begin_anew();
+            }
+            self.raft.announce();
+        }
+        self.raft.compact(at.index);
+    }
+
+    /// The snapshot that this leader would send a node, if that needs one, follows it and has not committed as much.
+    #[must_use]
+    pub fn snapshot_for(&self, other: &Self) -> Option<&[LogEntry]> {
+        let (covered, at) = self.disk.snapshot();
+        let leads = other.raft.leader() == Some(self.id) && other.raft.term() == self.raft.term();
+        let wanted = || self.raft.wanting_snapshot(NOW).contains(&other.id);
+        (leads && other.raft.commit() < at.index && covered != other.coming && wanted()).then_some(covered)
     }
 
     /// What is not durable is gone, and what only memory knew.
@@ -214,6 +259,7 @@ impl Host {
         self.disk.crash();
         self.held.clear();
         self.reads.clear();
+        self.coming.clear();
         self.stalled = false;
         self.raft = start(self.id, self.incarnation, setting, &self.disk);
     }
@@ -283,11 +329,13 @@ impl Host {
         }
     }
 
-    /// The log in memory.
+    /// The log in memory, with what a snapshot stands for.
     #[must_use]
     pub fn log(&self) -> Vec<LogEntry> {
-        let indexes = (1..=self.raft.log().last().0).map(Index);
-        indexes.filter_map(|index| self.raft.log().get(index).cloned()).collect()
+        let start = self.raft.log().start().index;
+        let behind = (start.next().0..=self.raft.log().last().0).map(Index);
+        let behind = behind.filter_map(|index| self.raft.log().get(index).cloned());
+        self.disk.log()[..start.0 as usize].iter().cloned().chain(behind).collect()
     }
 
     /// Its number.
@@ -300,15 +348,16 @@ impl Host {
 /// A node begins with what its disk holds.
 fn start(id: NodeId, incarnation: Incarnation, setting: &Setting, disk: &Disk) -> Raft {
     let forgets = setting.broken == Broken::ForgetsVote;
+    let (covered, behind) = disk.snapshot();
     let start = Start {
         id,
         incarnation,
-        membership: setting.founders.clone(),
+        membership: newest(covered, &setting.founders),
         read_membership: decode,
         doubtful: false,
         term: disk.hard().term,
         vote: disk.hard().vote.filter(|_| !forgets),
-        log: Log::recovered(EntryId::default(), disk.log().to_vec()),
+        log: Log::recovered(behind, disk.log()[covered.len()..].to_vec()),
         damaged: None,
         had_others: false,
         promised_until: Micros(0),
@@ -324,6 +373,12 @@ pub fn encode(membership: &Membership) -> Bytes {
     let mut bytes = vec![b'm'];
     bytes.extend(postcard::to_stdvec(membership).expect("plain numbers always encode"));
     bytes.into()
+}
+
+/// The newest membership in a log. Read from the log anew each time, and not as Raft keeps it.
+#[must_use]
+pub fn newest(log: &[LogEntry], founders: &Membership) -> Membership {
+    log.iter().rev().find_map(|entry| decode(&entry.payload)).unwrap_or_else(|| founders.clone())
 }
 
 /// The membership that an entry brings.

@@ -8,7 +8,7 @@ use steadfast_core::membership::{Membership, Voter};
 use steadfast_core::raft::{LogEntry, Message, Verdict};
 use steadfast_core::types::{Incarnation, Index, NodeId, Term};
 
-use super::host::{Done, Host, Input, Packet, decode};
+use super::host::{Done, Host, Input, Packet, decode, newest};
 
 /// What the judges remember of a path.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -64,11 +64,6 @@ impl Facts {
     fn holds(&self, prefix: &[LogEntry]) -> bool {
         self.disk.starts_with(prefix)
     }
-}
-
-/// The newest membership in a log. Read from the log anew each time, and not as Raft keeps it.
-fn newest(log: &[LogEntry], founders: &Membership) -> Membership {
-    log.iter().rev().find_map(|entry| decode(&entry.payload)).unwrap_or_else(|| founders.clone())
 }
 
 fn sets(log: &[LogEntry], founders: &Membership) -> Vec<Vec<Voter>> {

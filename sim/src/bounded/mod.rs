@@ -11,7 +11,7 @@
 //!             words.rs, report.rs
 //! ```
 //!
-//! It knows nothing of the node around Raft: neither its files nor its clients, no snapshots, and no node that doubts its memory.
+//! It knows nothing of the node around Raft: neither its files nor its clients, and no node that doubts its memory. A snapshot comes whole.
 
 pub mod disk;
 pub mod host;

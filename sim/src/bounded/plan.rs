@@ -29,10 +29,12 @@ pub enum Kind {
     Wipe,
     /// A message that is delivered and stays.
     Duplicate,
+    /// A snapshot of what a node has committed, in place of its log.
+    Snapshot,
 }
 
 /// All of them, in the order of [`Bounds`], with their names.
-pub const KINDS: [(Kind, &str); 9] = [
+pub const KINDS: [(Kind, &str); 10] = [
     (Kind::TimeOut, "time-outs"),
     (Kind::Heartbeat, "heartbeats"),
     (Kind::Crash, "crashes"),
@@ -42,6 +44,7 @@ pub const KINDS: [(Kind, &str); 9] = [
     (Kind::Stall, "stalled disks"),
     (Kind::Wipe, "wiped disks"),
     (Kind::Duplicate, "duplicates"),
+    (Kind::Snapshot, "snapshots"),
 ];
 
 /// How often each kind of event may happen on a path.
@@ -113,26 +116,29 @@ pub fn plans() -> Vec<Plan> {
         let (changes, broken): (&[Change], _) = (&[], Broken::No);
         Plan { name, nodes: 3, start, quick: true, bounds, changes, broken }
     };
-    //                                        time-out heartb crash write read change stall wipe duplicate
+    //                                        time-out heartb crash write read change stall wipe duplicate snapshot
     vec![
-        plan("elections", Start::Founding, [3, 0, 1, 0, 0, 0, 1, 0, 0]),
-        Plan { quick: false, ..plan("pre-votes", Start::Founding, [2, 0, 1, 0, 0, 0, 0, 0, 0]) },
-        plan("writes", Start::Led, [1, 1, 1, 2, 0, 0, 1, 0, 0]),
-        plan("forked", Start::Forked, [2, 1, 1, 1, 0, 0, 1, 0, 0]),
-        plan("reads", Start::Led, [2, 0, 0, 1, 1, 0, 0, 0, 0]),
-        Plan { changes: STEPS, ..plan("members", Start::Led, [2, 1, 1, 1, 0, 1, 0, 0, 0]) },
-        Plan { nodes: 4, changes: LEAVES, ..plan("leaving", Start::Forked, [1, 0, 0, 0, 0, 1, 0, 0, 0]) },
+        plan("elections", Start::Founding, [3, 0, 1, 0, 0, 0, 1, 0, 0, 0]),
+        Plan { quick: false, ..plan("pre-votes", Start::Founding, [2, 0, 1, 0, 0, 0, 0, 0, 0, 0]) },
+        plan("writes", Start::Led, [1, 1, 1, 2, 0, 0, 1, 0, 0, 0]),
+        plan("forked", Start::Forked, [2, 1, 1, 1, 0, 0, 1, 0, 0, 0]),
+        plan("reads", Start::Led, [2, 0, 0, 1, 1, 0, 0, 0, 0, 0]),
+        Plan { changes: STEPS, ..plan("members", Start::Led, [2, 1, 1, 1, 0, 1, 0, 0, 0, 0]) },
+        Plan { nodes: 4, changes: LEAVES, ..plan("leaving", Start::Forked, [1, 0, 0, 0, 0, 1, 0, 0, 0, 0]) },
         Plan {
             nodes: 4,
             changes: REPLACEMENTS,
-            ..plan("replacements", Start::Led, [1, 0, 0, 0, 0, 2, 0, 0, 0])
+            ..plan("replacements", Start::Led, [1, 0, 0, 0, 0, 2, 0, 0, 0, 0])
         },
         // A wiped disk comes back under the number of its node and 100 more (`host.rs`).
         Plan {
             changes: &[Change::Promote((NodeId(2), Incarnation(102)))],
-            ..plan("wipes", Start::Led, [1, 1, 0, 1, 0, 1, 0, 1, 0])
+            ..plan("wipes", Start::Led, [1, 1, 0, 1, 0, 1, 0, 1, 0, 0])
         },
-        plan("duplicates", Start::Led, [1, 1, 1, 2, 0, 0, 0, 0, 1]),
+        plan("duplicates", Start::Led, [1, 1, 1, 2, 0, 0, 0, 0, 1, 0]),
+        // Node 3 needs what only a snapshot has of node 1, which led before and is behind in turn.
+        plan("snapshots", Start::Forked, [2, 1, 1, 1, 0, 0, 0, 0, 0, 2]),
+        Plan { changes: STEPS, ..plan("members-sent", Start::Led, [0, 1, 0, 0, 0, 1, 0, 0, 0, 1]) },
     ]
 }
 

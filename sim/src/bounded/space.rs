@@ -116,9 +116,18 @@ pub fn events(tables: &Tables, state: &State) -> Vec<Event> {
         push(true, Kind::Crash, Local::Crash);
         push(true, Kind::Wipe, Local::Wipe);
         push(!host.stalled, Kind::Stall, Local::Stall);
+        let covered = host.disk.snapshot().1.index;
+        push(host.raft.commit() > covered, Kind::Snapshot, Local::Compact);
         push(leads || !plan.quick, Kind::TimeOut, Local::TimeOut);
         if !leads && plan.quick && state.may(plan, Kind::TimeOut) {
             events.push(Event::Stand(node));
+        }
+        let mut senders = state.hosts().filter(|_| plan.most(Kind::Snapshot) > 0);
+        if let Some(leader) = senders.find(|leader| tables.known(*leader).host.snapshot_for(host).is_some()) {
+            events.push(Event::At(node, Local::Coming(leader)));
+        }
+        if !host.coming.is_empty() {
+            events.push(Event::At(node, Local::Install));
         }
         if host.stalled && terms > 0 {
             events.push(Event::At(node, Local::SyncTerm));
@@ -139,7 +148,16 @@ fn kind(event: Event) -> Option<Kind> {
         Event::Deliver { again: true, .. } => Some(Kind::Duplicate),
         Event::Stand(_) | Event::At(_, Local::TimeOut) => Some(Kind::TimeOut),
         Event::Deliver { again: false, .. }
-        | Event::At(_, Local::Deliver(_) | Local::SyncTerm | Local::SyncOne | Local::SyncLog) => None,
+        | Event::At(
+            _,
+            Local::Deliver(_)
+            | Local::SyncTerm
+            | Local::SyncOne
+            | Local::SyncLog
+            | Local::Coming(_)
+            | Local::Install,
+        ) => None,
+        Event::At(_, Local::Compact) => Some(Kind::Snapshot),
         Event::At(_, Local::Heartbeat) => Some(Kind::Heartbeat),
         Event::At(_, Local::Crash) => Some(Kind::Crash),
         Event::At(_, Local::Wipe) => Some(Kind::Wipe),

@@ -41,6 +41,12 @@ pub enum Local {
     SyncOne,
     /// A sync of all log writes ends.
     SyncLog,
+    /// A snapshot of what it has committed takes the place of its log.
+    Compact,
+    /// The leader with this number begins to send it its snapshot.
+    Coming(u32),
+    /// That is whole.
+    Install,
 }
 
 /// What came of a step of one node.
@@ -203,6 +209,9 @@ impl<'a> Tables<'a> {
             Local::SyncTerm => Input::SyncTerm,
             Local::SyncOne => Input::SyncLog(1),
             Local::SyncLog => Input::SyncLog(usize::MAX),
+            Local::Compact => Input::Compact,
+            Local::Coming(leader) => Input::Coming(self.known(leader).host.disk.snapshot().0.to_vec()),
+            Local::Install => Input::Install,
         }
     }
 }

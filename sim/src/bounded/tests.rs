@@ -83,7 +83,7 @@ fn a_search_without_room_or_time_says_so() {
 
 #[test]
 fn a_search_that_can_go_no_deeper_says_so() {
-    let still = Plan { bounds: [0; 9], ..plan("writes") };
+    let still = Plan { bounds: [0; 10], ..plan("writes") };
     let found = search(still, 5);
     assert_eq!(
         (&found.ended, found.states),

@@ -87,6 +87,9 @@ fn local(plan: &Plan, local: Local) -> String {
         Local::SyncTerm => "a sync of its term record ends".into(),
         Local::SyncOne => "a sync of its oldest log write ends".into(),
         Local::SyncLog => "a sync of its log ends".into(),
+        Local::Compact => "a snapshot takes the place of what it has committed".into(),
+        Local::Coming(_) => "its leader begins to send it a snapshot".into(),
+        Local::Install => "the snapshot that was sent is whole".into(),
     }
 }
 
