@@ -6,6 +6,13 @@
 //! While one set of voters takes the place of another, a majority of each has to agree (joint consensus: Raft paper, section 6,
 //! thesis, section 4.3). So at no moment can two majorities decide that have no node in common. Who is counted is decided here and
 //! only here; when a step may be taken, and that it goes through the log, is for `raft/` to see to.
+//!
+//! A *witness* is a voter whose data directory holds no data, beside two whose do. It takes part in every majority but those that commit:
+//! while the membership is *whole*, an entry is committed once both others hold it. *Degraded*, a majority of the three is enough, as
+//! everywhere else, and then only one disk may hold the data of what is committed. Both are majorities of the same three, and whoever is
+//! elected has the votes of a majority of them; so it makes no difference to what Raft promises which of the two is in force, and a leader
+//! may change it at any time (`raft/witness.rs`). It is an entry of the log so that everybody can see on how many disks an answer rests
+//! (Cheap Paxos: Lamport and Massa, DSN 2004).
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -32,6 +39,8 @@ pub struct Membership {
     before: Vec<Voter>,
     /// Nodes that copy the log and are not counted, in order.
     learners: Vec<NodeId>,
+    /// One node with data and the witness are enough for a commit.
+    degraded: bool,
 }
 
 /// A step that an operator asks for.
@@ -73,6 +82,10 @@ pub enum ChangeError {
     TooManyMembers,
     /// There is no node zero.
     NoSuchNode,
+    /// This witness votes beside two nodes with data, and there would be so many others.
+    WitnessBeside(NodeId, usize),
+    /// This node is a witness, and holds no data to lead with.
+    Witness(NodeId),
 }
 
 impl fmt::Display for ChangeError {
@@ -92,6 +105,14 @@ impl fmt::Display for ChangeError {
             }
             Self::TooManyMembers => write!(f, "there are {MAX_MEMBERS} members already: remove one first"),
             Self::NoSuchNode => write!(f, "nodes are numbered from 1 on"),
+            Self::WitnessBeside(node, others) => write!(
+                f,
+                "node {node} is a witness, and votes beside two nodes with data, not beside {others} others: remove the witness \
+                 first, or replace one node by another"
+            ),
+            Self::Witness(node) => {
+                write!(f, "node {node} is a witness: it holds no data, and never leads; name a node with data")
+            }
         }
     }
 }
@@ -109,7 +130,7 @@ impl Membership {
     /// What was written down somewhere, each set in order. Ask [`Membership::is_sound`] before it is used.
     #[must_use]
     pub fn from_parts(voters: Vec<Voter>, before: Vec<Voter>, learners: Vec<NodeId>) -> Self {
-        Self { voters, before, learners }
+        Self { voters, before, learners, degraded: false }
     }
 
     /// Whether this can be a cluster's: what was read from elsewhere may be anything.
@@ -122,6 +143,8 @@ impl Membership {
             && self.learners.is_sorted_by(|a, b| a < b)
             && self.nodes().len() <= MAX_MEMBERS + MAX_VOTERS
             && !self.learners.iter().any(|node| self.votes(*node))
+            && self.sets().all(|set| has_place_for_witness(set).is_ok())
+            && (!self.degraded || self.has_witness())
     }
 
     /// With these learners as well.
@@ -147,6 +170,38 @@ impl Membership {
     #[must_use]
     pub fn learners(&self) -> &[NodeId] {
         &self.learners
+    }
+
+    /// The voter that holds no data, if there is one; during a change that of the voters to be.
+    #[must_use]
+    pub fn witness(&self) -> Option<NodeId> {
+        self.sets().find_map(witness_of).map(|(node, _)| node)
+    }
+
+    fn has_witness(&self) -> bool {
+        self.witness().is_some()
+    }
+
+    /// Whether one node with data and the witness are enough for a commit.
+    #[must_use]
+    pub fn is_degraded(&self) -> bool {
+        self.degraded
+    }
+
+    /// The same voters, whole or degraded.
+    ///
+    /// # Panics
+    /// If it is to be degraded, and there is no witness.
+    #[must_use]
+    pub fn with_degraded(&self, degraded: bool) -> Self {
+        assert!(!degraded || self.has_witness(), "only beside a witness one disk is enough");
+        Self { degraded, ..self.clone() }
+    }
+
+    /// The voters that hold data, of the sets that have a witness: without one of these, whole, nothing is committed.
+    pub fn beside_witness(&self) -> impl Iterator<Item = Voter> + '_ {
+        let sets = self.sets().filter(|set| witness_of(set).is_some());
+        sets.flatten().copied().filter(|(_, incarnation)| !incarnation.is_witness())
     }
 
     /// Whether one set of voters is taking another one's place.
@@ -195,9 +250,14 @@ impl Membership {
         self.sets().any(|set| set.iter().filter(|voter| no(**voter)).count() > set.len() - majority(set))
     }
 
-    /// Up to where a majority holds the log, and during a change a majority of those before as well.
+    /// Up to where a majority holds the log, and during a change a majority of those before as well. Beside a witness, unless degraded,
+    /// both nodes with data have to.
     pub fn held(&self, by: impl Fn(Voter) -> Index) -> Index {
         let agreed = |set: &[Voter]| {
+            if !self.degraded && witness_of(set).is_some() {
+                let with_data = set.iter().filter(|(_, incarnation)| !incarnation.is_witness());
+                return with_data.map(|voter| by(*voter)).min().unwrap_or_default();
+            }
             // On the stack, for it is asked for with every batch.
             let mut held = [Index(0); MAX_VOTERS];
             for (place, voter) in held.iter_mut().zip(set) {
@@ -230,6 +290,8 @@ impl Membership {
             return Err(ChangeError::UnderWay);
         }
         if next.voters != self.voters {
+            has_place_for_witness(&next.voters)
+                .map_err(|(node, others)| ChangeError::WitnessBeside(node, others))?;
             next.before.clone_from(&self.voters);
         }
         if next.voters.len() > MAX_VOTERS {
@@ -244,7 +306,8 @@ impl Membership {
     /// The change is agreed on: those before are not asked any more.
     #[must_use]
     pub fn settled(&self) -> Self {
-        Self { before: Vec::new(), ..self.clone() }
+        let settled = Self { before: Vec::new(), ..self.clone() };
+        Self { degraded: self.degraded && settled.has_witness(), ..settled }
     }
 
     fn add(&mut self, node: NodeId) -> Result<(), ChangeError> {
@@ -324,6 +387,9 @@ impl fmt::Display for Membership {
         if !self.learners.is_empty() {
             write!(f, ", learners {}", listed(&self.learners))?;
         }
+        if let Some(witness) = self.witness() {
+            write!(f, ", witness {witness}, {}", if self.degraded { "degraded" } else { "whole" })?;
+        }
         Ok(())
     }
 }
@@ -337,6 +403,21 @@ pub fn is_address(text: &str) -> bool {
     let printable = text.len() <= MAX_ADDRESS && text.bytes().all(|byte| byte.is_ascii_graphic());
     let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
     printable && port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0))
+}
+
+/// The voter of a set that holds no data.
+fn witness_of(set: &[Voter]) -> Option<Voter> {
+    set.iter().copied().find(|(_, incarnation)| incarnation.is_witness())
+}
+
+/// Whether these may vote together: a witness only as one of three, the others with data.
+///
+/// # Errors
+/// The witness, and how many others hold data.
+pub fn has_place_for_witness(set: &[Voter]) -> Result<(), (NodeId, usize)> {
+    let Some((node, _)) = witness_of(set) else { return Ok(()) };
+    let with_data = set.iter().filter(|(_, incarnation)| !incarnation.is_witness()).count();
+    if with_data == 2 && set.len() == 3 { Ok(()) } else { Err((node, with_data)) }
 }
 
 /// How many of a set are a majority.

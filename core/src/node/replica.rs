@@ -412,6 +412,18 @@ impl Replica {
                 Ok(())
             }
             RaftEvent::TransferGivenUp => self.transfer_given_up(out),
+            RaftEvent::Witness { degraded } => {
+                self.say_degraded(degraded, out);
+                Ok(())
+            }
+            RaftEvent::RefusedAsOlder(node, end) => {
+                self.refused_as_older(node, end, out);
+                Ok(())
+            }
+            RaftEvent::TooOldToLead(witness, end) => {
+                self.too_old_to_lead(witness, end, out);
+                Ok(())
+            }
         }
     }
 

@@ -72,6 +72,7 @@ fn config(id: u16, members: u16, access: AccessMode) -> NodeConfig {
         cluster_name: "test".into(),
         members: (1..=members).map(|id| Member { id: NodeId(id), address: format!("host{id}:1") }).collect(),
         join: false,
+        witness: false,
         limits: Limits::default(),
         timing: Timing::default(),
         log: LogConfig { segment_bytes: 16 << 10, batch_bytes: 8 << 10 },

@@ -284,7 +284,8 @@ fn completion_of(line: &Line) -> Result<RecordEvent, String> {
     }
     let receipt = match (line.position, line.time) {
         (Some(position), Some(time)) => {
-            Some(Receipt { position: Index(position), time: Millis(time), ahead: line.ahead.map(Term) })
+            let (position, time, ahead) = (Index(position), Millis(time), line.ahead.map(Term));
+            Some(Receipt { position, time, ahead, degraded: line.degraded })
         }
         (None, None) => None,
         _ => return Err("position and time come together".into()),

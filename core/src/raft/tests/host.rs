@@ -116,6 +116,7 @@ impl Host {
             incarnation: self.incarnation,
             membership: self.founders.clone(),
             read_membership: members::read,
+            withhold: members::withhold,
             doubtful: hard.doubtful,
             term: hard.term,
             vote: hard.vote,
