@@ -39,8 +39,16 @@ pub struct Cluster {
 impl Cluster {
     /// Founders 1 to `size`, started on empty disks.
     pub fn found(size: u16, setting: &Setting, seed: u64) -> Self {
-        let founders =
-            Membership::of((1..=size).map(|id| (NodeId(id), Incarnation(u64::from(id)))).collect());
+        Self::found_with(size, None, setting, seed)
+    }
+
+    /// The same, and one of them is a witness.
+    pub fn found_with(size: u16, witness: Option<NodeId>, setting: &Setting, seed: u64) -> Self {
+        let directory = |id: u16| {
+            let number = u64::from(id);
+            if witness == Some(NodeId(id)) { Incarnation::of_witness(number) } else { Incarnation(number) }
+        };
+        let founders = Membership::of((1..=size).map(|id| (NodeId(id), directory(id))).collect());
         let mut cluster = Self { checker: Checker::of(founders.clone()), ..Self::default() };
         cluster.spawn = Some((founders.clone(), setting.clone(), seed));
         founders.nodes().into_iter().for_each(|id| cluster.place(id));
@@ -163,9 +171,11 @@ impl Cluster {
     pub fn wipe(&mut self, id: NodeId) {
         self.wipes += 1;
         self.checker.forgot(id);
-        let incarnation = Incarnation(100 + self.wipes);
+        let number = 100 + self.wipes;
         self.crash(id);
         let host = self.host(id);
+        let incarnation =
+            if host.incarnation.is_witness() { Incarnation::of_witness(number) } else { Incarnation(number) };
         host.lose_disk(Image::default());
         // It is another disk now, of which nothing is missing.
         (host.incarnation, host.intact) = (incarnation, true);
