@@ -52,6 +52,7 @@ pub mod time;
 pub mod transactions;
 pub mod values;
 mod walk;
+mod witness;
 
 #[cfg(test)]
 mod testing;
