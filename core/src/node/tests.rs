@@ -18,6 +18,7 @@ mod transfers;
 mod upgrades;
 mod waits;
 mod watches;
+mod witness;
 
 use std::collections::{BTreeMap, VecDeque};
 
