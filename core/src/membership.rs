@@ -17,7 +17,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::ser::SerializeTuple;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::types::{Incarnation, Index, NodeId, listed};
 
@@ -31,7 +33,7 @@ pub const MAX_MEMBERS: usize = 16;
 pub type Voter = (NodeId, Incarnation);
 
 /// The members of a cluster at one position of its log.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Membership {
     /// A majority of these decides. In order of their nodes, each of which is there once.
     voters: Vec<Voter>,
@@ -41,6 +43,51 @@ pub struct Membership {
     learners: Vec<NodeId>,
     /// One node with data and the witness are enough for a commit.
     degraded: bool,
+}
+
+/// The three lists; and 1 behind them if it is degraded, else nothing, so that what is written without a witness stays as it was. So it has
+/// to be the last of whatever it is part of.
+impl Serialize for Membership {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut parts = serializer.serialize_tuple(if self.degraded { 4 } else { 3 })?;
+        parts.serialize_element(&self.voters)?;
+        parts.serialize_element(&self.before)?;
+        parts.serialize_element(&self.learners)?;
+        if self.degraded {
+            parts.serialize_element(&1u8)?;
+        }
+        parts.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Membership {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_tuple(4, Parts)
+    }
+}
+
+struct Parts;
+
+impl<'de> Visitor<'de> for Parts {
+    type Value = Membership;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the members of a cluster")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Membership, A::Error> {
+        let ended = || A::Error::custom("the members end early");
+        let voters = parts.next_element()?.ok_or_else(ended)?;
+        let before = parts.next_element()?.ok_or_else(ended)?;
+        let learners = parts.next_element()?.ok_or_else(ended)?;
+        // A byte fails only where there is none.
+        let degraded = match parts.next_element::<u8>() {
+            Err(_) | Ok(None) => false,
+            Ok(Some(1)) => true,
+            Ok(Some(_)) => return Err(A::Error::custom("a membership is degraded, or says nothing of it")),
+        };
+        Ok(Membership { voters, before, learners, degraded })
+    }
 }
 
 /// A step that an operator asks for.
@@ -111,7 +158,10 @@ impl fmt::Display for ChangeError {
                  first, or replace one node by another"
             ),
             Self::Witness(node) => {
-                write!(f, "node {node} is a witness: it holds no data, and never leads; name a node with data")
+                write!(
+                    f,
+                    "node {node} is a witness: it holds no data, and never leads; name a node with data"
+                )
             }
         }
     }
@@ -458,6 +508,67 @@ mod tests {
         assert_eq!(joint.held(by), Index(7));
         assert_eq!(joint.settled().held(by), Index(7), "three of four");
         assert_eq!(of(&[1, 2, 3, 4]).held(by), Index(7));
+    }
+
+    fn with_witness() -> Membership {
+        Membership::of(vec![voter(1), voter(2), (NodeId(3), Incarnation::of_witness(3))])
+    }
+
+    #[test]
+    fn beside_a_witness_both_others_have_to_hold_an_entry_unless_it_is_degraded() {
+        let whole = with_witness();
+        let held = [(1, 9), (2, 5), (3, 7)];
+        let by = |(node, _): Voter| Index(held.iter().find(|(id, _)| *id == node.0).map_or(0, |(_, at)| *at));
+        assert_eq!((whole.held(by), whole.with_degraded(true).held(by)), (Index(5), Index(7)));
+        assert!(whole.agrees(|(node, _)| node.0 != 1), "it votes as everybody");
+        assert_eq!((whole.witness(), whole.beside_witness().count()), (Some(NodeId(3)), 2));
+        let removed = whole.with_degraded(true).change(Change::Remove(NodeId(3))).expect("a step");
+        assert!(removed.is_degraded() && !removed.settled().is_degraded(), "without a witness nothing is");
+        assert_eq!(removed.held(by), Index(5), "those who stay have to agree");
+    }
+
+    #[test]
+    fn a_witness_votes_beside_two_nodes_with_data_and_no_others() {
+        let members = with_witness().with_learners([NodeId(4)]);
+        let refused = |change| members.change(change).expect_err("refused");
+        assert_eq!(refused(Change::Promote(voter(4))), ChangeError::WitnessBeside(NodeId(3), 3));
+        assert_eq!(refused(Change::Remove(NodeId(1))), ChangeError::WitnessBeside(NodeId(3), 1));
+        let second = (NodeId(4), Incarnation::of_witness(4));
+        assert!(matches!(
+            refused(Change::Replace { old: NodeId(2), new: second }),
+            ChangeError::WitnessBeside(..)
+        ));
+        for fine in [
+            Change::Replace { old: NodeId(2), new: voter(4) },
+            Change::Replace { old: NodeId(3), new: second },
+            Change::Replace { old: NodeId(3), new: voter(4) },
+        ] {
+            assert!(members.change(fine).expect("a step").settled().is_sound(), "{fine:?}");
+        }
+        let three = of(&[1, 2, 5]).with_learners([NodeId(4)]);
+        let taken = three.change(Change::Replace { old: NodeId(5), new: second }).expect("a step");
+        assert_eq!(taken.settled().witness(), Some(NodeId(4)));
+        let alone = Membership::of(vec![(NodeId(3), Incarnation::of_witness(3))]);
+        assert!(!alone.is_sound() && members.is_sound());
+        assert!(
+            !Membership { degraded: true, ..of(&[1, 2, 3]) }.is_sound(),
+            "nothing is degraded without one"
+        );
+    }
+
+    #[test]
+    fn only_what_is_degraded_has_another_byte() {
+        let bytes = |members: &Membership| postcard::to_stdvec(members).expect("plain numbers");
+        let (whole, degraded) = (with_witness(), with_witness().with_degraded(true));
+        assert_eq!(bytes(&degraded).len(), bytes(&whole).len() + 1);
+        for members in [&whole, &degraded, &of(&[1, 2])] {
+            assert_eq!(postcard::from_bytes::<Membership>(&bytes(members)).as_ref(), Ok(members));
+        }
+        for flag in [0, 2] {
+            let mut wrong = bytes(&whole);
+            wrong.push(flag);
+            assert!(postcard::from_bytes::<Membership>(&wrong).is_err(), "{flag}");
+        }
     }
 
     #[test]

@@ -60,9 +60,9 @@ impl Operator {
 /// Whether these bytes lie anywhere in a data directory.
 fn lies_in(data: &Path, word: &str) -> bool {
     let files = fs::read_dir(data).expect("a directory");
-    files.filter_map(|file| fs::read(file.expect("a file").path()).ok()).any(|bytes| {
-        bytes.windows(word.len()).any(|window| window == word.as_bytes())
-    })
+    files
+        .filter_map(|file| fs::read(file.expect("a file").path()).ok())
+        .any(|bytes| bytes.windows(word.len()).any(|window| window == word.as_bytes()))
 }
 
 #[test]

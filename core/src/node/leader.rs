@@ -338,7 +338,7 @@ impl Replica {
         self.lag.settle(self.raft.commit());
         for mut waiter in self.waiting.release(self.raft.commit(), self.raft.confirmed_round()) {
             if let Some(receipt) = &mut waiter.reply.receipt {
-                receipt.degraded = self.rests_on_one_disk(receipt.position.max(waiter.depends));
+                receipt.degraded = self.raft.rests_on_one_disk(receipt.position.max(waiter.depends));
             }
             self.answer(waiter.asker, waiter.reply, out)?;
         }

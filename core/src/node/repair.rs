@@ -99,7 +99,8 @@ impl Found {
     fn withheld(self) -> Self {
         match self {
             Self::Entries { proof, entries } => {
-                let entries = entries.into_iter().map(|(term, body)| (term, Entry::withheld(&body))).collect();
+                let entries =
+                    entries.into_iter().map(|(term, body)| (term, Entry::withheld(&body))).collect();
                 Self::Entries { proof, entries }
             }
             other => other,

@@ -117,7 +117,10 @@ impl Snapshots {
             return;
         }
         let sent = |file: &FileName| {
-            self.sending.values().filter(|it| !it.is_made()).any(|it| *file == FileName::Snapshot(it.meta().seal.at.index.0))
+            self.sending
+                .values()
+                .filter(|it| !it.is_made())
+                .any(|it| *file == FileName::Snapshot(it.meta().seal.at.index.0))
         };
         let in_use = |file: &FileName| sent(file) || self.is_in_use(*file);
         let Some(at) = self.unused.iter().position(|file| !in_use(file)) else { return };

@@ -12,7 +12,7 @@ use crate::io::Outbox;
 use crate::reply::Reply;
 use crate::state::effect::{Cause, Effect, WITNESS_LEVEL};
 use crate::trace::Probe;
-use crate::types::{EntryId, Index, NodeId};
+use crate::types::{EntryId, NodeId};
 
 impl Replica {
     /// From here on one node with data and the witness are enough for a commit, or both with data are needed again.
@@ -25,21 +25,14 @@ impl Replica {
         let index = self.append(Cause::Members, vec![Effect::Membership(next)]);
         let text = if degraded {
             probe(out, Probe::Degraded);
-            format!("degraded from entry {index} on: the other node with data is away, and answers rest on this node's disk alone")
+            format!(
+                "degraded from entry {index} on: the other node with data is away, and answers rest on this node's disk alone"
+            )
         } else {
             probe(out, Probe::WholeAgain);
             format!("whole again from entry {index} on: both nodes with data have to hold what is answered")
         };
         notice(out, text);
-    }
-
-    /// Whether an answer at this position may rest on one disk alone.
-    pub fn rests_on_one_disk(&self, position: Index) -> bool {
-        if self.raft.is_leader() {
-            self.raft.rests_on_one_disk(position)
-        } else {
-            self.raft.membership().is_degraded()
-        }
     }
 
     /// This witness would not elect a node.

@@ -29,7 +29,12 @@ impl Raft {
     /// does not count then. A witness never stands.
     pub(super) fn may_lead(&self, now: Micros) -> bool {
         let votes = self.memberships.since(self.commit).any(|members| members.is_voter(self.voter()));
-        votes && !self.is_witness() && !self.doubtful && !self.repairing && self.gone.is_none() && now >= self.passes_until
+        votes
+            && !self.is_witness()
+            && !self.doubtful
+            && !self.repairing
+            && self.gone.is_none()
+            && now >= self.passes_until
     }
 
     /// Asks everybody for a pre-vote, or for a vote in a new term; `forced` because the leader wants it.

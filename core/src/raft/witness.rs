@@ -22,7 +22,7 @@ use bytes::Bytes;
 use super::message::Message;
 use super::progress::Progress;
 use super::{Needs, Raft, RaftEvent, Role};
-use crate::membership::{Membership, Voter};
+use crate::membership::Voter;
 use crate::time::Micros;
 use crate::types::{EntryId, Index, NodeId};
 
@@ -72,11 +72,18 @@ impl Raft {
         }
     }
 
-    /// Whether it is not known of an entry that more than one disk holds its data, although there is a witness. Only a leader knows.
+    /// Whether it is not known of an entry that both nodes with data hold it durably, although there is a witness. A leader knows what the
+    /// other one holds; everybody else, that both hold what is committed once it is committed that both have to.
     #[must_use]
     pub fn rests_on_one_disk(&self, index: Index) -> bool {
-        let held = |members: &Membership| members.beside_witness().map(|voter| self.held_by(voter)).min();
-        held(self.membership()).is_some_and(|held| held < index)
+        let members = self.membership();
+        if self.is_leader() {
+            let held = members.beside_witness().map(|voter| self.held_by(voter)).min();
+            held.is_some_and(|held| held < index)
+        } else {
+            let whole = !members.is_degraded() && self.commit >= self.memberships.place().max(index);
+            members.witness().is_some() && !whole
+        }
     }
 
     /// A heartbeat is due: whether a commit needs both nodes with data may change.
@@ -86,10 +93,13 @@ impl Raft {
         let goal = std::mem::replace(&mut leader.goal, last);
         let (members, leader) = (self.memberships.current(), &*leader);
         let Some(witness) = members.witness().filter(|_| leader.transfer.is_none()) else { return };
-        let others = || members.beside_witness().filter_map(|voter| Some((voter, leader.progress.get(&voter.0)?)));
-        let heard = |peer: &Progress| now < peer.heard_at.after(self.timing.election.after(self.timing.heartbeat));
+        let others =
+            || members.beside_witness().filter_map(|voter| Some((voter, leader.progress.get(&voter.0)?)));
+        let heard =
+            |peer: &Progress| now < peer.heard_at.after(self.timing.election.after(self.timing.heartbeat));
         let degraded = if members.is_degraded() {
-            let back = others().all(|(voter, peer)| heard(peer) && peer.counts_as(voter) && peer.matched >= goal);
+            let back =
+                others().all(|(voter, peer)| heard(peer) && peer.counts_as(voter) && peer.matched >= goal);
             !(back && self.commit >= self.memberships.place())
         } else {
             let stuck = Micros(self.timing.election.0.saturating_mul(STUCK_AFTER));

@@ -42,11 +42,11 @@ impl State {
         effects.extend(self.founding().cloned().map(Effect::Founded));
         effects.extend(self.membership().map(Effect::Membership));
         let located = self.addresses().iter();
-        effects.extend(
-            located.map(|(node, at)| Effect::Located { node: *node, address: Some(at.clone()) }),
-        );
+        effects.extend(located.map(|(node, at)| Effect::Located { node: *node, address: Some(at.clone()) }));
         kept.base.committed = Index(self.committed().0.saturating_sub(1));
-        kept.commit(self.committed(), &Entry { time: self.time(), cause: Cause::Members, effects });
+        // Not that of the tail, which is not committed, and may be cut.
+        let time = self.time_of(self.committed());
+        kept.commit(self.committed(), &Entry { time, cause: Cause::Members, effects });
         kept.base.weight = self.weight();
         kept
     }
@@ -87,6 +87,7 @@ mod tests {
         let mut state = State::new((1, 2));
         state.commit(Index(1), &entry(Cause::System, vec![Effect::Level(3), put()]));
         state.commit(Index(2), &entry(Cause::Command, vec![put()]));
+        state.append(Index(3), &Entry { time: Millis(99), cause: Cause::Clock, effects: vec![] });
         let kept = state.withheld((3, 4));
         assert_eq!((kept.committed(), kept.level(), kept.time()), (Index(2), 3, Millis(7)));
         assert_eq!((state.key_count(), kept.key_count()), (1, 0));

@@ -192,7 +192,9 @@ fn table(members: &Value) -> String {
     };
     let mut lines: Vec<String> = rows.iter().map(line).collect();
     if members.iter().any(|member| figure(member, "degraded") == 1) {
-        lines.push("degraded: one node with data is away, and answers rest on the other one's disk alone".into());
+        lines.push(
+            "degraded: one node with data is away, and answers rest on the other one's disk alone".into(),
+        );
     }
     lines.join("\n")
 }

@@ -125,7 +125,9 @@ impl Settings {
             return Err("join is set, and peer is not: name a node of the cluster to join".into());
         }
         if self.witness == Some(true) && self.peer.is_empty() {
-            return Err("witness is set, and peer is not: a witness votes beside two nodes that hold data".into());
+            return Err(
+                "witness is set, and peer is not: a witness votes beside two nodes that hold data".into()
+            );
         }
         let timing = self.timing()?;
         if let Some(level) = self.feature_level.filter(|level| !(1..=FEATURE_LEVEL).contains(level)) {

@@ -10,11 +10,17 @@ pub fn flaw(full: &[u8], copy: &[u8]) -> Option<String> {
         return Some("it can't be read".into());
     };
     if (full.time, full.cause) != (copy.time, copy.cause) {
-        return Some(format!("it is of {} and {:?}, and not of {} and {:?}", copy.time, copy.cause, full.time, full.cause));
+        return Some(format!(
+            "it is of {} and {:?}, and not of {} and {:?}",
+            copy.time, copy.cause, full.time, full.cause
+        ));
     }
     let known = |effect: &&Effect| {
         matches!(full.cause, Cause::System | Cause::Members)
-            && matches!(effect, Effect::Founded(_) | Effect::Level(_) | Effect::Membership(_) | Effect::Located { .. })
+            && matches!(
+                effect,
+                Effect::Founded(_) | Effect::Level(_) | Effect::Membership(_) | Effect::Located { .. }
+            )
     };
     let may: Vec<&Effect> = full.effects.iter().filter(known).collect();
     if copy.effects.iter().eq(may.iter().copied()) {

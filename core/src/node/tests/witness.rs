@@ -6,6 +6,7 @@ use super::{AccessMode, Cluster, bytes, config};
 use crate::config::{Member, NodeConfig, SnapshotConfig};
 use crate::error::ErrorCode;
 use crate::inspect::RoleName;
+use crate::limits::Limits;
 use crate::reply::{Receipt, Value};
 use crate::types::{ConnId, NodeId};
 
@@ -15,7 +16,9 @@ const WITNESS: NodeId = NodeId(3);
 /// Node 3 of three is the witness; snapshots are taken often.
 fn of_three(id: u16, access: AccessMode) -> NodeConfig {
     let snapshot = SnapshotConfig { interval_bytes: 8 << 10, block_bytes: 512, ..SnapshotConfig::default() };
-    NodeConfig { witness: NodeId(id) == WITNESS, snapshot, ..config(id, 3, access) }
+    // So that the log is not kept for those who are a little behind.
+    let limits = Limits { append_entries: 4, ..Limits::default() };
+    NodeConfig { witness: NodeId(id) == WITNESS, snapshot, limits, ..config(id, 3, access) }
 }
 
 fn cluster(access: AccessMode) -> Cluster {

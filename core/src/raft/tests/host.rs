@@ -231,7 +231,10 @@ impl Host {
                         self.running().propose(now, members::write(&next));
                     }
                     RaftEvent::RefusedAsOlder(node, end) => {
-                        self.line(format!("would not elect {node}, whose log ends at {}@{}", end.index, end.term));
+                        self.line(format!(
+                            "would not elect {node}, whose log ends at {}@{}",
+                            end.index, end.term
+                        ));
                     }
                     RaftEvent::TooOldToLead(witness, end) => {
                         self.line(format!("is older than witness {witness}, at {}@{}", end.index, end.term));

@@ -270,7 +270,11 @@ fn check_witnesses(views: &[View]) -> Result<(), String> {
     for view in views.iter().filter(|view| view.incarnation.is_witness()) {
         let log = view.log.iter().chain(&view.disk);
         if let Some(data) = log.clone().find(|entry| members::withhold(&entry.payload) != entry.payload) {
-            return Err(format!("witness {} holds data: {}", view.id, String::from_utf8_lossy(&data.payload)));
+            return Err(format!(
+                "witness {} holds data: {}",
+                view.id,
+                String::from_utf8_lossy(&data.payload)
+            ));
         }
         let last = view.log.len().checked_sub(1);
         let Some((last, term)) = last.map(|last| (last, view.log[last].term)) else { continue };
@@ -278,7 +282,11 @@ fn check_witnesses(views: &[View]) -> Result<(), String> {
         let data = || views.iter().filter(|view| !view.incarnation.is_witness());
         let vouched = data().any(|other| has(&other.disk) || has(&other.lost) || !other.intact);
         if !vouched {
-            return Err(format!("witness {} heard of {}@{term}, which no disk with data holds", view.id, last + 1));
+            return Err(format!(
+                "witness {} heard of {}@{term}, which no disk with data holds",
+                view.id,
+                last + 1
+            ));
         }
     }
     Ok(())
