@@ -203,6 +203,7 @@ impl Raft {
             lease: Lease::default(),
             transfer: None,
             goal: last,
+            goal_at: now,
             // The term's first entry, which follows in this step, is the first heartbeat.
             heartbeat_at: now.after(self.timing.heartbeat),
             check_at: now.after(self.timing.election),

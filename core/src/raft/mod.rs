@@ -168,8 +168,9 @@ struct Leadership {
     rounds: Rounds,
     lease: Lease,
     transfer: Option<Transfer>,
-    /// Where the log ended when the last heartbeat was due.
+    /// Beside a witness: where the log ended when the other node with data last had what it held before that, and when that was.
     goal: Index,
+    goal_at: Micros,
     /// When heartbeats go out next.
     heartbeat_at: Micros,
     /// When the quorum is checked next.

@@ -21,6 +21,7 @@ impl Raft {
         if let Role::Leader(leader) = &mut self.role {
             leader.heartbeat_at = now.after(heartbeat);
             leader.check_at = now.after(election);
+            leader.goal_at = now;
             leader.rounds.began_at = now;
             for peer in leader.progress.values_mut() {
                 peer.heard_at = now;

@@ -8,7 +8,8 @@
 //!
 //! *When a commit needs both.* See `membership.rs`. A leader that does not hear the other node with data for an election time-out, or
 //! hears that it gets no further, says with an entry that one disk is enough from there on, so that it goes on with the witness; and
-//! takes that back once the other one has what the log held a heartbeat ago. The voters stay the same, so neither has to wait for what was
+//! takes that back once the other one gets in less than an election time-out what the log held when that began (as a learner is caught up
+//! with, thesis, section 4.2.1). The voters stay the same, so neither has to wait for what was
 //! said before to be committed (as changes of voters do, Ongaro on raft-dev, 10 July 2015); without that a leader that loses the other
 //! one just after it took that back would wait for ever. *Whole* waits all the same, so that nobody sees the two in turn for nothing.
 //!
@@ -88,18 +89,17 @@ impl Raft {
 
     /// A heartbeat is due: whether a commit needs both nodes with data may change.
     pub(super) fn mind_witness(&mut self, now: Micros) {
-        let last = self.log.last();
-        let Role::Leader(leader) = &mut self.role else { return };
-        let goal = std::mem::replace(&mut leader.goal, last);
-        let (members, leader) = (self.memberships.current(), &*leader);
+        let Role::Leader(leader) = &self.role else { return };
+        let members = self.memberships.current();
         let Some(witness) = members.witness().filter(|_| leader.transfer.is_none()) else { return };
         let others =
             || members.beside_witness().filter_map(|voter| Some((voter, leader.progress.get(&voter.0)?)));
         let heard =
             |peer: &Progress| now < peer.heard_at.after(self.timing.election.after(self.timing.heartbeat));
+        let reached = others().all(|(voter, peer)| peer.counts_as(voter) && peer.matched >= leader.goal);
         let degraded = if members.is_degraded() {
-            let back =
-                others().all(|(voter, peer)| heard(peer) && peer.counts_as(voter) && peer.matched >= goal);
+            let soon = now < leader.goal_at.after(self.timing.election);
+            let back = reached && soon && others().all(|(_, peer)| heard(peer));
             !(back && self.commit >= self.memberships.place())
         } else {
             let stuck = Micros(self.timing.election.0.saturating_mul(STUCK_AFTER));
@@ -113,6 +113,12 @@ impl Raft {
         };
         if degraded != members.is_degraded() {
             self.events.push(RaftEvent::Witness { degraded });
+        }
+        let last = self.log.last();
+        if let Role::Leader(leader) = &mut self.role
+            && reached
+        {
+            (leader.goal, leader.goal_at) = (last, now);
         }
     }
 
