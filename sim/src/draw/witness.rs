@@ -34,7 +34,7 @@ pub(super) fn spare(cluster: &Cluster, faults: &mut [Fault]) {
     }
 }
 
-/// One node with data is away, and comes back when the other one has just gone.
+/// One node with data is away, and comes back when the other one has just gone. And the witness may be away for long.
 pub(super) fn alone(stream: &mut Stream, cluster: &Cluster, faults: &mut Vec<Fault>, safety_us: u64) {
     let Some(witness) = cluster.witness else { return };
     let mut with_data: Vec<u16> = (1..=3).filter(|node| *node != witness).collect();
@@ -53,6 +53,12 @@ pub(super) fn alone(stream: &mut Stream, cluster: &Cluster, faults: &mut Vec<Fau
         // Gone a little before the first is back, so that nobody brings that one up to date.
         let before = stream.magnitude(1_000, down_us / 4);
         crash(at_us + down_us - before, with_data[1], cluster.election_us * stream.between(4, 16));
+    }
+    if stream.chance(600_000) {
+        // So long that it lacks what only a snapshot still has.
+        let (at_us, down_us) = (stream.between(safety_us / 20, safety_us / 3), safety_us / 2);
+        let what = FaultKind::Crash { who: Who::Node(witness), power: stream.chance(500_000), down_us };
+        faults.push(Fault { at_us, what });
     }
     faults.retain(|fault| fault.at_us < safety_us);
 }
