@@ -121,10 +121,8 @@ impl NodeInfo {
             ("term", number(self.term.0)),
             ("commit", number(self.commit.0)),
             ("uptime_ms", number(self.uptime_ms)),
-            ("witness", self.witness.node.map_or(Value::Nil, |id| Value::Int(id.0.into()))),
-            ("degraded", Value::Int(self.witness.degraded.into())),
-            ("no_leader_because", self.witness.why.as_deref().map_or(Value::Nil, text)),
         ];
+        pairs.extend(self.of_witness());
         if admin {
             pairs.extend([
                 ("boot", number(self.boot.0)),
@@ -152,6 +150,17 @@ impl NodeInfo {
 impl NodeInfo {
     fn behind(&self) -> Value {
         Value::List(self.behind.iter().map(|node| Value::Int(node.0.into())).collect())
+    }
+
+    /// What is to be said where a voter holds no data.
+    fn of_witness(&self) -> Vec<(&'static str, Value)> {
+        let WitnessInfo { node, degraded, why } = &self.witness;
+        let Some(node) = node else { return Vec::new() };
+        vec![
+            ("witness", Value::Int(node.0.into())),
+            ("degraded", Value::Int((*degraded).into())),
+            ("no_leader_because", why.as_deref().map_or(Value::Nil, text)),
+        ]
     }
 
     /// What a leader says about wall clocks; nobody else knows.
