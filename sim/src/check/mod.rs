@@ -52,7 +52,6 @@ pub mod time;
 pub mod transactions;
 pub mod values;
 mod walk;
-mod witness;
 
 #[cfg(test)]
 mod testing;

@@ -7,6 +7,8 @@
 //! What it believes of a node: what its log holds (it sees the bytes) and what the world says lies durably on
 //! its disk. It never asks a node whether it kept a rule.
 
+mod witness;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
@@ -15,7 +17,7 @@ use steadfast_core::state::effect::Entry;
 use steadfast_core::types::{BootNumber, Incarnation, Index, NodeId, Term};
 
 use super::log::LogEntry;
-use super::{Stop, Verdict, fail, witness};
+use super::{Stop, Verdict, fail};
 
 /// This judge's name.
 pub const JUDGE: &str = "raft";
@@ -141,55 +143,6 @@ impl RaftJudge {
     #[must_use]
     pub fn beside(self, witness: Option<NodeId>) -> Self {
         Self { witness, ..self }
-    }
-
-    /// A client was told of what holds at a position. Beside a witness the entry there is durable on both nodes with data, or the client
-    /// was told that it rests on one.
-    pub fn acknowledged(&self, position: Index, degraded: bool) -> Verdict {
-        let place = (position.0 as usize).wrapping_sub(1);
-        let (Some(witness), Some(entry)) = (self.witness, self.committed.get(place)) else {
-            return Verdict::Passed;
-        };
-        let nodes = self.nodes.keys().chain(self.emptied.keys().map(|(node, _)| node));
-        let nodes: BTreeSet<NodeId> = nodes.copied().filter(|node| *node != witness).collect();
-        let held = |node: &&NodeId| self.has_held(**node, place, (entry.term, entry.digest));
-        let (held, needs) = (nodes.iter().filter(held).count(), if degraded { 1 } else { 2 });
-        if held >= needs {
-            return Verdict::Passed;
-        }
-        let what = format!(
-            "a client was told of position {position}, degraded: {degraded}, and it lies on {held} of two disks with data"
-        );
-        Verdict::Failed { judge: JUDGE, what }
-    }
-
-    /// Whether any data directory of a node holds an entry durably, or did before it was emptied or went back in time.
-    fn has_held(&self, node: NodeId, place: usize, entry: (Term, u64)) -> bool {
-        let current = self.nodes.get(&node).is_some_and(|watched| {
-            watched.durable.0 > place as u64 && watched.log.get(place) == Some(&entry)
-        });
-        let before = self.rolled_back.iter().map(|(of, held)| (of, held)).chain(&self.emptied);
-        current || before.filter(|(of, _)| of.0 == node).any(|(_, held)| held.get(place) == Some(&entry))
-    }
-
-    /// What a witness shows of an entry: a part of what a node with data holds durably. Returns the digest of the whole.
-    fn heard(&self, at: Index, term: Term, payload: &Bytes) -> Result<u64, Stop> {
-        let Some(full) = self.bodies.get(&(at, term)) else {
-            fail!("the witness has entry {at} of term {term}, which no node with data ever had");
-        };
-        if let Some(flaw) = witness::flaw(full, payload) {
-            fail!("the witness's copy of entry {at} of term {term} is wrong: {flaw}");
-        }
-        let (place, digest) = (at.0 as usize - 1, digest_of(full));
-        let known = self.nodes.iter().any(|(node, watched)| {
-            Some(*node) == self.witness && watched.log.get(place) == Some(&(term, digest))
-        });
-        let others = self.nodes.keys().chain(self.emptied.keys().map(|(node, _)| node));
-        let mut others = others.filter(|node| Some(**node) != self.witness);
-        if !known && !others.any(|node| self.has_held(*node, place, (term, digest))) {
-            fail!("the witness heard of entry {at} of term {term}, which lies durably on no disk with data");
-        }
-        Ok(digest)
     }
 
     /// Looks at a node after a step.
