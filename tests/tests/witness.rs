@@ -128,7 +128,7 @@ fn a_witness_and_a_stale_node_stop_and_say_why() {
     cluster.kill(WITNESS);
     let data = cluster.data(WITNESS);
     let mut command = binary::command();
-    command.args(["serve", "--listen", "127.0.0.1:0", "--id", "3", "--peer"]);
+    command.args(["serve", "--listen", &cluster.addresses[WITNESS], "--id", "3", "--peer"]);
     command.arg(format!("1={there}")).arg("--data").arg(&data);
     let refused = run(command, b"");
     assert!(!refused.status.success());
