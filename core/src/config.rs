@@ -23,6 +23,9 @@ pub struct NodeConfig {
     /// An empty directory founds nothing: it belongs to a cluster that exists, of which the members here are some, and waits until that
     /// takes it in.
     pub join: bool,
+    /// This node's directory is a witness's, if it is empty now, and has to be one if not: it votes, holds no data and never leads. One of
+    /// three voters may be.
+    pub witness: bool,
     /// Bounds.
     pub limits: Limits,
     /// Time-outs.

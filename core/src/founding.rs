@@ -21,7 +21,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use crate::state::effect::Founding;
+use crate::membership::{Voter, has_place_for_witness};
+use crate::state::effect::{Founding, WITNESS_LEVEL};
 use crate::types::{ClusterId, Incarnation, NodeId, listed};
 
 /// Most things that are said to the operator of one founding.
@@ -162,7 +163,9 @@ impl FoundingRun {
     pub fn conclude(&self) -> Option<Step> {
         match &self.promised {
             None if self.joins => None,
-            None if self.missing().is_empty() => Some(Step::Prepare(self.set())),
+            None if self.missing().is_empty() && self.witness_flaw().is_none() => {
+                Some(Step::Prepare(self.set()))
+            }
             Some(set) if self.members.iter().all(|member| self.promises.get(member) == Some(set)) => {
                 Some(Step::Found(set.clone()))
             }
@@ -195,7 +198,10 @@ impl FoundingRun {
                          remove the data directories of all nodes and start again"
                     ));
                 }
-                None
+                match self.witness_flaw().filter(|_| self.missing().is_empty()) {
+                    Some(text) => self.complain(text),
+                    None => None,
+                }
             }
             FoundingMessage::Prepared { set, level } => {
                 if self.joins {
@@ -225,6 +231,21 @@ impl FoundingRun {
                 Some(Step::Found(set))
             }
         }
+    }
+
+    /// Why these can't found a cluster with a witness, if one of them is.
+    fn witness_flaw(&self) -> Option<String> {
+        let set: Vec<Voter> = self.seen.iter().map(|(node, incarnation)| (*node, *incarnation)).collect();
+        if let Err((node, others)) = has_place_for_witness(&set) {
+            return Some(format!(
+                "node {node} is a witness, which can found a cluster with two nodes that hold data, and not with {others}: start it \
+                 without --witness, on an empty directory, or name three nodes"
+            ));
+        }
+        let has_witness = set.iter().any(|(_, incarnation)| incarnation.is_witness());
+        (has_witness && self.level().is_none_or(|level| level < WITNESS_LEVEL)).then(|| {
+            format!("a cluster with a witness needs feature level {WITNESS_LEVEL}: start a newer release at every node")
+        })
     }
 
     fn is_complete(&self, set: &Founding) -> bool {

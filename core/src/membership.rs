@@ -6,11 +6,20 @@
 //! While one set of voters takes the place of another, a majority of each has to agree (joint consensus: Raft paper, section 6,
 //! thesis, section 4.3). So at no moment can two majorities decide that have no node in common. Who is counted is decided here and
 //! only here; when a step may be taken, and that it goes through the log, is for `raft/` to see to.
+//!
+//! A *witness* is a voter whose data directory holds no data, beside two whose do. It takes part in every majority but those that commit:
+//! while the membership is *whole*, an entry is committed once both others hold it. *Degraded*, a majority of the three is enough, as
+//! everywhere else, and then only one disk may hold the data of what is committed. Both are majorities of the same three, and whoever is
+//! elected has the votes of a majority of them; so it makes no difference to what Raft promises which of the two is in force, and a leader
+//! may change it at any time (`raft/witness.rs`). It is an entry of the log so that everybody can see on how many disks an answer rests
+//! (Cheap Paxos: Lamport and Massa, DSN 2004).
 
 use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::ser::SerializeTuple;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::types::{Incarnation, Index, NodeId, listed};
 
@@ -24,7 +33,7 @@ pub const MAX_MEMBERS: usize = 16;
 pub type Voter = (NodeId, Incarnation);
 
 /// The members of a cluster at one position of its log.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Membership {
     /// A majority of these decides. In order of their nodes, each of which is there once.
     voters: Vec<Voter>,
@@ -32,6 +41,53 @@ pub struct Membership {
     before: Vec<Voter>,
     /// Nodes that copy the log and are not counted, in order.
     learners: Vec<NodeId>,
+    /// One node with data and the witness are enough for a commit.
+    degraded: bool,
+}
+
+/// The three lists; and 1 behind them if it is degraded, else nothing, so that what is written without a witness stays as it was. So it has
+/// to be the last of whatever it is part of.
+impl Serialize for Membership {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut parts = serializer.serialize_tuple(if self.degraded { 4 } else { 3 })?;
+        parts.serialize_element(&self.voters)?;
+        parts.serialize_element(&self.before)?;
+        parts.serialize_element(&self.learners)?;
+        if self.degraded {
+            parts.serialize_element(&1u8)?;
+        }
+        parts.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Membership {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_tuple(4, Parts)
+    }
+}
+
+struct Parts;
+
+impl<'de> Visitor<'de> for Parts {
+    type Value = Membership;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the members of a cluster")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Membership, A::Error> {
+        let ended = || A::Error::custom("the members end early");
+        let voters = parts.next_element()?.ok_or_else(ended)?;
+        let before = parts.next_element()?.ok_or_else(ended)?;
+        let learners = parts.next_element()?.ok_or_else(ended)?;
+        // A byte fails only where there is none.
+        let degraded = match parts.next_element::<u8>() {
+            Err(_) | Ok(None) => false,
+            Ok(Some(1)) => true,
+            Ok(Some(_)) => return Err(A::Error::custom("a membership is degraded, or says nothing of it")),
+        };
+        Ok(Membership { voters, before, learners, degraded })
+    }
 }
 
 /// A step that an operator asks for.
@@ -73,6 +129,10 @@ pub enum ChangeError {
     TooManyMembers,
     /// There is no node zero.
     NoSuchNode,
+    /// This witness votes beside two nodes with data, and there would be so many others.
+    WitnessBeside(NodeId, usize),
+    /// This node is a witness, and holds no data to lead with.
+    Witness(NodeId),
 }
 
 impl fmt::Display for ChangeError {
@@ -92,6 +152,17 @@ impl fmt::Display for ChangeError {
             }
             Self::TooManyMembers => write!(f, "there are {MAX_MEMBERS} members already: remove one first"),
             Self::NoSuchNode => write!(f, "nodes are numbered from 1 on"),
+            Self::WitnessBeside(node, others) => write!(
+                f,
+                "node {node} is a witness, and votes beside two nodes with data, not beside {others} others: remove the witness \
+                 first, or replace one node by another"
+            ),
+            Self::Witness(node) => {
+                write!(
+                    f,
+                    "node {node} is a witness: it holds no data, and never leads; name a node with data"
+                )
+            }
         }
     }
 }
@@ -109,7 +180,7 @@ impl Membership {
     /// What was written down somewhere, each set in order. Ask [`Membership::is_sound`] before it is used.
     #[must_use]
     pub fn from_parts(voters: Vec<Voter>, before: Vec<Voter>, learners: Vec<NodeId>) -> Self {
-        Self { voters, before, learners }
+        Self { voters, before, learners, degraded: false }
     }
 
     /// Whether this can be a cluster's: what was read from elsewhere may be anything.
@@ -122,6 +193,8 @@ impl Membership {
             && self.learners.is_sorted_by(|a, b| a < b)
             && self.nodes().len() <= MAX_MEMBERS + MAX_VOTERS
             && !self.learners.iter().any(|node| self.votes(*node))
+            && self.sets().all(|set| has_place_for_witness(set).is_ok())
+            && (!self.degraded || self.has_witness())
     }
 
     /// With these learners as well.
@@ -147,6 +220,38 @@ impl Membership {
     #[must_use]
     pub fn learners(&self) -> &[NodeId] {
         &self.learners
+    }
+
+    /// The voter that holds no data, if there is one; during a change that of the voters to be.
+    #[must_use]
+    pub fn witness(&self) -> Option<NodeId> {
+        self.sets().find_map(witness_of).map(|(node, _)| node)
+    }
+
+    fn has_witness(&self) -> bool {
+        self.witness().is_some()
+    }
+
+    /// Whether one node with data and the witness are enough for a commit.
+    #[must_use]
+    pub fn is_degraded(&self) -> bool {
+        self.degraded
+    }
+
+    /// The same voters, whole or degraded.
+    ///
+    /// # Panics
+    /// If it is to be degraded, and there is no witness.
+    #[must_use]
+    pub fn with_degraded(&self, degraded: bool) -> Self {
+        assert!(!degraded || self.has_witness(), "only beside a witness one disk is enough");
+        Self { degraded, ..self.clone() }
+    }
+
+    /// The voters that hold data, of the sets that have a witness: without one of these, whole, nothing is committed.
+    pub fn beside_witness(&self) -> impl Iterator<Item = Voter> + '_ {
+        let sets = self.sets().filter(|set| witness_of(set).is_some());
+        sets.flatten().copied().filter(|(_, incarnation)| !incarnation.is_witness())
     }
 
     /// Whether one set of voters is taking another one's place.
@@ -195,9 +300,14 @@ impl Membership {
         self.sets().any(|set| set.iter().filter(|voter| no(**voter)).count() > set.len() - majority(set))
     }
 
-    /// Up to where a majority holds the log, and during a change a majority of those before as well.
+    /// Up to where a majority holds the log, and during a change a majority of those before as well. Beside a witness, unless degraded,
+    /// both nodes with data have to.
     pub fn held(&self, by: impl Fn(Voter) -> Index) -> Index {
         let agreed = |set: &[Voter]| {
+            if !self.degraded && witness_of(set).is_some() {
+                let with_data = set.iter().filter(|(_, incarnation)| !incarnation.is_witness());
+                return with_data.map(|voter| by(*voter)).min().unwrap_or_default();
+            }
             // On the stack, for it is asked for with every batch.
             let mut held = [Index(0); MAX_VOTERS];
             for (place, voter) in held.iter_mut().zip(set) {
@@ -230,6 +340,8 @@ impl Membership {
             return Err(ChangeError::UnderWay);
         }
         if next.voters != self.voters {
+            has_place_for_witness(&next.voters)
+                .map_err(|(node, others)| ChangeError::WitnessBeside(node, others))?;
             next.before.clone_from(&self.voters);
         }
         if next.voters.len() > MAX_VOTERS {
@@ -244,7 +356,8 @@ impl Membership {
     /// The change is agreed on: those before are not asked any more.
     #[must_use]
     pub fn settled(&self) -> Self {
-        Self { before: Vec::new(), ..self.clone() }
+        let settled = Self { before: Vec::new(), ..self.clone() };
+        Self { degraded: self.degraded && settled.has_witness(), ..settled }
     }
 
     fn add(&mut self, node: NodeId) -> Result<(), ChangeError> {
@@ -324,6 +437,9 @@ impl fmt::Display for Membership {
         if !self.learners.is_empty() {
             write!(f, ", learners {}", listed(&self.learners))?;
         }
+        if let Some(witness) = self.witness() {
+            write!(f, ", witness {witness}, {}", if self.degraded { "degraded" } else { "whole" })?;
+        }
         Ok(())
     }
 }
@@ -339,128 +455,26 @@ pub fn is_address(text: &str) -> bool {
     printable && port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
+/// The voter of a set that holds no data.
+fn witness_of(set: &[Voter]) -> Option<Voter> {
+    set.iter().copied().find(|(_, incarnation)| incarnation.is_witness())
+}
+
+/// Whether these may vote together: a witness only as one of three, the others with data.
+///
+/// # Errors
+/// The witness, and how many others hold data.
+pub fn has_place_for_witness(set: &[Voter]) -> Result<(), (NodeId, usize)> {
+    let Some((node, _)) = witness_of(set) else { return Ok(()) };
+    let with_data = set.iter().filter(|(_, incarnation)| !incarnation.is_witness()).count();
+    if with_data == 2 && set.len() == 3 { Ok(()) } else { Err((node, with_data)) }
+}
+
 /// How many of a set are a majority.
 fn majority(set: &[Voter]) -> usize {
     set.len() / 2 + 1
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn voter(id: u16) -> Voter {
-        (NodeId(id), Incarnation(u64::from(id)))
-    }
-
-    fn of(ids: &[u16]) -> Membership {
-        Membership::of(ids.iter().map(|id| voter(*id)).collect())
-    }
-
-    fn ids(set: &[Voter]) -> Vec<u16> {
-        set.iter().map(|(node, _)| node.0).collect()
-    }
-
-    #[test]
-    fn during_a_change_a_majority_of_each_set_has_to_agree() {
-        let joint =
-            of(&[1, 2, 3]).with_learners([NodeId(4)]).change(Change::Promote(voter(4))).expect("a step");
-        assert_eq!((ids(joint.voters()), ids(joint.before())), (vec![1, 2, 3, 4], vec![1, 2, 3]));
-        let agrees = |yes: &[u16]| joint.agrees(|(node, _)| yes.contains(&node.0));
-        assert!(agrees(&[1, 2, 4]) && agrees(&[1, 2, 3]));
-        assert!(!agrees(&[1, 2]), "two of four");
-        assert!(!agrees(&[3, 4]), "one of three before");
-        let refuses = |no: &[u16]| joint.refuses(|(node, _)| no.contains(&node.0));
-        assert!(refuses(&[1, 2]) && refuses(&[3, 4]), "two of three before, two of four");
-        assert!(!refuses(&[4]) && !refuses(&[1]));
-        let held = [(1, 9), (2, 7), (3, 5), (4, 8)];
-        let by = |(node, _): Voter| Index(held.iter().find(|(id, _)| *id == node.0).map_or(0, |(_, at)| *at));
-        assert_eq!(joint.held(by), Index(7));
-        assert_eq!(joint.settled().held(by), Index(7), "three of four");
-        assert_eq!(of(&[1, 2, 3, 4]).held(by), Index(7));
-    }
-
-    #[test]
-    fn an_address_is_a_host_and_a_port() {
-        for good in ["10.0.0.4:7878", "db4.example:1", "[::1]:65535"] {
-            assert!(is_address(good), "{good}");
-        }
-        let long = format!("{}:1", "h".repeat(MAX_ADDRESS - 1));
-        for bad in ["", "host", ":1", "host:0", "host:65536", "host:x", "a host:1", "h\u{e4}:1", &long] {
-            assert!(!is_address(bad), "{bad}");
-        }
-    }
-
-    #[test]
-    fn half_is_no_majority_and_half_refuses() {
-        let even = of(&[1, 2]);
-        assert!(!even.agrees(|(node, _)| node.0 == 1) && even.refuses(|(node, _)| node.0 == 1));
-        assert_eq!(even.held(|(node, _)| Index(u64::from(node.0))), Index(1));
-    }
-
-    #[test]
-    fn a_wiped_directory_is_no_voter_until_it_is_promoted() {
-        let members = of(&[1, 2, 3]);
-        let wiped = (NodeId(3), Incarnation(77));
-        assert!(!members.is_voter(wiped) && members.is_voter(voter(3)));
-        let joint = members.change(Change::Promote(wiped)).expect("a step");
-        assert!(joint.is_voter(wiped) && joint.is_voter(voter(3)), "until the change has ended");
-        let after = joint.settled();
-        assert!(after.is_voter(wiped) && !after.is_voter(voter(3)));
-    }
-
-    #[test]
-    fn steps_that_were_taken_are_not_taken_again() {
-        let members = of(&[1, 2, 3]).with_learners([NodeId(4)]);
-        for change in [
-            Change::Add(NodeId(4)),
-            Change::Add(NodeId(2)),
-            Change::Promote(voter(2)),
-            Change::Remove(NodeId(9)),
-            Change::Replace { old: NodeId(9), new: voter(2) },
-        ] {
-            assert_eq!(members.change(change).as_ref(), Ok(&members), "{change:?}");
-        }
-        let joint = members.change(Change::Promote(voter(4))).expect("a step");
-        assert_eq!(joint.change(Change::Promote(voter(4))), Ok(joint.clone()), "while it is under way, too");
-    }
-
-    #[test]
-    fn a_replacement_is_one_step() {
-        let members = of(&[1, 2, 3]).with_learners([NodeId(4)]);
-        let joint = members.change(Change::Replace { old: NodeId(3), new: voter(4) }).expect("a step");
-        assert_eq!((ids(joint.voters()), ids(joint.before())), (vec![1, 2, 4], vec![1, 2, 3]));
-        assert_eq!(joint.settled(), of(&[1, 2, 4]));
-    }
-
-    #[test]
-    fn a_voter_can_go_on_as_a_learner() {
-        let joint = of(&[1, 2, 3]).change(Change::Demote(NodeId(2))).expect("a step");
-        assert_eq!(joint.settled(), of(&[1, 3]).with_learners([NodeId(2)]));
-        let again = joint.settled().change(Change::Demote(NodeId(2)));
-        assert_eq!(again, Ok(joint.settled()));
-    }
-
-    #[test]
-    fn what_cant_be_done_is_refused() {
-        let members = of(&[1, 2, 3]).with_learners([NodeId(4)]);
-        let refused = |members: &Membership, change| members.change(change).expect_err("refused");
-        assert_eq!(refused(&members, Change::Promote(voter(5))), ChangeError::NoMember(NodeId(5)));
-        assert_eq!(refused(&of(&[1]), Change::Remove(NodeId(1))), ChangeError::LastVoter(NodeId(1)));
-        let replace = |old, new| Change::Replace { old: NodeId(old), new: voter(new) };
-        assert_eq!(refused(&members, replace(4, 9)), ChangeError::NoVoter(NodeId(4)));
-        assert_eq!(refused(&members, replace(1, 2)), ChangeError::IsVoter(NodeId(2)));
-        assert_eq!(refused(&members, replace(1, 9)), ChangeError::NoMember(NodeId(9)));
-        assert_eq!(refused(&members, Change::Add(NodeId(0))), ChangeError::NoSuchNode);
-        let joint = members.change(Change::Promote(voter(4))).expect("a step");
-        assert_eq!(refused(&joint, Change::Remove(NodeId(3))), ChangeError::UnderWay);
-        assert_eq!(refused(&joint, Change::Add(NodeId(5))), ChangeError::UnderWay);
-        let leaving = members.change(Change::Remove(NodeId(3))).expect("a step");
-        assert_eq!(refused(&leaving, Change::Add(NodeId(3))), ChangeError::UnderWay);
-        assert_eq!(refused(&of(&[1]), Change::Demote(NodeId(1))), ChangeError::LastVoter(NodeId(1)));
-        assert_eq!(refused(&members, Change::Demote(NodeId(9))), ChangeError::NoMember(NodeId(9)));
-        let seven = of(&[1, 2, 3, 4, 5, 6, 7]).with_learners([NodeId(8)]);
-        assert_eq!(refused(&seven, Change::Promote(voter(8))), ChangeError::TooManyVoters);
-        let full = of(&[1]).with_learners((2..=16).map(NodeId));
-        assert_eq!(refused(&full, Change::Add(NodeId(17))), ChangeError::TooManyMembers);
-    }
-}
+#[path = "membership_tests.rs"]
+mod tests;

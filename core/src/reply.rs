@@ -83,13 +83,15 @@ pub struct Receipt {
     /// there an entry of that term, and is lost if it holds one of a later. Until it is durable, only what concerns the same
     /// keys is answered at its position or after. Only writes that match `DURABILITY ASYNC` are answered so.
     pub ahead: Option<Term>,
+    /// There is a witness, and when the answer left, only one disk was known to hold the data of its position.
+    pub degraded: bool,
 }
 
 impl Receipt {
     /// Of what is durable.
     #[must_use]
     pub const fn durable(position: Index, time: Millis) -> Self {
-        Self { position, time, ahead: None }
+        Self { position, time, ahead: None, degraded: false }
     }
 }
 

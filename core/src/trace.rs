@@ -214,6 +214,14 @@ pub enum Probe {
     SlewHeldByQuorum,
     /// A leader heard a majority's wall clocks, and no majority of them agreed.
     ClocksApart,
+    /// A leader went on with a witness, without the other node with data.
+    Degraded,
+    /// A leader waits for both nodes with data again.
+    WholeAgain,
+    /// A witness refused to elect a node that may lack what was answered.
+    WitnessRefusedStale,
+    /// A witness was sent what it may know of a state.
+    WitnessSentState,
 }
 
 impl Probe {
@@ -262,5 +270,9 @@ impl Probe {
         Self::TransferGivenUp,
         Self::SlewHeldByQuorum,
         Self::ClocksApart,
+        Self::Degraded,
+        Self::WholeAgain,
+        Self::WitnessRefusedStale,
+        Self::WitnessSentState,
     ];
 }

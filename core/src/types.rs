@@ -109,6 +109,31 @@ pub fn listed(nodes: &[NodeId]) -> String {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Incarnation(pub u64);
 
+/// The upper half of a witness's directory: "WITN".
+const WITNESS: u64 = 0x5749_544e;
+
+impl Incarnation {
+    /// A directory that holds data, from random bits.
+    #[must_use]
+    pub const fn of_data(random: u64) -> Self {
+        let drawn = Self(random);
+        if drawn.is_witness() { Self(!random) } else { drawn }
+    }
+
+    /// A witness's directory, from random bits. That it is one is part of its identity: so every node that hears of it knows, no
+    /// record can say otherwise, and a witness's log can never be taken for one with data.
+    #[must_use]
+    pub const fn of_witness(random: u64) -> Self {
+        Self(WITNESS << 32 | random & 0xffff_ffff)
+    }
+
+    /// Whether the directory is a witness's, and holds no data.
+    #[must_use]
+    pub const fn is_witness(self) -> bool {
+        self.0 >> 32 == WITNESS
+    }
+}
+
 impl fmt::Display for Incarnation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)

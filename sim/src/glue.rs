@@ -85,7 +85,9 @@ fn promise(frame: &Bytes) -> Option<(Term, Option<NodeId>)> {
         Message::VoteReply { term, granted: true } => Some((term, Some(header.to))),
         Message::VoteReply { term, .. } | Message::AppendReply { term, .. } => Some((term, None)),
         Message::Append(append) => Some((append.term, Some(header.from))),
-        Message::TimeoutNow { term } | Message::Gone { term, .. } => Some((term, None)),
+        Message::TimeoutNow { term } | Message::Gone { term, .. } | Message::Ahead { term, .. } => {
+            Some((term, None))
+        }
         // These speak of terms that nobody is in yet.
         Message::PreVote { .. } | Message::PreVoteReply { .. } => None,
     }
@@ -100,7 +102,8 @@ impl Invariants {
     /// Nothing was seen yet.
     #[must_use]
     pub fn new(schedule: &Schedule) -> Self {
-        Self { judge: RaftJudge::new((1..=schedule.cluster.founders()).map(NodeId)) }
+        let judge = RaftJudge::new((1..=schedule.cluster.founders()).map(NodeId));
+        Self { judge: judge.beside(schedule.cluster.witness.map(NodeId)) }
     }
 
     /// A node was stepped; what it broke, if it broke something.
@@ -134,6 +137,14 @@ impl Invariants {
             Some((term, vote)) => said(self.judge.promised(id(node), term, vote)),
             None => Ok(()),
         }
+    }
+
+    /// A client was told that something took effect there, and that it rests on one disk beside a witness, or not.
+    ///
+    /// # Errors
+    /// What the judge saw.
+    pub fn acknowledged(&self, position: Index, degraded: bool) -> Result<(), String> {
+        said(self.judge.acknowledged(position, degraded))
     }
 
     /// A node's process is gone.

@@ -96,6 +96,9 @@ pub struct Cluster {
     /// has it taken in.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub newcomers: u16,
+    /// This one of three founders is a witness, and holds no data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness: Option<u16>,
     /// All nodes begin with a release that knows no more than this feature level; faults and the end of the run upgrade them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub founded_at_level: Option<u32>,
@@ -312,6 +315,7 @@ impl Schedule {
             cluster_name: "simulated".into(),
             members: members.into_iter().map(member).collect(),
             join,
+            witness: cluster.witness == Some(id),
             limits: cluster.limits.apply(),
             timing: Timing {
                 heartbeat: Micros(cluster.heartbeat_us),
@@ -356,6 +360,14 @@ impl Schedule {
             return Err(format!(
                 "cluster.newcomers is {}: of {nodes} nodes somebody has to found it",
                 self.cluster.newcomers
+            ));
+        }
+        let beside = (self.cluster.founders(), self.cluster.newcomers, self.cluster.founded_at_level);
+        if let Some(witness) = self.cluster.witness
+            && (beside != (3, 0, None) || !(1..=3).contains(&witness))
+        {
+            return Err(format!(
+                "cluster.witness is {witness}; one of three founders of the newest release can be, where nobody joins"
             ));
         }
         if self.cluster.clocks.len() != usize::from(nodes) {

@@ -188,6 +188,9 @@ impl Evaluation<'_> {
                 "a transfer leaves nothing in the log that could be answered again: ask for it without an id";
             return Err(argument(text.into()));
         }
+        if members.witness() == Some(to) {
+            return Err(refused(&ChangeError::Witness(to)));
+        }
         if members.voters().iter().any(|(voter, _)| *voter == to) {
             return Ok(Value::Status("OK".into()));
         }
@@ -201,6 +204,9 @@ impl Evaluation<'_> {
     fn prefer(&mut self, node: NodeId, priority: u32, members: &Membership) -> Outcome {
         if !members.nodes().contains(&node) {
             return Err(refused(&ChangeError::NoMember(node)));
+        }
+        if members.witness() == Some(node) && priority > 0 {
+            return Err(refused(&ChangeError::Witness(node)));
         }
         if self.view.priorities().get(&node).copied().unwrap_or(0) != priority {
             self.view.effect(Effect::Preferred { node, priority });
@@ -269,6 +275,7 @@ impl Evaluation<'_> {
         let one = |node: NodeId| {
             let votes = members.voters().iter().any(|(voter, _)| *voter == node);
             let part = match (votes, members.learners().contains(&node)) {
+                (true, _) if members.witness() == Some(node) => "witness",
                 (true, _) => "voter",
                 (false, true) => "learner",
                 (false, false) => "leaving",
@@ -291,6 +298,7 @@ impl Evaluation<'_> {
                         addresses.get(&node).map_or(Value::Nil, |it| Value::Bytes(it.as_str().into())),
                     ),
                     ("priority", Value::Int(priorities.get(&node).copied().unwrap_or(0).into())),
+                    ("degraded", flag(members.witness() == Some(node) && members.is_degraded())),
                 ]
                 .map(|(name, value)| (name.to_owned(), value))
                 .into(),

@@ -56,8 +56,21 @@ pub struct NodeInfo {
     pub clocks: Option<Survey>,
     /// By how many milliseconds cluster time is ahead of what a majority of them agrees on; of a leader that knows it.
     pub time_off_ms: Option<i64>,
+    /// What is different with a witness among the voters.
+    pub witness: WitnessInfo,
     /// What a leader knows of the members; only for commands about these.
     pub members_seen: MembersSeen,
+}
+
+/// What is different with a witness among the voters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WitnessInfo {
+    /// Which node it is, if one is.
+    pub node: Option<NodeId>,
+    /// Whether one node with data and the witness are enough for a commit.
+    pub degraded: bool,
+    /// Why nobody leads, as far as the witness is the reason.
+    pub why: Option<String>,
 }
 
 impl Default for NodeInfo {
@@ -86,6 +99,7 @@ impl Default for NodeInfo {
             behind: Vec::new(),
             clocks: None,
             time_off_ms: None,
+            witness: WitnessInfo::default(),
             members_seen: MembersSeen::default(),
         }
     }
@@ -108,6 +122,7 @@ impl NodeInfo {
             ("commit", number(self.commit.0)),
             ("uptime_ms", number(self.uptime_ms)),
         ];
+        pairs.extend(self.of_witness());
         if admin {
             pairs.extend([
                 ("boot", number(self.boot.0)),
@@ -135,6 +150,17 @@ impl NodeInfo {
 impl NodeInfo {
     fn behind(&self) -> Value {
         Value::List(self.behind.iter().map(|node| Value::Int(node.0.into())).collect())
+    }
+
+    /// What is to be said where a voter holds no data.
+    fn of_witness(&self) -> Vec<(&'static str, Value)> {
+        let WitnessInfo { node, degraded, why } = &self.witness;
+        let Some(node) = node else { return Vec::new() };
+        vec![
+            ("witness", Value::Int(node.0.into())),
+            ("degraded", Value::Int((*degraded).into())),
+            ("no_leader_because", why.as_deref().map_or(Value::Nil, text)),
+        ]
     }
 
     /// What a leader says about wall clocks; nobody else knows.

@@ -59,7 +59,7 @@ pub(super) const COORDINATION: &[Spec] = &[
         needs: Needed::Cluster,
         summary: "Lists who belongs to the cluster, and how far each is",
         syntax: "CLUSTER MEMBERS",
-        answer: "a list of maps of node, part (voter, learner or leaving), leads (1 if it does), counted (1 if its copies count), heard (1 if the leader hears it), match (what it is known to hold), address (if it was given one) and priority",
+        answer: "a list of maps of node, part (voter, witness, learner or leaving), leads (1 if it does), counted (1 if its copies count), heard (1 if the leader hears it), match (what it is known to hold), address (if it was given one), priority, and degraded (1 of a witness without which nothing could be committed now)",
         ..PLAIN
     },
     Spec {

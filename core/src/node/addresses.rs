@@ -138,6 +138,11 @@ impl Replica {
         self.addresses.likeliest(leader, self.state.addresses()).cloned()
     }
 
+    /// Where another node is reached, as far as this one knows.
+    pub fn likely_address(&self, node: NodeId) -> Option<&String> {
+        self.addresses.likeliest(node, self.state.addresses())
+    }
+
     /// A node that greets this one is told where the others are.
     pub fn tell_whereabouts(&mut self, to: NodeId, out: &mut Outbox) {
         let own = self.config.members.iter().find(|member| member.id == self.config.id);

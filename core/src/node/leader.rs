@@ -336,7 +336,10 @@ impl Replica {
     /// Sends answers that are true by now.
     pub fn release_answers(&mut self, out: &mut Outbox) -> Stepped {
         self.lag.settle(self.raft.commit());
-        for waiter in self.waiting.release(self.raft.commit(), self.raft.confirmed_round()) {
+        for mut waiter in self.waiting.release(self.raft.commit(), self.raft.confirmed_round()) {
+            if let Some(receipt) = &mut waiter.reply.receipt {
+                receipt.degraded = self.raft.rests_on_one_disk(receipt.position.max(waiter.depends));
+            }
             self.answer(waiter.asker, waiter.reply, out)?;
         }
         Ok(())
@@ -401,6 +404,7 @@ impl Replica {
             behind: self.behind_in_level(),
             clocks: self.clock.is_some().then(|| self.clocks.seen().clone()),
             time_off_ms: self.clock.as_ref().and_then(ClusterClock::off),
+            witness: self.witness_info(),
             ..NodeInfo::default()
         }
     }

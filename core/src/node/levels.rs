@@ -13,7 +13,7 @@ use super::peers::{Boot, Kind};
 use super::replica::{Replica, notice, probe};
 use crate::io::{HaltReason, Outbox, Output};
 use crate::protocol::peer::{self, PeerHeader};
-use crate::state::effect::{Cause, Effect, Entry};
+use crate::state::effect::{Cause, Effect, Entry, WITNESS_LEVEL};
 use crate::time::Micros;
 use crate::trace::Probe;
 use crate::types::{Incarnation, Index, NodeId};
@@ -69,7 +69,9 @@ impl Replica {
     /// The level at which a leader founds the cluster. Where it does not know what the others support, that is the lowest; it is raised
     /// as soon as they have said so.
     pub fn founding_level(&self) -> u32 {
-        self.levels.founders.unwrap_or(1).max(1)
+        let has_witness = self.raft.membership().witness().is_some();
+        // Nobody promised to found it with a witness before all supported that.
+        self.levels.founders.unwrap_or(1).max(if has_witness { WITNESS_LEVEL } else { 1 })
     }
 
     /// Another node has said what it supports. Only members are remembered.

@@ -40,6 +40,7 @@ mod transfers;
 mod waiting;
 mod waits;
 mod watches;
+mod witness;
 
 use bytes::Bytes;
 
@@ -211,7 +212,10 @@ impl Node {
             }
             while let Some((ticket, task)) = self.connections.tasks.pop_front() {
                 match &mut self.phase {
-                    Phase::Running(replica) => replica.submit(ticket, task, out)?,
+                    Phase::Running(replica) => match replica.answer_of_witness(&task) {
+                        Some(reply) => self.connections.answered(now.mono, ticket, reply, out),
+                        None => replica.submit(ticket, task, out)?,
+                    },
                     _ => {
                         let reply = Reply::refused(self.not_ready());
                         self.connections.answered(now.mono, ticket, reply, out);

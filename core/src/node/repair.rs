@@ -15,6 +15,7 @@ use super::replica::{Replica, Stepped, notice, probe};
 use crate::io::{Outbox, Output};
 use crate::protocol::peer::{self, PeerHeader};
 use crate::raft::LogEntry;
+use crate::state::effect::Entry;
 use crate::time::Micros;
 use crate::trace::{Event, Probe};
 use crate::types::{EntryId, Index, NodeId, Term, WriteSeq};
@@ -93,6 +94,20 @@ pub enum Found {
     Nothing,
 }
 
+impl Found {
+    /// What a witness may know of it.
+    fn withheld(self) -> Self {
+        match self {
+            Self::Entries { proof, entries } => {
+                let entries =
+                    entries.into_iter().map(|(term, body)| (term, Entry::withheld(&body))).collect();
+                Self::Entries { proof, entries }
+            }
+            other => other,
+        }
+    }
+}
+
 impl Replica {
     /// Asks for what was lost, now and then.
     pub fn repair_tick(&mut self, out: &mut Outbox) {
@@ -130,7 +145,14 @@ impl Replica {
     ) -> Stepped {
         match message {
             RepairMessage::Lost { from, to, proofs } => {
-                let found = self.look_up(header.from, from, to, &proofs);
+                let found = match self.look_up(header.from, from, to, &proofs) {
+                    // A witness has nobody's entries but its own.
+                    Found::Entries { .. } if self.raft.is_witness() && !header.incarnation.is_witness() => {
+                        Found::Nothing
+                    }
+                    found if header.incarnation.is_witness() => found.withheld(),
+                    found => found,
+                };
                 let (term, leads) = (self.raft.term(), self.raft.is_leader());
                 self.send_repair(header.from, &RepairMessage::Found { term, leads, from, found }, out);
             }

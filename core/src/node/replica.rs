@@ -230,7 +230,10 @@ impl Replica {
         // Without a leader for two of the longest election time-outs, what was handed to nobody is refused.
         let patience = Micros(self.config.timing.election.0.saturating_mul(4));
         for ticket in self.forwarder.give_up_unsent(Micros(self.now.mono.0.saturating_sub(patience.0))) {
-            let text = "no leader could be given the command in time, and nothing was changed: try again, or another node";
+            let why = self.witness_info().why.map_or(String::new(), |why| format!(". {why}"));
+            let text = format!(
+                "no leader could be given the command in time, and nothing was changed: try again, or another node{why}"
+            );
             self.answers.push((ticket, Reply::refused(Failure::new(ErrorCode::NoLeader, text))));
         }
         Ok(())
@@ -412,6 +415,18 @@ impl Replica {
                 Ok(())
             }
             RaftEvent::TransferGivenUp => self.transfer_given_up(out),
+            RaftEvent::Witness { degraded } => {
+                self.say_degraded(degraded, out);
+                Ok(())
+            }
+            RaftEvent::RefusedAsOlder(node, end) => {
+                self.refused_as_older(node, end, out);
+                Ok(())
+            }
+            RaftEvent::TooOldToLead(witness, end) => {
+                self.too_old_to_lead(witness, end, out);
+                Ok(())
+            }
         }
     }
 

@@ -7,6 +7,8 @@ mod receiving;
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+
 use super::peers::Kind;
 use super::replica::{Replica, Stepped, notice, probe};
 use super::short::Short;
@@ -16,7 +18,7 @@ use crate::io::{DiskError, DiskOp, DiskReply, FileName, Outbox, Output, Token};
 use crate::protocol::peer::{self, PeerHeader};
 use crate::snapshot::format::Seal;
 use crate::snapshot::transfer::{Receiving, Sending, SnapshotMessage};
-use crate::snapshot::{Damaged, Encoded, LoadStep, Loading, Meta, Writer, Written, is_point};
+use crate::snapshot::{Damaged, Encoded, LoadStep, Loading, Meta, Writer, Written, is_point, made_of};
 use crate::time::Micros;
 use crate::trace::{Event, Probe};
 use crate::types::{EntryId, Index, NodeId};
@@ -115,7 +117,10 @@ impl Snapshots {
             return;
         }
         let sent = |file: &FileName| {
-            self.sending.values().any(|it| *file == FileName::Snapshot(it.meta().seal.at.index.0))
+            self.sending
+                .values()
+                .filter(|it| !it.is_made())
+                .any(|it| *file == FileName::Snapshot(it.meta().seal.at.index.0))
         };
         let in_use = |file: &FileName| sent(file) || self.is_in_use(*file);
         let Some(at) = self.unused.iter().position(|file| !in_use(file)) else { return };
@@ -209,12 +214,46 @@ impl Replica {
         let give_up = Micros(self.config.timing.election.0.saturating_mul(32));
         let now = self.now.mono;
         sending.retain(|peer, it| wanting.contains(peer) && now < it.moved_at().after(give_up));
-        let Some(meta) = current.filter(|_| !*spoilt) else { return };
         let patience = Micros(self.config.timing.heartbeat.0.saturating_mul(4));
-        for peer in wanting {
-            let sending = sending.entry(peer).or_insert_with(|| Sending::new(meta, now));
-            sending.pump(now, patience, tokens, out);
+        let (witnesses, others): (Vec<_>, Vec<_>) =
+            wanting.into_iter().partition(|peer| self.raft.is_witness_at(*peer));
+        if let Some(meta) = current.filter(|_| !*spoilt) {
+            for peer in others {
+                let sending = sending.entry(peer).or_insert_with(|| Sending::new(meta, now));
+                sending.pump(now, patience, tokens, out);
+            }
         }
+        for peer in witnesses {
+            self.pump_withheld(peer, patience, out);
+        }
+    }
+
+    /// To a witness goes what it may know of the state, made of the state itself.
+    fn pump_withheld(&mut self, peer: NodeId, patience: Micros, out: &mut Outbox) {
+        let now = self.now.mono;
+        if !self.snapshots.sending.contains_key(&peer) {
+            let Some((meta, blocks)) = self.make_withheld() else { return };
+            probe(out, Probe::WitnessSentState);
+            self.snapshots.sending.insert(peer, Sending::of_made(meta, blocks, now));
+        }
+        let term = self.raft.term();
+        while let Some((meta, (number, data))) = self
+            .snapshots
+            .sending
+            .get_mut(&peer)
+            .and_then(|it| Some((*it.meta(), it.next_made(now, patience)?)))
+        {
+            self.send_snapshot(peer, &SnapshotMessage::Block { term, meta, number, data }, out);
+        }
+    }
+
+    /// A snapshot of what a witness may know: a few members and where they are. So small that it is made at once.
+    fn make_withheld(&self) -> Option<(Meta, Bytes)> {
+        let index = self.state.committed();
+        let term = self.raft.log().term_at(index).filter(|_| index > Index(0))?;
+        let SnapshotConfig { block_bytes, .. } = self.config.snapshot;
+        let seal = Seal { cluster: self.founding().cluster, at: EntryId { index, term }, block_bytes };
+        Some(made_of(seal, self.state.withheld(self.hard.get().hash_seed)))
     }
 
     /// A slice has become blocks.

@@ -228,6 +228,7 @@ impl Startup {
         let rng = &mut self.streams.identity;
         let mut state = state.unwrap_or_else(|| fresh(&self.config, rng));
         check_members(&self.config, &state)?;
+        check_witness(&self.config, &state)?;
         state.boot = state.boot.next();
         state.boot_nonce = rng.next_u64();
         let boot = Boot { number: state.boot, nonce: state.boot_nonce };
@@ -385,6 +386,7 @@ impl Startup {
             // A snapshot has that of its index.
             membership: replicated.membership().unwrap_or_else(|| Membership::of(set.members)),
             read_membership: Entry::membership,
+            withhold: Entry::withheld,
             doubtful,
             term: state.term,
             vote: state.vote,
@@ -423,7 +425,11 @@ fn with_damage(reason: HaltReason, damage: &[Damaged]) -> HaltReason {
 fn fresh(config: &NodeConfig, rng: &mut ChaCha8Rng) -> HardState {
     HardState {
         node: config.id,
-        incarnation: Incarnation(rng.next_u64()),
+        incarnation: if config.witness {
+            Incarnation::of_witness(rng.next_u64())
+        } else {
+            Incarnation::of_data(rng.next_u64())
+        },
         cluster_name: config.cluster_name.clone(),
         boot: BootNumber(0),
         boot_nonce: 0,
@@ -466,6 +472,20 @@ fn check_members(config: &NodeConfig, state: &HardState) -> Stepped {
         }
     }
     Ok(())
+}
+
+/// A witness's directory has no data for anybody, and one with data would be lost to its cluster as a witness's.
+fn check_witness(config: &NodeConfig, state: &HardState) -> Stepped {
+    let text = match (state.incarnation.is_witness(), config.witness) {
+        (true, false) => {
+            "it is a witness's, and holds no data: start this node with --witness, or choose another data directory"
+        }
+        (false, true) => {
+            "it is not a witness's, and may hold data: start this node without --witness, or choose an empty data directory"
+        }
+        _ => return Ok(()),
+    };
+    Err(HaltReason::WrongDirectory(text.into()))
 }
 
 /// The nodes that this one was started with.

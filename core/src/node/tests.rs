@@ -18,6 +18,7 @@ mod transfers;
 mod upgrades;
 mod waits;
 mod watches;
+mod witness;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -72,6 +73,7 @@ fn config(id: u16, members: u16, access: AccessMode) -> NodeConfig {
         cluster_name: "test".into(),
         members: (1..=members).map(|id| Member { id: NodeId(id), address: format!("host{id}:1") }).collect(),
         join: false,
+        witness: false,
         limits: Limits::default(),
         timing: Timing::default(),
         log: LogConfig { segment_bytes: 16 << 10, batch_bytes: 8 << 10 },

@@ -82,7 +82,8 @@ impl Replica {
         for effect in &entry.effects {
             let Effect::WaitEnded { id, outcome, .. } = effect else { continue };
             self.forgets.remove(id);
-            let receipt = Some(Receipt::durable(index, entry.time));
+            let degraded = self.raft.rests_on_one_disk(index);
+            let receipt = Some(Receipt { degraded, ..Receipt::durable(index, entry.time) });
             let reply = Reply { outcome: outcome.clone(), receipt };
             for ticket in self.parked.ended(*id, &reply) {
                 probe(out, Probe::ParkedAnswered);

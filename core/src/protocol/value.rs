@@ -32,8 +32,9 @@ pub const MAX_VALUES: usize = 1 << 17;
 pub fn write_reply(out: &mut Vec<u8>, reply: &Reply) -> Result<(), EncodeError> {
     match reply.receipt {
         None => out.push(0),
-        Some(Receipt { position, time, ahead }) => {
-            out.push(if ahead.is_some() { 2 } else { 1 });
+        Some(Receipt { position, time, ahead, degraded }) => {
+            // What left ahead of its durability rests on no disk, whatever there are.
+            out.push(if ahead.is_some() { 2 } else { 1 + 2 * u8::from(degraded) });
             out.extend_from_slice(&position.0.to_le_bytes());
             out.extend_from_slice(&time.0.to_le_bytes());
             if let Some(term) = ahead {
@@ -61,10 +62,10 @@ pub fn write_reply(out: &mut Vec<u8>, reply: &Reply) -> Result<(), EncodeError> 
 pub fn read_reply(reader: &mut Reader<'_>) -> Result<Reply, BodyError> {
     let receipt = match reader.u8("receipt")? {
         0 => None,
-        kind @ (1 | 2) => {
+        kind @ 1..=3 => {
             let (position, time) = (Index(reader.u64("position")?), Millis(reader.u64("time")?));
             let ahead = if kind == 2 { Some(Term(reader.u64("term")?)) } else { None };
-            Some(Receipt { position, time, ahead })
+            Some(Receipt { position, time, ahead, degraded: kind == 3 })
         }
         value => return Err(BodyError::Invalid { field: "receipt", value: u64::from(value) }),
     };

@@ -10,7 +10,7 @@ use super::read::Rounds;
 use super::{Leadership, Message, Needs, Raft, RaftEvent, Role};
 use crate::membership::Voter;
 use crate::time::Micros;
-use crate::types::{Index, NodeId, Term};
+use crate::types::{EntryId, Index, NodeId, Term};
 
 /// A time-out is drawn from a range up to this power of two times as wide as usual.
 const MOST_WIDENED: u32 = 3;
@@ -26,10 +26,15 @@ impl Raft {
 
     /// A node that is no voter of the newest membership in its log stands all the same while it does not know that one to be committed,
     /// if it is a voter of one before: it may be the only one that has it (thesis, section 4.2.2 and figure 4.6). Its own vote
-    /// does not count then.
+    /// does not count then. A witness never stands.
     pub(super) fn may_lead(&self, now: Micros) -> bool {
         let votes = self.memberships.since(self.commit).any(|members| members.is_voter(self.voter()));
-        votes && !self.doubtful && !self.repairing && self.gone.is_none() && now >= self.passes_until
+        votes
+            && !self.is_witness()
+            && !self.doubtful
+            && !self.repairing
+            && self.gone.is_none()
+            && now >= self.passes_until
     }
 
     /// Asks everybody for a pre-vote, or for a vote in a new term; `forced` because the leader wants it.
@@ -74,7 +79,11 @@ impl Raft {
         self.tell_if_gone(from);
         // A node that hears its leader protects it from those that don't (thesis, section 4.2.3).
         let led = self.is_leader() || self.hears_leader(now) || self.has_promised(now);
-        let granted = term > self.term && !led && self.is_up_to_date(last_index, last_term);
+        let up_to_date = self.is_up_to_date(last_index, last_term);
+        if !led && !up_to_date {
+            self.refuse_as_older(from, EntryId { index: last_index, term: last_term });
+        }
+        let granted = term > self.term && !led && up_to_date;
         let term = if granted { term } else { self.term };
         self.send(from, Message::PreVoteReply { term, granted }, Needs::Term);
     }
@@ -162,6 +171,7 @@ impl Raft {
         }
         if leader.is_some() {
             self.unled = 0;
+            self.refusal = None;
         }
         if self.is_leader() {
             self.events.push(RaftEvent::LostLeadership);
@@ -182,6 +192,7 @@ impl Raft {
             _ => unreachable!("only a candidate becomes leader"),
         };
         self.unled = 0;
+        self.refusal = None;
         let last = self.log.last();
         let progress: BTreeMap<_, _> = self.others().map(|peer| (peer, Progress::new(last, now))).collect();
         self.role = Role::Leader(Box::new(Leadership {
@@ -191,6 +202,8 @@ impl Raft {
             rounds: Rounds::default(),
             lease: Lease::default(),
             transfer: None,
+            goal: last,
+            goal_at: now,
             // The term's first entry, which follows in this step, is the first heartbeat.
             heartbeat_at: now.after(self.timing.heartbeat),
             check_at: now.after(self.timing.election),

@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
 use super::LogEntry;
-use crate::types::{Index, Term};
+use crate::types::{EntryId, Index, Term};
 
 /// Bytes of a message before each entry's body: its term and length.
 pub(super) const ENTRY_HEAD_BYTES: usize = 12;
@@ -73,6 +73,13 @@ pub enum Message {
         /// Where that membership, or one with the same to say, was in force.
         at: Index,
     },
+    /// A witness's, to a node that wants to lead with an older log than its own. Advice; changes nothing.
+    Ahead {
+        /// The witness's term.
+        term: Term,
+        /// Where its log ends.
+        end: EntryId,
+    },
 }
 
 /// A leader's message to a follower (paper, section 5.3).
@@ -135,6 +142,7 @@ enum Head {
     AppendReply { term: Term, round: u64, abstains: bool, promises: bool, verdict: Verdict },
     TimeoutNow(Term),
     Gone(Term, Index),
+    Ahead(Term, EntryId),
 }
 
 impl Message {
@@ -167,6 +175,7 @@ impl Message {
             }
             Self::TimeoutNow { term } => (Head::TimeoutNow(*term), &[]),
             Self::Gone { term, at } => (Head::Gone(*term, *at), &[]),
+            Self::Ahead { term, end } => (Head::Ahead(*term, *end), &[]),
         };
         let body: usize = entries.iter().map(|entry| ENTRY_HEAD_BYTES + entry.payload.len()).sum();
         let head = postcard::to_stdvec(&head).expect("plain numbers always encode");
@@ -215,6 +224,7 @@ impl Message {
             }
             Head::TimeoutNow(term) => Self::TimeoutNow { term },
             Head::Gone(term, at) => Self::Gone { term, at },
+            Head::Ahead(term, end) => Self::Ahead { term, end },
         })
     }
 }
@@ -234,7 +244,8 @@ impl Message {
             | Self::VoteReply { term, .. }
             | Self::AppendReply { term, .. }
             | Self::TimeoutNow { term }
-            | Self::Gone { term, .. } => term,
+            | Self::Gone { term, .. }
+            | Self::Ahead { term, .. } => term,
             Self::Append(append) => {
                 let terms = append.entries.iter().map(|entry| entry.term);
                 let rising = std::iter::once(append.prev_term).chain(terms).chain([append.term]).is_sorted();

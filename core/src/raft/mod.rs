@@ -30,13 +30,15 @@
 //! | voter | a member whose votes and copies count, from one data directory |
 //! | learner | a member that copies the log and is never counted, or whose data directory is another one than voted |
 //! | joint membership | one set of voters takes the place of another, and a majority of each has to agree |
+//! | witness | a voter that holds terms and positions and no data, and never leads |
+//! | whole, degraded | beside a witness, whether a commit needs both nodes with data |
 //!
 //! # The parts
 //!
 //! [`Raft`] here holds what every role shares and routes ticks and messages. `election.rs` has time-outs,
 //! pre-votes and votes; `replication.rs` has appends on both sides and the commit rule; `read.rs` the rounds; `lease.rs` what may stand in for one;
 //! `members.rs` who is counted and how that changes; `transfer.rs` how leadership is given
-//! away; `progress.rs` what a leader knows of one follower; `rest.rs` what a search of all states wants; `log.rs` the log in memory;
+//! away; `witness.rs` what is different where a voter holds no data; `progress.rs` what a leader knows of one follower; `rest.rs` what a search of all states wants; `log.rs` the log in memory;
 //! `message.rs` the messages.
 //!
 //! Raft itself touches no disk. What it appends is taken from [`Log::take_unwritten`], and a message marked
@@ -56,12 +58,14 @@ mod storage;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod witness;
 
 pub use log::{Log, LogEntry};
 pub use members::{MemberSeen, MembersSeen, NotNow, ReadMembership};
 pub use message::{Append, Message, MessageError, Verdict};
 pub use read::Round;
 pub use transfer::NoTransfer;
+pub use witness::Withhold;
 
 use std::collections::BTreeMap;
 
@@ -72,13 +76,14 @@ use crate::inspect::RoleName;
 use crate::limits::Limits;
 use crate::membership::{Membership, Voter};
 use crate::time::Micros;
-use crate::types::{Incarnation, Index, NodeId, Term};
+use crate::types::{EntryId, Incarnation, Index, NodeId, Term};
 use lease::Lease;
 use members::Memberships;
 use progress::Progress;
 use read::Rounds;
 use replication::Answer;
 use transfer::Transfer;
+use witness::Refusal;
 
 /// What has to be durable before a message may leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,6 +130,15 @@ pub enum RaftEvent {
     Gone,
     /// Nobody has taken over in time: this leader goes on.
     TransferGivenUp,
+    /// Beside a witness: this leader must append a membership that is degraded, or whole.
+    Witness {
+        /// Which.
+        degraded: bool,
+    },
+    /// This witness did not elect a node, whose log ends there: it lacks what may be committed.
+    RefusedAsOlder(NodeId, EntryId),
+    /// That witness did not elect this node: its own log ends further.
+    TooOldToLead(NodeId, EntryId),
 }
 
 /// What a node is at the moment, with what only that role knows.
@@ -154,6 +168,9 @@ struct Leadership {
     rounds: Rounds,
     lease: Lease,
     transfer: Option<Transfer>,
+    /// Beside a witness: where the log ended when the other node with data last had what it held before that, and when that was.
+    goal: Index,
+    goal_at: Micros,
     /// When heartbeats go out next.
     heartbeat_at: Micros,
     /// When the quorum is checked next.
@@ -195,6 +212,10 @@ pub struct Raft {
     heard_leader_at: Option<Micros>,
     /// The newest read round that this node has answered in the current term.
     answered_round: u64,
+    /// What a witness may know of an entry.
+    withhold: Withhold,
+    /// Who would not elect whom because of an older log, since a leader was last known.
+    refusal: Option<Refusal>,
     outgoing: Vec<Outgoing>,
     events: Vec<RaftEvent>,
 }
@@ -210,6 +231,8 @@ pub struct Start {
     pub membership: Membership,
     /// Finds later ones in the log's entries.
     pub read_membership: ReadMembership,
+    /// What a witness may know of an entry.
+    pub withhold: Withhold,
     /// Whether this node must abstain.
     pub doubtful: bool,
     /// The durable term; the log's last term may be higher.
@@ -231,7 +254,7 @@ impl Raft {
     /// A follower that has just recovered.
     #[must_use]
     pub fn new(start: Start, timing: Timing, limits: Limits, rng: ChaCha8Rng, now: Micros) -> Self {
-        let Start { id, incarnation, membership, read_membership, doubtful, .. } = start;
+        let Start { id, incarnation, membership, read_membership, withhold, doubtful, .. } = start;
         let Start { mut term, mut vote, log, damaged, had_others, promised_until, .. } = start;
         let mut memberships = Memberships::new(membership, read_membership);
         memberships.recovered(&log);
@@ -270,6 +293,8 @@ impl Raft {
             promised_until,
             heard_leader_at: None,
             answered_round: 0,
+            withhold,
+            refusal: None,
             outgoing: Vec::new(),
             events: Vec::new(),
         };
@@ -327,6 +352,7 @@ impl Raft {
             }
             Message::TimeoutNow { term } => self.receive_timeout_now(now, from, term),
             Message::Gone { at, .. } => self.receive_gone(now, at),
+            Message::Ahead { end, .. } => self.receive_ahead(from, end),
         }
     }
 

@@ -40,6 +40,8 @@ pub(super) struct Progress {
     inflight_bytes: usize,
     /// When it last answered in this term.
     pub heard_at: Micros,
+    /// When it last got further, or lacked nothing.
+    pub moved_at: Micros,
     /// The newest read round that it has confirmed.
     pub round: u64,
     /// The newest read round that it was asked.
@@ -61,6 +63,7 @@ impl Progress {
             inflight_bytes: 0,
             // Grace until the first quorum check.
             heard_at: now,
+            moved_at: now,
             round: 0,
             asked_round: 0,
         }

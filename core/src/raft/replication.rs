@@ -67,6 +67,7 @@ impl Raft {
             }
             self.send_appends(true);
             self.ask_again();
+            self.mind_witness(now);
         }
         self.go_on_with_transfer(now);
     }
@@ -101,17 +102,23 @@ impl Raft {
 
     /// Sends one message to one follower if there is something to say. True if more entries could follow.
     fn send_append(&mut self, to: NodeId, heartbeat: bool) -> bool {
+        // A witness is told where the log is, and not what is in it.
+        let most = self.is_witness_at(to).then(|| self.witness_may_hear());
         let Role::Leader(leader) = &mut self.role else { return false };
         let relies = leader.relies_on(to, self.memberships.current());
         let Some(peer) = leader.progress.get_mut(&to) else { return false };
         let round = leader.rounds.begun;
         peer.mind_start(self.log.start().index);
         // A heartbeat is only a question, so that it is answered at once, whatever the follower's disk does.
-        let entries = if peer.may_send(&self.limits) && !heartbeat {
+        let mut entries = if peer.may_send(&self.limits) && !heartbeat {
             self.log.slice(peer.next, self.limits.append_entries, self.limits.append_bytes)
         } else {
             Vec::new()
         };
+        if let Some(most) = most {
+            entries.truncate((most.next().0.saturating_sub(peer.next.0)) as usize);
+            entries.iter_mut().for_each(|entry| entry.payload = (self.withhold)(&entry.payload));
+        }
         // Followers learn the commit index with the next entries or heartbeat; only a round is worth an own
         // message.
         if entries.is_empty() && !heartbeat && peer.asked_round == round {
@@ -128,7 +135,7 @@ impl Raft {
         };
         let EntryId { index: prev_index, term: prev_term } = prev;
         let last = Index(prev_index.0 + entries.len() as u64);
-        let more = !entries.is_empty() && last < self.log.last();
+        let more = !entries.is_empty() && last < most.unwrap_or(self.log.last()).min(self.log.last());
         peer.asked_round = round;
         if !entries.is_empty() {
             let bytes = entries.iter().map(|entry| entry.payload.len() + ENTRY_HEAD_BYTES).sum();
@@ -205,8 +212,12 @@ impl Raft {
     /// old message that was overtaken must not cut what came after it.
     fn copy(&mut self, now: Micros, append: Append) {
         let (mut index, mut changes) = (append.prev_index, false);
-        for entry in append.entries {
+        for mut entry in append.entries {
             index = index.next();
+            if self.is_witness() {
+                // Whatever the leader took this directory for: it never holds data.
+                entry.payload = (self.withhold)(&entry.payload);
+            }
             match self.log.term_at(index) {
                 _ if index <= self.log.start().index => continue,
                 Some(term) if term == entry.term => continue,
@@ -281,6 +292,7 @@ impl Raft {
             peer.doubted_round = leader.rounds.begun + 1;
             leader.rounds.wanted = true;
         }
+        let before = peer.matched;
         peer.promises = promises;
         peer.round = peer.round.max(round.min(leader.rounds.begun));
         match verdict {
@@ -293,6 +305,9 @@ impl Raft {
                 peer.conflict(rejected, next);
             }
         }
+        if peer.matched > before || peer.matched >= self.durable {
+            peer.moved_at = now;
+        }
         self.advance_rounds();
         self.advance_commit(now);
         self.go_on_with_transfer(now);
@@ -301,12 +316,10 @@ impl Raft {
     /// Commits what a majority of voters holds durably, if it belongs to this term (paper, section 5.4.2 and
     /// figure 8: an entry of an earlier term is never committed by counting).
     pub(super) fn advance_commit(&mut self, now: Micros) {
-        let Role::Leader(leader) = &self.role else { return };
-        let index = self.membership().held(|voter| match leader.progress.get(&voter.0) {
-            Some(peer) if peer.counts_as(voter) => peer.matched,
-            None if voter == self.voter() && !self.doubtful => self.durable,
-            _ => Index(0),
-        });
+        if !self.is_leader() {
+            return;
+        }
+        let index = self.membership().held(|voter| self.held_by(voter));
         if index > self.commit && self.log.term_at(index) == Some(self.term) {
             self.commit_to(index);
             self.go_on_with_change(now);
@@ -337,6 +350,7 @@ mod tests {
             incarnation: Incarnation(3),
             membership: Membership::of(voters),
             read_membership: |_| None,
+            withhold: bytes::Bytes::clone,
             doubtful: true,
             term: Term(5),
             vote: Some(NodeId(3)),

@@ -21,9 +21,11 @@ impl Raft {
         if let Role::Leader(leader) = &mut self.role {
             leader.heartbeat_at = now.after(heartbeat);
             leader.check_at = now.after(election);
+            leader.goal_at = now;
             leader.rounds.began_at = now;
             for peer in leader.progress.values_mut() {
                 peer.heard_at = now;
+                peer.moved_at = now;
             }
         }
     }
@@ -56,12 +58,15 @@ impl Hash for Raft {
             promised_until,
             heard_leader_at,
             answered_round,
+            withhold: _,
+            refusal,
             outgoing,
             events,
         } = self;
         assert!(outgoing.is_empty() && events.is_empty(), "a node at rest has nothing left to say");
         (id, incarnation, memberships, doubtful, repairing, gone).hash(state);
         (term, vote, log, commit, durable, role, answered_round).hash(state);
+        refusal.hash(state);
         (election_at, unled, passes_until, promised_until, heard_leader_at).hash(state);
     }
 }

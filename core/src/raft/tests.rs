@@ -125,6 +125,13 @@ scripts! {
     voter_votes_before_it_knows_that_it_is_one
     wiped_node_is_fed_but_never_counted
     wiped_node_is_promoted_as_another
+    witness_changes
+    witness_degraded_again_before_it_was_whole
+    witness_degraded_and_back
+    witness_does_not_elect_a_stale_node
+    witness_hears_what_is_durable
+    witness_never_leads
+    witness_votes_for_either_while_whole
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::progress::Progress;
 use super::{Message, Needs, Raft, RaftEvent, Role};
+use crate::membership::ChangeError;
 use crate::time::Micros;
 use crate::types::{NodeId, Term};
 
@@ -29,6 +30,8 @@ pub enum NoTransfer {
     NotHeard(NodeId),
     /// A transfer to this node is under way.
     UnderWay(NodeId),
+    /// It is a witness, and never leads.
+    Witness(NodeId),
 }
 
 impl fmt::Display for NoTransfer {
@@ -42,6 +45,7 @@ impl fmt::Display for NoTransfer {
             Self::UnderWay(node) => {
                 write!(f, "the leadership is being transferred to node {node}: try again when that has ended")
             }
+            Self::Witness(node) => write!(f, "{}", ChangeError::Witness(*node)),
         }
     }
 }
@@ -65,6 +69,9 @@ impl Raft {
         }
         let voter = self.membership().voters().iter().find(|(node, _)| *node == to);
         let voter = *voter.ok_or(NoTransfer::NoVoter(to))?;
+        if voter.1.is_witness() {
+            return Err(NoTransfer::Witness(to));
+        }
         let fit = |peer: &&Progress| peer.counts_as(voter) && now < peer.heard_at.after(self.timing.election);
         leader.progress.get(&to).filter(fit).ok_or(NoTransfer::NotHeard(to))?;
         let until = now.after(Micros(self.timing.election.0.saturating_mul(2)));
@@ -119,7 +126,7 @@ impl Raft {
     pub fn hand_over(&mut self, now: Micros) {
         let Role::Leader(leader) = &self.role else { return };
         let heard = |peer: &&Progress| now < peer.heard_at.after(self.timing.election);
-        let voters = self.membership().voters().iter();
+        let voters = self.membership().voters().iter().filter(|(_, incarnation)| !incarnation.is_witness());
         let held = voters.filter_map(|voter| {
             let peer = leader.progress.get(&voter.0).filter(|peer| peer.counts_as(*voter)).filter(heard)?;
             Some((peer.matched, voter.0))

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use bytes::Bytes;
 
+use crate::state::State;
 use crate::state::row::{Head, Row};
 pub use format::Meta;
 use format::Seal;
@@ -40,6 +41,17 @@ pub const UNSYNCED_BYTES: u64 = 2 << 20;
 pub fn is_point(before: u64, after: u64, interval: u64) -> bool {
     let interval = interval.max(1);
     before / interval != after / interval
+}
+
+/// A small state's snapshot, at once and in no file: all about it, and its blocks.
+#[must_use]
+pub(crate) fn made_of(seal: Seal, mut state: State) -> (Meta, Bytes) {
+    let head = Some(state.capture().clone());
+    let (rows, last) = state.capture_slice(usize::MAX, usize::MAX);
+    assert!(last, "a slice without bounds holds all rows");
+    let Encoded { blocks, crcs, last_bytes, .. } =
+        EncodeJob { seal, first: 0, carry: Bytes::new(), head, rows, last }.run();
+    (Meta { seal, blocks: crcs.len() as u32, last_bytes, root: format::root(&crcs) }, blocks)
 }
 
 /// Rows that are to become blocks: slow, pure work.

@@ -76,13 +76,28 @@ pub struct Sending {
     /// When it did, or everything was sent again.
     sent_at: Micros,
     reading: Option<(Pending, u32)>,
+    /// The blocks, if they lie in no file.
+    made: Option<Bytes>,
 }
 
 impl Sending {
     /// From the beginning; the follower says where to go on.
     #[must_use]
     pub fn new(meta: Meta, now: Micros) -> Self {
-        Self { meta, next: 0, wanted: 0, heard: false, moved_at: now, sent_at: now, reading: None }
+        let (next, wanted, heard, reading, made) = (0, 0, false, None, None);
+        Self { meta, next, wanted, heard, moved_at: now, sent_at: now, reading, made }
+    }
+
+    /// The same of a snapshot that lies in no file, and whose blocks these are.
+    #[must_use]
+    pub(crate) fn of_made(meta: Meta, blocks: Bytes, now: Micros) -> Self {
+        Self { made: Some(blocks), ..Self::new(meta, now) }
+    }
+
+    /// Whether it lies in no file.
+    #[must_use]
+    pub(crate) fn is_made(&self) -> bool {
+        self.made.is_some()
     }
 
     /// What is sent.
@@ -97,14 +112,31 @@ impl Sending {
         self.moved_at
     }
 
-    /// Reads the next block, if the follower can take it. What was not answered for `patience` is sent again.
-    pub(crate) fn pump(&mut self, now: Micros, patience: Micros, tokens: &mut Tokens, out: &mut Outbox) {
+    /// The next block that lies in no file, if there is one that the follower can take: its number and bytes.
+    pub(crate) fn next_made(&mut self, now: Micros, patience: Micros) -> Option<(u32, Bytes)> {
+        let ends = self.may_reach(now, patience);
+        let (number, blocks) = (self.next, self.made.as_ref()?);
+        if number >= ends {
+            return None;
+        }
+        self.next += 1;
+        let from = (self.meta.offset(number) - self.meta.offset(0)) as usize;
+        Some((number, blocks.slice(from..from + self.meta.block_len(number) as usize)))
+    }
+
+    /// Before which block the follower may be sent some now.
+    fn may_reach(&mut self, now: Micros, patience: Micros) -> u32 {
         if self.next > self.wanted && now >= self.sent_at.after(patience) {
             (self.next, self.sent_at) = (self.wanted, now);
         }
         let ahead = if self.heard { WINDOW } else { 1 };
-        let ends = self.meta.blocks.min(self.wanted.saturating_add(ahead));
-        if self.reading.is_none() && self.next < ends {
+        self.meta.blocks.min(self.wanted.saturating_add(ahead))
+    }
+
+    /// Reads the next block, if the follower can take it. What was not answered for `patience` is sent again.
+    pub(crate) fn pump(&mut self, now: Micros, patience: Micros, tokens: &mut Tokens, out: &mut Outbox) {
+        let ends = self.may_reach(now, patience);
+        if self.made.is_none() && self.reading.is_none() && self.next < ends {
             let file = FileName::Snapshot(self.meta.seal.at.index.0);
             let (offset, len) = (self.meta.offset(self.next), self.meta.block_len(self.next));
             let pending = tokens.issue("reading", DiskOp::Read { file, offset, len }, out);

@@ -203,6 +203,17 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// The time and cause of an encoded entry, without the rest.
+    ///
+    /// # Errors
+    /// As [`Entry::decode`], as far as it reads.
+    pub(super) fn peek(bytes: &[u8]) -> Result<(Millis, Cause), EntryError> {
+        let (time, rest) = take_head(bytes)?;
+        Ok((time, decode_cause(take_byte(rest)?.0)?))
+    }
+}
+
 /// Version and time.
 fn take_head(bytes: &[u8]) -> Result<(Millis, &[u8]), EntryError> {
     let (version, rest) = take_byte(bytes)?;

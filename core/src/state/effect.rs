@@ -337,6 +337,9 @@ pub enum Effect {
 /// The feature level of this build: the highest whose effects it can apply.
 pub const FEATURE_LEVEL: u32 = 3;
 
+/// The feature level from which on there may be a witness: older releases do not know when its cluster may commit.
+pub const WITNESS_LEVEL: u32 = 3;
+
 impl Effect {
     /// The feature level from which on it may be logged.
     #[must_use]

@@ -55,6 +55,7 @@ mod tail;
 #[cfg(test)]
 mod tests;
 mod tracked;
+mod withheld;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;

@@ -43,6 +43,8 @@ pub enum Unrecoverable {
     Empty,
     /// The node decides without anybody else.
     Alone(NodeId),
+    /// The directory is a witness's.
+    Witness(NodeId),
     /// Something of the log is lost: up to this entry it is whole.
     Damaged {
         /// Where and how.
@@ -84,6 +86,10 @@ impl fmt::Display for Unrecoverable {
             Self::Alone(node) => write!(
                 f,
                 "node {node} is the only voter of its cluster and needs nobody else: start it as it is"
+            ),
+            Self::Witness(node) => write!(
+                f,
+                "node {node} is a witness, and holds no data: recover from the directory of a node that does"
             ),
             Self::Damaged { what, whole } => write!(
                 f,
@@ -167,6 +173,9 @@ impl Verified {
         let owner = self.report.owner.as_ref().ok_or_else(|| self.beyond())?;
         if owner.cluster.is_none() {
             return Err(Unrecoverable::NotFounded);
+        }
+        if owner.incarnation.is_witness() {
+            return Err(Unrecoverable::Witness(owner.node));
         }
         let begun = self.remains.as_ref().map_or(&[][..], |remains| &remains.begun);
         let stops = |it: &&Damage| it.consequence >= Consequence::Fetches && !begun.contains(&it.file);

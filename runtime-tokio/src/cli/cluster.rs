@@ -40,7 +40,7 @@ enum Step {
         #[arg(long)]
         json: bool,
     },
-    /// Takes in a node, which copies the data and does not vote; or says where a member is by now
+    /// Takes in a node, which copies the data (a witness only positions) and does not vote; or says where a member is by now
     Add {
         /// Its number
         node: u16,
@@ -190,7 +190,13 @@ fn table(members: &Value) -> String {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
-    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+    let mut lines: Vec<String> = rows.iter().map(line).collect();
+    if members.iter().any(|member| figure(member, "degraded") == 1) {
+        lines.push(
+            "degraded: one node with data is away, and answers rest on the other one's disk alone".into(),
+        );
+    }
+    lines.join("\n")
 }
 
 #[cfg(test)]
@@ -212,6 +218,8 @@ mod tests {
             ];
             Value::Map(pairs.map(|(name, value)| (name.to_owned(), value)).into())
         };
+        let degraded = Value::Map(vec![("node".into(), Value::Int(3)), ("degraded".into(), Value::Int(1))]);
+        assert!(table(&Value::List(vec![degraded])).contains("\ndegraded: one node with data is away"));
         let there = Value::Bytes(Blob::from("host:1"));
         let members =
             Value::List(vec![member(1, "voter", 1, 20, Value::Nil), member(4, "learner", 0, 7, there)]);

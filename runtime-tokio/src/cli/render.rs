@@ -177,13 +177,16 @@ struct JsonReceipt {
     /// The term of an answer that is not.
     #[serde(skip_serializing_if = "Option::is_none")]
     term: Option<u64>,
+    /// Whether it rests on one disk beside a witness; left out if not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    degraded: bool,
 }
 
 impl From<Receipt> for JsonReceipt {
     fn from(receipt: Receipt) -> Self {
         let term = receipt.ahead.map(|term| term.0);
         let (position, time_ms) = (receipt.position.0, receipt.time.0);
-        Self { position, time_ms, durable: term.map(|_| false), term }
+        Self { position, time_ms, durable: term.map(|_| false), term, degraded: receipt.degraded }
     }
 }
 

@@ -41,6 +41,9 @@ pub struct Settings {
     /// cluster: CLUSTER ADD N HOST:PORT
     #[arg(long, num_args = 0, default_missing_value = "true")]
     pub join: Option<bool>,
+    /// Be the witness of two nodes that hold data: vote, hold no data, and never lead. Say so at every start of this node
+    #[arg(long, num_args = 0, default_missing_value = "true")]
+    pub witness: Option<bool>,
     /// The cluster's name: nodes and clients of another one are refused [default: steadfast]
     #[arg(long, value_name = "NAME")]
     pub cluster: Option<String>,
@@ -96,6 +99,7 @@ impl Settings {
             id: self.id.or(others.id),
             peer: if self.peer.is_empty() { others.peer } else { self.peer },
             join: self.join.or(others.join),
+            witness: self.witness.or(others.witness),
             cluster: self.cluster.or(others.cluster),
             lease_clock_bound: self.lease_clock_bound.or(others.lease_clock_bound),
             feature_level: self.feature_level.or(others.feature_level),
@@ -120,6 +124,11 @@ impl Settings {
         if self.join == Some(true) && self.peer.is_empty() {
             return Err("join is set, and peer is not: name a node of the cluster to join".into());
         }
+        if self.witness == Some(true) && self.peer.is_empty() {
+            return Err(
+                "witness is set, and peer is not: a witness votes beside two nodes that hold data".into()
+            );
+        }
         let timing = self.timing()?;
         if let Some(level) = self.feature_level.filter(|level| !(1..=FEATURE_LEVEL).contains(level)) {
             return Err(format!(
@@ -136,6 +145,7 @@ impl Settings {
             features: Features { hold: self.feature_level, ..Features::default() },
             peers: self.peer.clone(),
             join: self.join.unwrap_or(false),
+            witness: self.witness.unwrap_or(false),
             cluster: self.cluster.clone().unwrap_or_else(|| DEFAULT_CLUSTER.into()),
             access: if open { AccessMode::InsecureNoAuth } else { AccessMode::Enforced },
             ..ServerConfig::default()

@@ -37,6 +37,8 @@ pub struct ServerConfig {
     pub peers: Vec<Member>,
     /// Whether an empty data directory joins the cluster of those rather than founds one with them.
     pub join: bool,
+    /// Whether the data directory is a witness's: this node votes, and holds no data.
+    pub witness: bool,
     /// The cluster's name.
     pub cluster: String,
     /// Whether access is checked.
@@ -68,6 +70,7 @@ impl Default for ServerConfig {
             id: NodeId(1),
             peers: Vec::new(),
             join: false,
+            witness: false,
             cluster: DEFAULT_CLUSTER.into(),
             access: AccessMode::Enforced,
             limits: Limits::default(),
@@ -134,6 +137,7 @@ impl ServerConfig {
             cluster_name: self.cluster.clone(),
             members: std::iter::once(own).chain(self.peers.iter().cloned()).collect(),
             join: self.join,
+            witness: self.witness,
             limits: self.limits.clone(),
             timing: self.timing.clone(),
             log: self.log.clone(),

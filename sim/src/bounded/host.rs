@@ -354,6 +354,7 @@ fn start(id: NodeId, incarnation: Incarnation, setting: &Setting, disk: &Disk) -
         incarnation,
         membership: newest(covered, &setting.founders),
         read_membership: decode,
+        withhold: Bytes::clone,
         doubtful: false,
         term: disk.hard().term,
         vote: disk.hard().vote.filter(|_| !forgets),

@@ -134,9 +134,10 @@ fn spoken(host: &mut Host, packet: &Packet) -> Result<(), String> {
         Message::PreVote { .. } | Message::PreVoteReply { .. } => return Ok(()),
         Message::Vote { term, .. } => (*term, Some(id)),
         Message::VoteReply { term, granted } => (*term, granted.then_some(packet.to)),
-        Message::AppendReply { term, .. } | Message::TimeoutNow { term } | Message::Gone { term, .. } => {
-            (*term, None)
-        }
+        Message::AppendReply { term, .. }
+        | Message::TimeoutNow { term }
+        | Message::Gone { term, .. }
+        | Message::Ahead { term, .. } => (*term, None),
         Message::Append(append) => (append.term, None),
     };
     if term < host.spoken {

@@ -135,6 +135,7 @@ fn message(message: &Message) -> String {
             format!("{verdict}, term {term}, round {round}")
         }
         Message::TimeoutNow { term } => format!("take over from me in term {term}"),
+        Message::Ahead { end, .. } => format!("my log ends at {end}"),
         Message::Gone { at, .. } => format!("you belong to the cluster no more since {at}"),
     }
 }

@@ -82,6 +82,8 @@ struct Members {
     addresses: BTreeMap<NodeId, String>,
     /// Those that are not zero.
     priorities: BTreeMap<NodeId, u32>,
+    /// Beside a witness: one of the two nodes with data is enough for a commit.
+    degraded: bool,
 }
 
 impl Members {
@@ -93,7 +95,13 @@ impl Members {
             voters: membership.voters().iter().copied().collect(),
             before: membership.before().iter().copied().collect(),
             learners: membership.learners().iter().copied().collect(),
+            degraded: membership.is_degraded(),
         }
+    }
+
+    /// Whether a node that votes holds no data.
+    fn has_witness(&self) -> bool {
+        self.voters.values().chain(self.before.values()).any(|directory| directory.is_witness())
     }
 
     /// Whether this is so of what was asked for.
@@ -216,8 +224,18 @@ fn step(now: &Members, next: &Members, wishes: &BTreeSet<OnMembers>) -> Result<(
     if next.voters.is_empty() {
         return Err("nobody votes");
     }
+    // A leader says so for itself, whatever else is under way.
+    if next.degraded != now.degraded && now.has_witness() {
+        let turned = Members { degraded: next.degraded, ..now.clone() };
+        if *next == turned {
+            return Ok(());
+        }
+    }
+    if next.degraded && (!next.has_witness() || !now.degraded) {
+        return Err("the cluster is degraded by the way");
+    }
     if !now.before.is_empty() {
-        let ended = Members { before: BTreeMap::new(), ..now.clone() };
+        let ended = Members { before: BTreeMap::new(), degraded: next.degraded, ..now.clone() };
         return if *next == ended { Ok(()) } else { Err("another change was under way") };
     }
     let joint = if next.voters == now.voters { BTreeMap::new() } else { now.voters.clone() };

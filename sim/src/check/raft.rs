@@ -7,6 +7,8 @@
 //! What it believes of a node: what its log holds (it sees the bytes) and what the world says lies durably on
 //! its disk. It never asks a node whether it kept a rule.
 
+mod witness;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
@@ -42,8 +44,12 @@ type Voter = (NodeId, Incarnation);
 #[derive(Clone, Debug, Default)]
 pub struct RaftJudge {
     founders: BTreeMap<NodeId, Option<Incarnation>>,
-    /// The memberships that entries brought: who votes, and who did before.
-    memberships: BTreeMap<(Index, Term), [Vec<Voter>; 2]>,
+    /// The memberships that entries brought.
+    memberships: BTreeMap<(Index, Term), Decides>,
+    /// This node holds no data.
+    witness: Option<NodeId>,
+    /// Beside a witness: the bodies of all entries that a node with data has held.
+    bodies: BTreeMap<(Index, Term), Bytes>,
     nodes: BTreeMap<NodeId, Watched>,
     /// Every vote that was seen: term, who gave it, to whom.
     votes: BTreeSet<(Term, Voter, NodeId)>,
@@ -60,6 +66,22 @@ pub struct RaftJudge {
     committed: Vec<Committed>,
     /// A digest of the state at each commit index at which a node was seen.
     states: BTreeMap<Index, (u64, NodeId)>,
+}
+
+/// Who decides by a membership.
+#[derive(Clone, Debug)]
+struct Decides {
+    /// A majority of those who vote, and of those who did before.
+    sets: [Vec<Voter>; 2],
+    /// Beside a witness: one of the two nodes with data is enough for a commit.
+    degraded: bool,
+}
+
+/// Voters of whom so many have to hold an entry before it is committed.
+#[derive(Clone, Debug)]
+struct Quorum {
+    voters: Vec<Voter>,
+    needs: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -115,6 +137,12 @@ impl RaftJudge {
     #[must_use]
     pub fn new(founders: impl IntoIterator<Item = NodeId>) -> Self {
         Self { founders: founders.into_iter().map(|node| (node, None)).collect(), ..Self::default() }
+    }
+
+    /// The same, where one of them is a witness.
+    #[must_use]
+    pub fn beside(self, witness: Option<NodeId>) -> Self {
+        Self { witness, ..self }
     }
 
     /// Looks at a node after a step.
@@ -234,7 +262,11 @@ impl RaftJudge {
             boot: seen.boot,
             term: figures.term,
             vote: figures.vote,
-            commit: figures.commit,
+            commit: if self.witness == Some(node) {
+                figures.commit.min(Index(self.committed.len() as u64))
+            } else {
+                figures.commit
+            },
             leads: figures.role == RoleName::Leader,
         };
         self.nodes.entry(node).or_default().shown = Some(shown);
@@ -263,21 +295,28 @@ impl RaftJudge {
     fn log(&mut self, seen: &Observation<'_>, before: Option<Shown>) -> Result<(), Stop> {
         let (node, last, start) = (seen.node, seen.inspection.last, seen.inspection.start);
         self.replaced(node, start, before)?;
-        let watched = self.nodes.entry(node).or_default();
-        watched.durable = seen.durable;
         let mut changed = Vec::new();
         let mut at = last;
+        self.nodes.entry(node).or_default().durable = seen.durable;
         while at > start {
+            let watched = self.nodes.entry(node).or_default();
             let Some((term, payload)) = (seen.entry)(at) else {
                 fail!("node {node} has no entry {at} in a log up to {last}");
             };
-            let known = watched.log.get(at.0 as usize - 1).filter(|_| before.is_some());
+            let known = watched.log.get(at.0 as usize - 1).copied().filter(|_| before.is_some());
             let is_tail = at == last && watched.log.len() as u64 == last.0;
-            if is_tail && known.is_some_and(|(known, _)| *known == term) {
+            if is_tail && known.is_some_and(|(known, _)| known == term) {
                 break;
             }
-            let digest = digest_of(payload);
-            if known == Some(&(term, digest)) {
+            let digest = if self.witness == Some(node) {
+                self.heard(at, term, payload)?
+            } else {
+                if self.witness.is_some() {
+                    self.bodies.insert((at, term), payload.clone());
+                }
+                digest_of(payload)
+            };
+            if known == Some((term, digest)) {
                 break;
             }
             changed.push((term, digest));
@@ -290,6 +329,7 @@ impl RaftJudge {
                 shown.commit
             );
         }
+        let watched = self.nodes.entry(node).or_default();
         watched.log.truncate(at.0 as usize);
         let mut previous = watched.log.last().map_or(Term(0), |(term, _)| *term);
         for (term, digest) in changed.into_iter().rev() {
@@ -297,7 +337,8 @@ impl RaftJudge {
             watched.log.push((term, digest));
             if let Some(membership) = (seen.entry)(at).and_then(|(_, payload)| Entry::membership(payload)) {
                 let sets = [membership.voters().to_vec(), membership.before().to_vec()];
-                self.memberships.insert((at, term), sets);
+                let decides = Decides { sets, degraded: membership.is_degraded() };
+                self.memberships.insert((at, term), decides);
             }
             let first = *self.written.entry((at, term)).or_insert((digest, previous));
             if first != (digest, previous) {
@@ -348,13 +389,15 @@ impl RaftJudge {
             fail!("node {node} committed up to {}, and its log ends at {}", figures.commit, figures.last);
         }
         let known = self.committed.len() as u64;
-        for at in from.0 + 1..=figures.commit.0 {
+        // A witness calls nothing committed that a leader did not before, and what it shows of that is no whole entry.
+        let until = if self.witness == Some(node) { figures.commit.0.min(known) } else { figures.commit.0 };
+        for at in from.0 + 1..=until {
             self.commit(seen, Index(at))?;
         }
         if figures.commit.0 > known {
             self.commits_of_its_term(seen)?;
         }
-        if before.is_some_and(|shown| shown.commit == figures.commit) {
+        if before.is_some_and(|shown| shown.commit == figures.commit) || self.witness == Some(node) {
             return Ok(());
         }
         let (digest, first) = *self.states.entry(figures.commit).or_insert((figures.state_digest, node));
@@ -369,40 +412,58 @@ impl RaftJudge {
     /// be fewer, while they wait for a snapshot. A node that is the only one has nobody to count.
     fn commits_of_its_term(&self, seen: &Observation<'_>) -> Result<(), Stop> {
         let (node, term) = (seen.node, seen.inspection.term);
-        let (leads, sets) = (seen.inspection.role == RoleName::Leader, self.sets(node));
-        let counts = leads && sets.iter().any(|set| set.len() > 1);
+        let (leads, quorums) = (seen.inspection.role == RoleName::Leader, self.quorums(node, usize::MAX));
+        let counts = leads && quorums.iter().any(|quorum| quorum.voters.len() > 1);
         let Some(newest) = self.committed.last().filter(|newest| counts && newest.term != term) else {
             return Ok(());
         };
         let log = self.nodes.get(&node).map_or(&[][..], |watched| &watched.log);
         let own = log.iter().position(|(of, _)| *of == term);
-        if own.is_none_or(|place| self.lacks(&sets, place, log[place]).is_some()) {
+        let lacks = |place: usize| self.lacks(&self.quorums(node, place), place, log[place]).is_some();
+        if own.is_none_or(lacks) {
             let (at, of) = (seen.inspection.commit, newest.term);
             fail!("node {node}, leader of term {term}, committed {at}, an entry of term {of}, by counting");
         }
         Ok(())
     }
 
-    /// Of whom a majority each decides, by the newest membership in a node's log: of those who vote, and while a change is under way of
-    /// those who did before (paper, section 6).
-    fn sets(&self, node: NodeId) -> Vec<Vec<Voter>> {
+    /// Of whom a majority each decides, by the newest membership in a node's log up to a place: of those who vote, and while a change is
+    /// under way of those who did before (paper, section 6).
+    fn decides(&self, node: NodeId, until: usize) -> Decides {
         let log = self.nodes.get(&node).map_or(&[][..], |watched| &watched.log);
-        let there = |((index, term), _): &(&(Index, Term), &[Vec<Voter>; 2])| {
-            log.get(index.0 as usize - 1).is_some_and(|(of, _)| of == term)
+        let there = |((index, term), _): &(&(Index, Term), &Decides)| {
+            index.0 as usize - 1 <= until && log.get(index.0 as usize - 1).is_some_and(|(of, _)| of == term)
         };
-        match self.memberships.iter().rev().find(there) {
-            Some((_, sets)) => sets.iter().filter(|set| !set.is_empty()).cloned().collect(),
-            None => {
-                let founder =
-                    |(node, first): (&NodeId, &Option<Incarnation>)| (*node, first.unwrap_or_default());
-                vec![self.founders.iter().map(founder).collect()]
+        let newest = self.memberships.iter().rev().find(there).map(|(_, decides)| decides.clone());
+        newest.unwrap_or_else(|| {
+            let founder = |(node, first): (&NodeId, &Option<Incarnation>)| (*node, first.unwrap_or_default());
+            let founders = self.founders.iter().map(founder).collect();
+            Decides { sets: [founders, Vec::new()], degraded: false }
+        })
+    }
+
+    fn sets(&self, node: NodeId) -> Vec<Vec<Voter>> {
+        self.decides(node, usize::MAX).sets.into_iter().filter(|set| !set.is_empty()).collect()
+    }
+
+    /// How many have to hold the entry at a place, as a node counts: beside a witness both nodes with data, unless one is enough by its
+    /// newest membership, or was when that entry came: it may have been counted before the newest did, and be shown only now.
+    fn quorums(&self, node: NodeId, place: usize) -> Vec<Quorum> {
+        let degraded = self.decides(node, usize::MAX).degraded || self.decides(node, place).degraded;
+        let quorum = |set: Vec<Voter>| {
+            let with_data = |voter: &Voter| Some(voter.0) != self.witness;
+            let has_witness = !set.iter().all(with_data);
+            match has_witness && !degraded {
+                true => Quorum { voters: set.into_iter().filter(with_data).collect(), needs: 2 },
+                false => Quorum { needs: set.len() / 2 + 1, voters: set },
             }
-        }
+        };
+        self.sets(node).into_iter().map(quorum).collect()
     }
 
     /// The first set of which no majority has an entry at this place on its disks, or had it before these were emptied or went back in
     /// time: how many have it, and of how many.
-    fn lacks(&self, sets: &[Vec<Voter>], place: usize, entry: (Term, u64)) -> Option<(usize, usize)> {
+    fn lacks(&self, quorums: &[Quorum], place: usize, entry: (Term, u64)) -> Option<(usize, usize)> {
         let held = |voter: &Voter| {
             let before = self.rolled_back.iter().filter(|(of, _)| of == voter).map(|(_, held)| held);
             let mut before = before.chain(self.emptied.get(voter));
@@ -416,8 +477,11 @@ impl RaftJudge {
                         && watched.log.get(place) == Some(&entry)
                 })
         };
-        let counted = sets.iter().map(|set| (set.iter().filter(holds).count(), set.len()));
-        counted.into_iter().find(|(have, all)| *have <= all / 2)
+        let counted = quorums
+            .iter()
+            .map(|Quorum { voters, needs }| (voters.iter().filter(holds).count(), voters.len(), needs));
+        let mut lacking = counted.filter(|(have, _, needs)| have < needs);
+        lacking.next().map(|(have, all, _)| (have, all))
     }
 
     fn commit(&mut self, seen: &Observation<'_>, at: Index) -> Result<(), Stop> {
@@ -437,7 +501,7 @@ impl RaftJudge {
         }
         // Where a leader has it wait for a snapshot, another node may be the first to show what it has committed, by its membership.
         let leader = self.leaders.get(&seen.inspection.term).copied();
-        let lacks = |by: NodeId| self.lacks(&self.sets(by), place, (term, digest));
+        let lacks = |by: NodeId| self.lacks(&self.quorums(by, place), place, (term, digest));
         if let Some((durable, all)) = lacks(node)
             && leader.is_none_or(|leader| lacks(leader).is_some())
         {

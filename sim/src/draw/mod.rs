@@ -6,6 +6,7 @@
 mod disk;
 mod leaders;
 mod releases;
+mod witness;
 
 use crate::fault::{Cut, Fault, FaultKind, Point, Who};
 use crate::rng::{Delay, Stream};
@@ -17,10 +18,11 @@ use crate::workload::{self, members};
 pub fn schedule(seed: u64) -> Schedule {
     let mut cluster = cluster(&mut Stream::new(seed, "draw cluster"));
     snapshots(&mut Stream::new(seed, "draw snapshots"), &mut cluster);
+    witness::choose(&mut Stream::new(seed, "draw witness"), &mut cluster);
     let (setup, mut clients, safety_us) = workload::draw(&mut Stream::new(seed, "draw workload"), &cluster);
     let mut faults = faults(&mut Stream::new(seed, "draw faults"), &cluster, clients.len() as u16, safety_us);
     let mut members = Stream::new(seed, "draw members");
-    let come_and_go = members::come_and_go(&mut members, &cluster);
+    let come_and_go = members::come_and_go(&mut members, &cluster) && cluster.witness.is_none();
     if come_and_go {
         cluster.wiped_at_most = 0;
         cluster.newcomers = members::newcomers(&mut members, &cluster);
@@ -29,6 +31,7 @@ pub fn schedule(seed: u64) -> Schedule {
         let mut disks = Stream::new(seed, "draw disk faults");
         cluster.damaged_at_most = disk::damaged_at_most(&mut disks, cluster.nodes);
         faults.extend(disk::faults(&mut disks, &cluster, safety_us));
+        witness::spare(&cluster, &mut faults);
     }
     if come_and_go || faults.iter().any(|fault| members::destroys(&fault.what)) {
         members::steps(&mut members, &cluster, come_and_go, &mut clients);
@@ -46,7 +49,11 @@ pub fn schedule(seed: u64) -> Schedule {
     if setup.iter().any(|op| op.args[0] == "DURABILITY") {
         faults.extend(leaders::lonely(&mut Stream::new(seed, "draw lonely leaders"), &cluster, safety_us));
     }
-    faults.extend(releases::upgrade(&mut Stream::new(seed, "draw releases"), &mut cluster, safety_us));
+    if cluster.witness.is_none() {
+        faults.extend(releases::upgrade(&mut Stream::new(seed, "draw releases"), &mut cluster, safety_us));
+    }
+    witness::alone(&mut Stream::new(seed, "draw nodes beside a witness"), &cluster, &mut faults, safety_us);
+    witness::homes(&cluster, &mut clients);
     leaders::leases(&mut Stream::new(seed, "draw leases"), &mut cluster, &mut faults);
     faults.sort_by_key(|fault| fault.at_us);
     Schedule {
@@ -104,6 +111,7 @@ fn cluster(stream: &mut Stream) -> Cluster {
         clock_bound_ppm: None,
         wild_clocks: false,
         newcomers: 0,
+        witness: None,
         founded_at_level: None,
         wiped_at_most: (nodes - 1) / 2,
         damaged_at_most: 0,

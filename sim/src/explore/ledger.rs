@@ -130,7 +130,7 @@ impl Ledger {
             Message::VoteReply { term, granted: true } => self.votes(*term, to),
             Message::Append(append) => self.votes(append.term, from),
             Message::TimeoutNow { term } => self.votes(*term, from),
-            Message::Gone { term, .. } => self.speaks(*term),
+            Message::Gone { term, .. } | Message::Ahead { term, .. } => self.speaks(*term),
             Message::VoteReply { term, .. } | Message::PreVoteReply { term, granted: false } => {
                 self.speaks(*term)
             }

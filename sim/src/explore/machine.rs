@@ -39,6 +39,7 @@ pub fn config(nodes: u16, id: u16) -> NodeConfig {
         members: (1..=nodes).map(member).collect(),
         // Few entries per message, since so many are kept for a follower that is a little behind.
         join: false,
+        witness: false,
         limits: Limits { append_entries: 4, ..Limits::default() },
         timing: Timing {
             heartbeat: Micros::from_millis(60),

@@ -49,6 +49,9 @@ struct Line {
     /// The term of an answer that left ahead of its durability.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ahead: Option<u64>,
+    /// Whether it rested on one disk beside a witness.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    degraded: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     node: Option<u16>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -202,6 +205,7 @@ fn line_of(record: &Record, shape: Shape) -> Line {
         position: None,
         time: None,
         ahead: None,
+        degraded: false,
         node: None,
         error: None,
         message: None,
@@ -218,6 +222,7 @@ fn line_of(record: &Record, shape: Shape) -> Line {
         RecordEvent::Complete { end, receipt, node } => {
             line.position = receipt.map(|receipt| receipt.position.0);
             line.time = receipt.map(|receipt| receipt.time.0);
+            line.degraded = receipt.is_some_and(|receipt| receipt.degraded);
             line.ahead = receipt.and_then(|receipt| receipt.ahead).map(|term| term.0);
             line.node = node.map(|node| node.0);
             let failure = match end {
@@ -284,7 +289,8 @@ fn completion_of(line: &Line) -> Result<RecordEvent, String> {
     }
     let receipt = match (line.position, line.time) {
         (Some(position), Some(time)) => {
-            Some(Receipt { position: Index(position), time: Millis(time), ahead: line.ahead.map(Term) })
+            let (position, time, ahead) = (Index(position), Millis(time), line.ahead.map(Term));
+            Some(Receipt { position, time, ahead, degraded: line.degraded })
         }
         (None, None) => None,
         _ => return Err("position and time come together".into()),

@@ -257,13 +257,37 @@ impl World<'_> {
     /// A node loses its disk, if the cluster is founded on all other disks and the budget allows it.
     fn wipe(&mut self, node: usize, down_us: u64) {
         let founded = self.is_founded();
-        if self.nodes[node].wiped || !founded || !self.budget.wipe(node) {
+        if self.nodes[node].wiped
+            || !founded
+            || !self.others_hold_what_it_holds(node)
+            || !self.budget.wipe(node)
+        {
             let wiped = self.budget.wiped.len();
             return self
                 .note(Place::Node(node), "not wiped", || format!("{wiped} wiped, founded: {founded}"));
         }
         self.crash(node, true, down_us);
         self.lose_disk(node);
+    }
+
+    /// Whether a disk may be lost as far as a witness is concerned. While all take the cluster for whole and the other node with data has
+    /// what the witness knows of, that one can lead without this disk; else this may be the only one that holds what was answered.
+    fn others_hold_what_it_holds(&self, node: usize) -> bool {
+        let Some(witness) = self.schedule.cluster.witness.map(|id| usize::from(id) - 1) else { return true };
+        if node == witness {
+            return true;
+        }
+        let other = (0..3).find(|other| *other != node && *other != witness).expect("there are three");
+        let seen = |node: usize| self.nodes[node].seen.as_ref();
+        let (Some(own), Some(other), Some(witness)) = (seen(node), seen(other), seen(witness)) else {
+            return false;
+        };
+        let whole = self.nodes.iter().all(|process| {
+            let members = process.node.as_ref().and_then(steadfast_core::Node::membership);
+            members.is_some_and(|members| !members.is_degraded() && !members.is_joint())
+        });
+        let (known, term) = (own.commit.max(witness.last), own.term);
+        whole && other.durable >= known && other.term == term && witness.term == term
     }
 
     /// The disk of a node that is down is replaced by an empty one.

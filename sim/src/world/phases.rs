@@ -105,10 +105,19 @@ impl World<'_> {
 
     /// The final log and state, when the run came to its end.
     pub(super) fn committed(&mut self) -> Option<Committed> {
-        let node = self.nodes[0].node.as_ref()?;
+        let node = self.nodes[self.first_with_data()].node.as_ref()?;
         let mut log = self.invariants.committed();
         log.truncate(node.inspect().commit.0 as usize);
         Some(Committed { log, state: node.state().clone() })
+    }
+
+    /// The lowest node that holds data.
+    fn first_with_data(&self) -> usize {
+        usize::from(self.schedule.cluster.witness == Some(1))
+    }
+
+    fn is_witness(&self, node: usize) -> bool {
+        self.schedule.cluster.witness.is_some_and(|witness| usize::from(witness) == node + 1)
     }
 
     fn enter(&mut self, phase: Phase) {
@@ -200,7 +209,7 @@ impl World<'_> {
     /// soon: time goes on without writes, and what is due then goes by itself.
     fn is_converged(&self) -> bool {
         let Some(seen) = self.seen() else { return false };
-        let first = seen[0];
+        let first = seen[self.first_with_data()];
         let lasts = |process: &Process| {
             let Some(state) = process.node.as_ref().map(Node::state) else { return false };
             let soon = Millis(state.time().0 + SOON_MS);
@@ -210,8 +219,9 @@ impl World<'_> {
                     .iter_keys()
                     .all(|(_, record)| record.deadline.is_none_or(|deadline| deadline.due() > soon))
         };
-        seen.iter().all(|seen| {
-            seen.commit == first.last && seen.last == first.last && seen.state_digest == first.state_digest
+        seen.iter().enumerate().all(|(node, seen)| {
+            let same = seen.state_digest == first.state_digest || self.is_witness(node);
+            seen.commit == first.last && seen.last == first.last && same
         }) && self.nodes.iter().all(lasts)
     }
 
@@ -222,12 +232,16 @@ impl World<'_> {
             .iter()
             .fold((Index(0), seen[0].commit), |(start, commit), seen| (start.max(seen.start), commit));
         for index in (start.0 + 1..=commit.0).map(Index) {
-            let mut entries =
-                self.nodes.iter().map(|process| process.node.as_ref().and_then(|node| node.entry(index)));
-            let first = entries.next().flatten();
-            if let Some(other) = entries.position(|entry| entry != first || entry.is_none()) {
-                let what =
-                    format!("nodes 1 and {} differ at entry {index} although both committed it", other + 2);
+            let entry = |node: usize| self.nodes[node].node.as_ref().and_then(|node| node.entry(index));
+            let first = self.first_with_data();
+            // What a witness has of an entry is looked at when it comes.
+            let mut others = (0..self.nodes.len()).filter(|node| !self.is_witness(*node));
+            if let Some(other) = others.find(|node| entry(*node).is_none() || entry(*node) != entry(first)) {
+                let what = format!(
+                    "nodes {} and {} differ at entry {index} although both committed it",
+                    first + 1,
+                    other + 1
+                );
                 return self.fail("raft", what);
             }
         }

@@ -299,6 +299,11 @@ impl World<'_> {
                 self.recorder.complete(time_ns, process, record, &reply, node, once);
             }
         }
+        if let Some(receipt) = receipt.filter(|receipt| receipt.ahead.is_none())
+            && let Err(what) = self.invariants.acknowledged(receipt.position, receipt.degraded)
+        {
+            self.fail("raft", what);
+        }
         let unknown = matches!(outcome, OpOutcome::Unknown(_));
         self.probes.world(WorldProbe::OutcomeUnknown, u64::from(unknown));
         self.note(Place::Client(worker), "done", || {

@@ -80,6 +80,7 @@ impl Bench {
             cluster_name: "figures".into(),
             members: vec![Member { id: NodeId(1), address: "here:1".into() }],
             join: false,
+            witness: false,
             limits: Limits::default(),
             timing: Timing::default(),
             log: LogConfig::default(),

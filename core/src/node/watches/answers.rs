@@ -90,7 +90,9 @@ impl Replica {
             return None;
         }
         let Asked { principal, command } = &waiting.asked;
-        let receipt = Some(Receipt::durable(committed, self.state.time_of(committed)));
+        let degraded = self.raft.rests_on_one_disk(committed);
+        let receipt =
+            Some(Receipt { degraded, ..Receipt::durable(committed, self.state.time_of(committed)) });
         let waited = waiting.waited;
         let rights = match self.may_watch(principal, command) {
             Ok(rights) => rights,

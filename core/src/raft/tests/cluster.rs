@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::disk::{Disk, Image};
 use super::host::{Done, Host, Packet, Read, Setting};
 use super::invariants::{Checker, View};
-use super::show;
+use super::{members, show};
 use crate::membership::Membership;
 use crate::raft::{LogEntry, Message, Raft, Round};
 use crate::time::Micros;
@@ -41,8 +41,16 @@ pub struct Cluster {
 impl Cluster {
     /// Founders 1 to `size`, started on empty disks.
     pub fn found(size: u16, setting: &Setting, seed: u64) -> Self {
-        let founders =
-            Membership::of((1..=size).map(|id| (NodeId(id), Incarnation(u64::from(id)))).collect());
+        Self::found_with(size, None, setting, seed)
+    }
+
+    /// The same, and one of them is a witness.
+    pub fn found_with(size: u16, witness: Option<NodeId>, setting: &Setting, seed: u64) -> Self {
+        let directory = |id: u16| {
+            let number = u64::from(id);
+            if witness == Some(NodeId(id)) { Incarnation::of_witness(number) } else { Incarnation(number) }
+        };
+        let founders = Membership::of((1..=size).map(|id| (NodeId(id), directory(id))).collect());
         let mut cluster = Self { checker: Checker::of(founders.clone()), ..Self::default() };
         cluster.spawn = Some((founders.clone(), setting.clone(), seed));
         founders.nodes().into_iter().for_each(|id| cluster.place(id));
@@ -169,7 +177,10 @@ impl Cluster {
             return self.print(show::line(from, &format!("sends node {to} no snapshot")));
         }
         let (covered, at) = self.host(from).disk.durable().start();
-        let covered = covered.to_vec();
+        let mut covered = covered.to_vec();
+        if self.host(from).raft().is_witness_at(to) {
+            covered.iter_mut().for_each(|entry| entry.payload = members::withhold(&entry.payload));
+        }
         let term = self.host(from).raft().term();
         let follows = |raft: &Raft| raft.leader() == Some(from) && raft.term() == term;
         let takes = |raft: &Raft| follows(raft) && raft.commit() < at.index;
@@ -210,9 +221,11 @@ impl Cluster {
     pub fn wipe(&mut self, id: NodeId) {
         self.wipes += 1;
         self.checker.forgot(id);
-        let incarnation = Incarnation(100 + self.wipes);
+        let number = 100 + self.wipes;
         self.crash(id);
         let host = self.host(id);
+        let incarnation =
+            if host.incarnation.is_witness() { Incarnation::of_witness(number) } else { Incarnation(number) };
         host.lose_disk(Image::default());
         // It is another disk now, of which nothing is missing.
         (host.incarnation, host.intact) = (incarnation, true);

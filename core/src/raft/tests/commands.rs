@@ -265,20 +265,21 @@ impl Story {
     }
 
     fn found(&mut self, size: &str, options: &[&str]) {
-        let (mut limits, mut timing, mut seed) = (Limits::default(), Timing::default(), 1);
+        let (mut limits, mut timing, mut seed, mut witness) = (Limits::default(), Timing::default(), 1, None);
         for option in options {
             match option.split_once('=') {
                 Some(("seed", value)) => seed = number(value),
                 Some(("window", value)) => limits.inflight_appends = number(value) as usize,
                 Some(("window-bytes", value)) => limits.inflight_append_bytes = number(value) as usize,
                 Some(("batch", value)) => limits.append_entries = number(value) as usize,
+                Some(("witness", value)) => witness = Some(node(value)),
                 Some(("clocks", value)) => timing.clock_bound_ppm = Some(number(value) as u32),
                 _ => panic!("a cluster has no option {option}"),
             }
         }
         let size = number(size) as u16;
         assert!((1..=7).contains(&size), "a cluster has one to seven members");
-        self.cluster = Cluster::found(size, &(limits, timing), seed);
+        self.cluster = Cluster::found_with(size, witness, &(limits, timing), seed);
     }
 
     /// The short way to a leader, where the election is not what the script is about.

@@ -85,7 +85,8 @@ pub type Setting = (Limits, Timing);
 impl Host {
     /// A node with an empty disk, not started: one of the founders, or one that came later.
     pub fn new(id: NodeId, founders: Membership, setting: Setting, seed: u64) -> Self {
-        let incarnation = Incarnation(u64::from(id.0));
+        let founded = founders.voters().iter().find(|(node, _)| *node == id);
+        let incarnation = founded.map_or(Incarnation(u64::from(id.0)), |(_, incarnation)| *incarnation);
         Self {
             id,
             incarnation,
@@ -119,6 +120,7 @@ impl Host {
             incarnation: self.incarnation,
             membership,
             read_membership: members::read,
+            withhold: members::withhold,
             doubtful: hard.doubtful,
             term: hard.term,
             vote: hard.vote,
@@ -266,6 +268,20 @@ impl Host {
                     }
                     RaftEvent::Gone => self.line("is told that it was removed".into()),
                     RaftEvent::TransferGivenUp => self.line("gives up its transfer".into()),
+                    RaftEvent::Witness { degraded } => {
+                        let next = self.raft().membership().with_degraded(degraded);
+                        let now = self.now;
+                        self.running().propose(now, members::write(&next));
+                    }
+                    RaftEvent::RefusedAsOlder(node, end) => {
+                        self.line(format!(
+                            "would not elect {node}, whose log ends at {}@{}",
+                            end.index, end.term
+                        ));
+                    }
+                    RaftEvent::TooOldToLead(witness, end) => {
+                        self.line(format!("is older than witness {witness}, at {}@{}", end.index, end.term));
+                    }
                     RaftEvent::ChangeAgreed | RaftEvent::MembersUndone | RaftEvent::Left => {}
                 }
             }

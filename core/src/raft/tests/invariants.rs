@@ -75,7 +75,8 @@ impl Checker {
             | Message::VoteReply { term, .. }
             | Message::AppendReply { term, .. }
             | Message::TimeoutNow { term }
-            | Message::Gone { term, .. } => term,
+            | Message::Gone { term, .. }
+            | Message::Ahead { term, .. } => term,
             Message::Append(ref append) => append.term,
         };
         let spoken = self.spoken.entry(packet.from).or_default();
@@ -111,6 +112,7 @@ impl Checker {
     /// Compares all nodes with each other and with the past.
     pub fn check(&mut self, views: &[View]) -> Result<(), String> {
         self.check_logs(views)?;
+        check_witnesses(views)?;
         for view in views {
             self.check_commit(view, views)?;
             self.check_leader(view)?;
@@ -138,13 +140,15 @@ impl Checker {
 
     /// Log matching (paper, section 5.3): logs that have an entry in common have everything before it in common.
     fn check_logs(&self, views: &[View]) -> Result<(), String> {
-        let logs: Vec<(NodeId, &[LogEntry])> =
-            views.iter().flat_map(|view| [(view.id, &view.log[..]), (view.id, &view.disk[..])]).collect();
+        let logs: Vec<(&View, &[LogEntry])> =
+            views.iter().flat_map(|view| [(view, &view.log[..]), (view, &view.disk[..])]).collect();
         for (at, (a, left)) in logs.iter().enumerate() {
             for (b, right) in &logs[at + 1..] {
                 let common = left.iter().zip(*right).rposition(|(x, y)| x.term == y.term);
                 let prefix = common.map_or(0, |last| last + 1);
-                if left[..prefix] != right[..prefix] {
+                let witness = a.incarnation.is_witness() || b.incarnation.is_witness();
+                let (a, b) = (a.id, b.id);
+                if !same(&left[..prefix], &right[..prefix], witness) {
                     return Err(format!("nodes {a} and {b} differ before {prefix}, where their terms agree"));
                 }
             }
@@ -165,7 +169,7 @@ impl Checker {
             return Err(format!("node {id} goes back from commit {before} to {commit}"));
         }
         let known = self.committed.len().min(prefix.len());
-        if prefix[..known] != self.committed[..known] {
+        if !same(&prefix[..known], &self.committed[..known], view.incarnation.is_witness()) {
             return Err(format!(
                 "node {id} commits up to {commit}, and differs from what was committed before"
             ));
@@ -174,12 +178,22 @@ impl Checker {
             for set in self.sets(&view.log) {
                 let once = |voter: &&Voter| {
                     let of_node = |other: &&View| other.id == voter.0;
+                    let begins = |log: &[LogEntry]| begins(log, prefix, voter.1.is_witness());
                     holds(views, **voter, prefix)
-                        || views.iter().find(of_node).is_some_and(|other| other.lost.starts_with(prefix))
+                        || views.iter().find(of_node).is_some_and(|other| begins(&other.lost))
                 };
                 let holders = set.iter().filter(once).count();
-                if holders <= set.len() / 2 {
-                    let of = set.len();
+                let of = set.len();
+                let with_data = || set.iter().filter(|voter| !voter.1.is_witness());
+                if !self.newest(&view.log).is_degraded() && with_data().count() < of {
+                    let holders = with_data().filter(once).count();
+                    if holders < 2 {
+                        return Err(format!(
+                            "node {id} commits {commit}, whole, which is durable on {holders} of two disks with data only"
+                        ));
+                    }
+                }
+                if holders <= of / 2 {
                     return Err(format!(
                         "node {id} commits {commit}, which is durable on {holders} of {of} voters only"
                     ));
@@ -224,15 +238,59 @@ impl Checker {
 
     /// Of whom a majority each decides, by the newest membership in a log. Read from the log anew each time, and not as Raft keeps it.
     fn sets(&self, log: &[LogEntry]) -> Vec<Vec<Voter>> {
-        let newest = members::newest(log).or_else(|| self.founders.clone()).expect("a cluster was founded");
+        let newest = self.newest(log);
         let sets = [newest.voters().to_vec(), newest.before().to_vec()];
         sets.into_iter().filter(|set| !set.is_empty()).collect()
     }
 }
 
+impl Checker {
+    fn newest(&self, log: &[LogEntry]) -> Membership {
+        members::newest(log).or_else(|| self.founders.clone()).expect("a cluster was founded")
+    }
+}
+
 /// Whether a voter holds this durably.
 fn holds(views: &[View], voter: Voter, prefix: &[LogEntry]) -> bool {
-    views.iter().any(|view| (view.id, view.incarnation) == voter && view.disk.starts_with(prefix))
+    let is = |view: &View| (view.id, view.incarnation) == voter;
+    views.iter().any(|view| is(view) && begins(&view.disk, prefix, voter.1.is_witness()))
+}
+
+fn begins(log: &[LogEntry], prefix: &[LogEntry], witness: bool) -> bool {
+    log.get(..prefix.len()).is_some_and(|held| same(held, prefix, witness))
+}
+
+/// Whether these are the same entries, as far as a witness could tell if one of them is a witness's.
+fn same(left: &[LogEntry], right: &[LogEntry], witness: bool) -> bool {
+    let known = |entry: &LogEntry| LogEntry { payload: members::withhold(&entry.payload), term: entry.term };
+    if witness { left.iter().map(known).eq(right.iter().map(known)) } else { left == right }
+}
+
+/// A witness's log holds no data, and ends where the disk of a node with data has been, as far as all of these are intact.
+fn check_witnesses(views: &[View]) -> Result<(), String> {
+    for view in views.iter().filter(|view| view.incarnation.is_witness()) {
+        let log = view.log.iter().chain(&view.disk);
+        if let Some(data) = log.clone().find(|entry| members::withhold(&entry.payload) != entry.payload) {
+            return Err(format!(
+                "witness {} holds data: {}",
+                view.id,
+                String::from_utf8_lossy(&data.payload)
+            ));
+        }
+        let last = view.log.len().checked_sub(1);
+        let Some((last, term)) = last.map(|last| (last, view.log[last].term)) else { continue };
+        let has = |log: &[LogEntry]| log.get(last).is_some_and(|entry| entry.term == term);
+        let data = || views.iter().filter(|view| !view.incarnation.is_witness());
+        let vouched = data().any(|other| has(&other.disk) || has(&other.lost) || !other.intact);
+        if !vouched {
+            return Err(format!(
+                "witness {} heard of {}@{term}, which no disk with data holds",
+                view.id,
+                last + 1
+            ));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -376,6 +434,43 @@ mod tests {
         let heard = |term| packet(3, 1, Message::VoteReply { term: Term(term), granted: false });
         checker.sent(&heard(4)).expect("the first message");
         assert_eq!(checker.sent(&heard(3)), Err("node 3 speaks in term 3 after it spoke in 4".into()));
+    }
+
+    /// Node 3 of these is a witness.
+    fn witnessed(terms: &[u64], commit: u64) -> Vec<View> {
+        let mut views = healthy(terms, commit);
+        let directory = Incarnation::of_witness(3);
+        let withheld: Vec<LogEntry> = terms.iter().map(|term| entry(*term, "-")).collect();
+        views[2] = View { incarnation: directory, log: withheld.clone(), disk: withheld, ..views[2].clone() };
+        views
+    }
+
+    fn with_witness() -> Checker {
+        let directory = |id| if id == 3 { Incarnation::of_witness(3) } else { Incarnation(id) };
+        Checker::of(Membership::of((1..=3).map(|id| (NodeId(id as u16), directory(id))).collect()))
+    }
+
+    #[test]
+    fn a_commit_with_the_witness_while_whole_is_seen() {
+        with_witness().check(&witnessed(&[1, 3], 2)).expect("healthy");
+        let mut views = witnessed(&[1, 3], 2);
+        views[1].disk.pop();
+        let refused = with_witness().check(&views);
+        let text = "node 1 commits 2, whole, which is durable on 1 of two disks with data only";
+        assert_eq!(refused, Err(text.into()));
+    }
+
+    #[test]
+    fn data_at_a_witness_and_a_position_that_nobody_holds_are_seen() {
+        let mut views = witnessed(&[1, 3], 0);
+        views[2].log[1] = entry(3, "x");
+        assert_eq!(with_witness().check(&views), Err("witness 3 holds data: x".into()));
+        let mut views = witnessed(&[1, 3], 0);
+        for view in &mut views[..2] {
+            view.disk.pop();
+        }
+        let refused = with_witness().check(&views);
+        assert_eq!(refused, Err("witness 3 heard of 2@3, which no disk with data holds".into()));
     }
 
     #[test]

@@ -38,6 +38,7 @@ pub fn kind(message: &Message) -> &'static str {
         Message::AppendReply { .. } => "AppendReply",
         Message::TimeoutNow { .. } => "TimeoutNow",
         Message::Gone { .. } => "Gone",
+        Message::Ahead { .. } => "Ahead",
     }
 }
 
@@ -65,6 +66,7 @@ fn message(message: &Message) -> String {
         }
         Message::TimeoutNow { term } => (term, String::new()),
         Message::Gone { term, at } => (term, format!("at {at}")),
+        Message::Ahead { term, end } => (term, format!("end {}@{}", end.index, end.term)),
         Message::AppendReply { term, round: asked, abstains, verdict, .. } => {
             let mut rest = match verdict {
                 Verdict::Heard => "heard".to_owned(),

@@ -16,7 +16,7 @@ const STEPS: usize = 500;
 const PATIENCE: usize = 80;
 
 /// What the random scripts together must have brought about, or they are too tame: parts of printed lines.
-const SIGHTS: [&str; 14] = [
+const SIGHTS: [&str; 17] = [
     "leader         term",
     "cuts its log",
     "hears no quorum",
@@ -31,6 +31,9 @@ const SIGHTS: [&str; 14] = [
     "refuses: UnderWay",
     "refuses: NewLeader",
     "takes the snapshot",
+    "3w!}",
+    "has {1,2,3w}",
+    "would not elect",
 ];
 
 /// One random script under way.
@@ -40,6 +43,8 @@ pub struct Wanderer {
     size: u16,
     /// Whether members come and go. Then no disk is destroyed: how many may be would change with them.
     changes: bool,
+    /// This node holds no data.
+    witness: Option<NodeId>,
     /// Nodes whose disks were wiped or put back: never more than a minority.
     destroyed: Vec<NodeId>,
     imaged: Vec<NodeId>,
@@ -59,9 +64,12 @@ impl Wanderer {
         let (destroyed, imaged, script) = (Vec::new(), Vec::new(), Vec::new());
         let changes = rng.next_u32().is_multiple_of(2);
         let sights = [0; SIGHTS.len()];
-        let mut wanderer = Self { rng, story, size, changes, destroyed, imaged, names, script, sights };
+        let witness = (size == 3 && seed % 3 == 0).then_some(NodeId(3));
+        let mut wanderer =
+            Self { rng, story, size, changes, witness, destroyed, imaged, names, script, sights };
         let (window, batch) = (1 + wanderer.below(4), 1 + wanderer.below(3));
-        wanderer.run(format!("cluster {size} seed={seed} window={window} batch={batch}"));
+        let witness = witness.map_or_else(String::new, |node| format!(" witness={node}"));
+        wanderer.run(format!("cluster {size} seed={seed} window={window} batch={batch}{witness}"));
         wanderer
     }
 
@@ -187,7 +195,8 @@ impl Wanderer {
     fn destroy(&mut self) {
         let id = self.any();
         let budget = usize::from((self.size - 1) / 2);
-        if self.destroyed.contains(&id) {
+        // Degraded, the disk of one node with data holds what no other does.
+        if self.destroyed.contains(&id) || self.witness.is_some_and(|witness| witness != id) {
             return;
         }
         match self.below(3) {
@@ -225,9 +234,9 @@ impl Wanderer {
                 self.run(format!("add {leader} {new}"));
             }
             0 | 1 => self.run(format!("add {leader} {one}")),
-            2 | 3 => self.run(format!("promote {leader} {one}")),
+            2 | 3 => self.run(format!("promote {leader} {}", self.directory(one))),
             4 => self.run(format!("demote {leader} {one}")),
-            5 | 6 => self.run(format!("replace {leader} {one} {other}")),
+            5 | 6 => self.run(format!("replace {leader} {one} {}", self.directory(other))),
             _ => self.run(format!("remove {leader} {one}")),
         }
     }
@@ -255,6 +264,10 @@ impl Wanderer {
                 }
             }
         }
+    }
+
+    fn directory(&self, node: NodeId) -> String {
+        if self.witness == Some(node) { format!("{node}w") } else { node.to_string() }
     }
 
     /// A leader is asked to give its leadership to any node.

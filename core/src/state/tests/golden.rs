@@ -39,6 +39,12 @@ fn membership() -> Membership {
     before.change(Change::Replace { old: NodeId(2), new: voter(4) }).expect("a step")
 }
 
+fn degraded() -> Membership {
+    let voter = |id: u16| (NodeId(id), Incarnation(300 * u64::from(id)));
+    let witness = (NodeId(3), Incarnation::of_witness(3));
+    Membership::of(vec![voter(1), voter(2), witness]).with_degraded(true)
+}
+
 fn samples() -> Vec<(&'static str, Entry)> {
     let every_value = Value::List(vec![
         Value::Nil,
@@ -140,6 +146,14 @@ fn samples() -> Vec<(&'static str, Entry)> {
             "placed",
             one(Effect::Placed { name: "l".into(), holder: "me".into(), until: Some(time_bytes(Millis(9))) }),
         ),
+        (
+            "members, degraded beside a witness",
+            Entry {
+                time: Millis(1_700_000_000_000),
+                cause: Cause::Members,
+                effects: vec![Effect::Membership(degraded())],
+            },
+        ),
     ]
 }
 
@@ -237,6 +251,7 @@ fn rows() -> Vec<(&'static str, Row)> {
         ("when leases were spared", Row::Spared((), Millis(9))),
         ("a limiter", Row::Limiter("l".into(), limiters().remove(0))),
         ("a large hash, more of it", Row::More(vec![("g".into(), "v".into()), ("h".into(), "v".into())])),
+        ("members, degraded beside a witness", Row::Membership((), degraded())),
     ]
 }
 

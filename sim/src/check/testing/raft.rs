@@ -36,6 +36,11 @@ struct Cluster {
 impl Cluster {
     /// Node 1 leads in term 1 with one committed entry that 1 and 2 hold.
     fn new() -> Self {
+        Self::of("a", None)
+    }
+
+    /// The same with this entry, and perhaps a witness.
+    fn of(entry: &'static str, witness: Option<u16>) -> Self {
         let node = |id: u16| Node {
             id,
             boot: 1,
@@ -50,7 +55,7 @@ impl Cluster {
             log: Vec::new(),
         };
         let mut cluster = Self {
-            judge: RaftJudge::new([1, 2, 3].map(NodeId)),
+            judge: RaftJudge::new([1, 2, 3].map(NodeId)).beside(witness.map(NodeId)),
             nodes: [1, 2, 3].map(|id| (id, node(id))).into(),
         };
         for id in [2, 3] {
@@ -58,7 +63,7 @@ impl Cluster {
         }
         cluster.passes(1, |n| n.role = RoleName::Leader);
         for id in [2, 1] {
-            cluster.passes(id, |n| (n.log, n.durable) = (vec![(1, "a")], 1));
+            cluster.passes(id, |n| (n.log, n.durable) = (vec![(1, entry)], 1));
         }
         cluster.passes(1, |n| n.commit = 1);
         cluster
@@ -121,6 +126,44 @@ fn an_honest_change_of_leader_passes() {
     c.passes(2, |n| n.commit = 2);
     c.passes(1, |n| (n.role, n.term, n.vote) = (RoleName::Follower, 2, None));
     c.passes(1, |n| (n.log, n.durable, n.commit) = (vec![(1, "a"), (2, "b")], 1, 2));
+}
+
+/// An entry without effects, encoded.
+const EMPTY: &str = "\u{1}\u{5}\u{4}\u{0}";
+
+/// The same of another time.
+const LATER: &str = "\u{1}\u{6}\u{4}\u{0}";
+
+#[test]
+fn what_a_witness_may_not_know_yet_or_at_all_is_found() {
+    let mut c = Cluster::of(EMPTY, Some(3));
+    c.passes(3, |n| (n.log, n.durable, n.commit) = (vec![(1, EMPTY)], 1, 1));
+    c.passes(1, |n| n.log.push((1, LATER)));
+    c.fails(3, |n| n.log.push((1, LATER)), "lies durably on no disk with data");
+    let mut c = Cluster::of(EMPTY, Some(3));
+    c.fails(3, |n| n.log = vec![(1, EMPTY), (1, LATER)], "which no node with data ever had");
+    let mut c = Cluster::of(EMPTY, Some(3));
+    c.fails(3, |n| n.log = vec![(1, LATER)], "copy of entry 1 of term 1 is wrong");
+}
+
+#[test]
+fn a_commit_with_a_witness_while_both_others_are_needed_is_found() {
+    let mut c = Cluster::of(EMPTY, Some(3));
+    for id in [1, 3] {
+        c.passes(id, |n| (n.log, n.durable) = (vec![(1, EMPTY), (1, LATER)], 2));
+    }
+    c.fails(1, |n| n.commit = 2, "1 of 2 disks");
+}
+
+#[test]
+fn an_answer_that_rests_on_one_disk_and_does_not_say_so_is_found() {
+    let mut c = Cluster::of(EMPTY, Some(3));
+    assert_eq!(c.judge.acknowledged(Index(1), false), Verdict::Passed);
+    c.passes(2, |n| n.durable = 0);
+    assert_eq!(c.judge.acknowledged(Index(1), true), Verdict::Passed);
+    assert!(matches!(c.judge.acknowledged(Index(1), false), Verdict::Failed { .. }));
+    // Elsewhere this is not the judge's business.
+    assert_eq!(Cluster::new().judge.acknowledged(Index(1), false), Verdict::Passed);
 }
 
 #[test]
