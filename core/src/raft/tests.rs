@@ -132,6 +132,7 @@ scripts! {
     witness_hears_what_is_durable
     witness_never_leads
     witness_votes_for_either_while_whole
+    witness_whole_when_the_other_has_caught_up
 }
 
 #[test]
