@@ -12,6 +12,7 @@
 //! file decides nothing but the way of an input, what follows what within a step, and when to be woken.
 
 mod addresses;
+mod budgets;
 mod clocks;
 mod connections;
 mod durable;
@@ -48,7 +49,7 @@ use crate::error::{ErrorCode, Failure};
 use crate::founding::FoundingMessage;
 use crate::hard::HardState;
 use crate::inspect::{Inspection, RoleName};
-use crate::io::{HaltReason, Input, Outbox, Output, Owner};
+use crate::io::{HaltReason, Input, Lane, Outbox, Output, Owner};
 use crate::job::JobResult;
 use crate::membership::{MAX_MEMBERS, MAX_VOTERS, Membership};
 use crate::protocol::peer::{self, PeerHeader};
@@ -168,9 +169,11 @@ impl Node {
                 }
             }
             Input::Connected { conn, loopback } => self.connections.connected(now.mono, conn, loopback, out),
-            Input::Bytes { conn, data } => self.connections.bytes(now.mono, conn, &data, out),
+            Input::Bytes { conn, waited, data } => {
+                self.connections.bytes(now.mono, conn, waited, &data, out);
+            }
             Input::Drained { .. } => unreachable!("nothing follows from it"),
-            Input::Disconnected { conn } => self.connections.disconnected(conn),
+            Input::Disconnected { conn } => self.connections.disconnected(conn, out),
             Input::Peer { frame } => self.peer(now, &frame, out)?,
             Input::DiskDone { token, result } => match &mut self.phase {
                 Phase::Starting(startup) => {
@@ -356,6 +359,7 @@ impl Replica {
                 let to = header.from;
                 out.push(Output::SendPeer {
                     to,
+                    lane: Lane::Control,
                     frame: peer::encode(&self.peers.header(to, Kind::Quarantine), &body),
                 });
                 Ok(())

@@ -24,6 +24,7 @@ impl Raft {
             leader.rounds.began_at = now;
             for peer in leader.progress.values_mut() {
                 peer.heard_at = now;
+                peer.open_window();
             }
         }
     }
