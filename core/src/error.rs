@@ -7,6 +7,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::time::Micros;
+
 /// Whether the client may conclude that nothing happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Certainty {
@@ -158,13 +160,28 @@ pub struct Failure {
     pub code: ErrorCode,
     /// For people. Never says whether a key exists that the user may not read.
     pub message: String,
+    /// After so many milliseconds another attempt is likelier to be taken in, 10 to 2000; 0 where nobody knows. No part of what
+    /// is logged.
+    #[serde(skip)]
+    pub retry_after_ms: u32,
 }
+
+/// Bounds on what a refusal says about when to come again, in milliseconds.
+const RETRY_AFTER_MS: std::ops::RangeInclusive<u64> = 10..=2000;
 
 impl Failure {
     /// An error with its sentence.
     #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), retry_after_ms: 0 }
+    }
+
+    /// A refusal because of what was there before, and has waited so long. What comes last has to wait as long as what is done
+    /// next has waited (Little's law), and so whoever comes again after that time finds the queue gone.
+    #[must_use]
+    pub fn overloaded(message: impl Into<String>, waited: Micros) -> Self {
+        let millis = (waited.0 / 1000).clamp(*RETRY_AFTER_MS.start(), *RETRY_AFTER_MS.end());
+        Self { retry_after_ms: millis as u32, ..Self::new(ErrorCode::Overloaded, message) }
     }
 
     /// Whether nothing happened.

@@ -64,6 +64,8 @@ pub enum Input {
     Bytes {
         /// Whose.
         conn: ConnId,
+        /// How long ago they were read. A request whose frame they end has waited for so long.
+        waited: Micros,
         /// At least one byte.
         data: Bytes,
     },
@@ -124,6 +126,8 @@ pub enum Output {
     SendPeer {
         /// To whom.
         to: NodeId,
+        /// With which others it keeps its place.
+        lane: Lane,
         /// See `docs/formats.md`, peer frames.
         frame: Bytes,
     },
@@ -142,12 +146,29 @@ pub enum Output {
         /// What to compute.
         job: Job,
     },
+    /// Nobody waits for this computation any more. If it was not begun it need not be; that it has ended is reported all the same,
+    /// as failed if it was not begun.
+    Forget {
+        /// Of the `Compute`.
+        token: Token,
+    },
     /// Send a `Tick` at this monotonic time. Replaces every earlier wish.
     WakeAt(Micros),
     /// Something an operator or a test may want to read. Has no effect.
     Trace(Event),
     /// Stop stepping this node for good: nothing that it did after its last durable write may be trusted.
     Halt(HaltReason),
+}
+
+/// On its way to another node a frame overtakes those of other lanes and none of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Lane {
+    /// Small, and somebody's patience hangs on it: votes, heartbeats, answers to entries. Before all others.
+    Control,
+    /// Clients' commands for a leader, and its answers. In one lane, because a leader takes commands in the order of their numbers.
+    Forward,
+    /// Entries, blocks of snapshots, lost entries: many bytes for which nobody's patience runs out.
+    Bulk,
 }
 
 /// A file of a data directory. The core never sees a path; drivers map these names (`docs/formats.md`).

@@ -27,11 +27,21 @@ pub struct Limits {
     pub inflight_bytes: usize,
     /// Most bytes that wait for one connection to read them; beyond, it is closed.
     pub unsent_bytes: u64,
+    /// Most bytes of client frames that are not whole, over all connections; beyond, the largest are closed.
+    pub partial_bytes: u64,
+    /// Most bytes of requests that wait for an answer, over all connections of a node.
+    pub requests_bytes: u64,
+    /// Most bytes that wait for clients to read them, over all connections; beyond, the largest are closed.
+    pub all_unsent_bytes: u64,
+    /// Most bytes of peers' frames that are not whole, over all links; beyond, the link that goes there is closed.
+    pub peer_partial_bytes: usize,
     /// Longest time that a connection may take to say hello and authenticate, in milliseconds.
     pub greeting_ms: u64,
     /// Most answers that wait at the leader, for all connections and peers; and most commands that wait at
     /// another node for the leader's answer.
     pub waiting_requests: usize,
+    /// Most bytes of answers that wait at the leader: none is begun beyond.
+    pub reply_bytes: usize,
     /// Most bytes of commands that wait at a node for the leader's answer.
     pub waiting_bytes: usize,
     /// Most bytes of entries that the leader has appended and not yet committed.
@@ -113,8 +123,13 @@ impl Default for Limits {
             inflight_requests: 1024,
             inflight_bytes: 16 << 20,
             unsent_bytes: 32 << 20,
+            partial_bytes: 256 << 20,
+            requests_bytes: 256 << 20,
+            all_unsent_bytes: 512 << 20,
+            peer_partial_bytes: 128 << 20,
             greeting_ms: 10_000,
             waiting_requests: 100_000,
+            reply_bytes: 256 << 20,
             waiting_bytes: 64 << 20,
             pending_bytes: 64 << 20,
             log_bytes: 2 << 30,
@@ -168,6 +183,13 @@ mod tests {
             "a connection can have its largest request under way"
         );
         assert!(limits.frame_bytes as u64 <= limits.unsent_bytes, "it can be sent its largest answer");
+        // What one connection may do fits into what all may do together.
+        assert!(
+            limits.frame_bytes as u64 <= limits.partial_bytes
+                && limits.inflight_bytes as u64 <= limits.requests_bytes
+                && limits.unsent_bytes <= limits.all_unsent_bytes
+                && limits.peer_frame_bytes <= limits.peer_partial_bytes
+        );
         // A request is forwarded whole, and becomes one entry, beside which an old value may be kept as its answer; a
         // message takes a first entry whatever its size, and others up to its own limit.
         let entry = limits.frame_bytes + limits.value_bytes;

@@ -358,6 +358,15 @@ pub enum FaultKind {
         /// Until the new one begins, in microseconds.
         down_us: u64,
     },
+    /// Clients ask many times as fast as usual, and nodes are busy with what they are told.
+    Surge {
+        /// How many times as fast, 1 or more.
+        times: u64,
+        /// How long each input keeps a node busy, in microseconds.
+        cost_us: u64,
+        /// In microseconds.
+        for_us: u64,
+    },
 }
 
 impl FaultKind {
@@ -396,6 +405,7 @@ impl FaultKind {
             Self::Reset { .. } => "reset",
             Self::HalfOpen { .. } => "half-open",
             Self::ClientCrash { .. } => "client-crash",
+            Self::Surge { .. } => "surge",
         }
     }
 
@@ -440,7 +450,9 @@ impl FaultKind {
             | Self::HalfOpen { who }
             | Self::Partition { cut: Cut::Isolate(who) | Cut::Mute(who) | Cut::Deafen(who), .. }
             | Self::Partition { cut: Cut::Bridge(who), .. } => Some(*who),
-            Self::Partition { .. } | Self::Noise { .. } | Self::ClientCrash { .. } => None,
+            Self::Partition { .. } | Self::Noise { .. } | Self::ClientCrash { .. } | Self::Surge { .. } => {
+                None
+            }
         }
     }
 }
@@ -448,6 +460,9 @@ impl FaultKind {
 impl Fault {
     /// Checks what a hand may have broken.
     pub fn validate(&self, nodes: u16) -> Result<(), String> {
+        if matches!(self.what, FaultKind::Surge { times: 0, .. }) {
+            return Err(format!("the surge at {} goes zero times as fast", self.at_us));
+        }
         let known = |node: &u16| (1..=nodes).contains(node);
         let named: Vec<u16> = match &self.what {
             FaultKind::Partition { cut: Cut::Split(side), .. } => side.clone(),

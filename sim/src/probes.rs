@@ -72,11 +72,15 @@ pub enum WorldProbe {
     RequestRetried,
     /// A client asked for the same under the same number once more, after an answer or its own death.
     AskedAgain,
+    /// Clients began to ask many times as fast, of nodes that were busy with it.
+    LoadSurge,
+    /// A client's bytes waited for long before a busy node looked at them.
+    RequestWaitedLong,
 }
 
 impl WorldProbe {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 35] = [
         Self::CrashBetweenSyncAndReply,
         Self::RestartDuringRecovery,
         Self::PowerLossOfAll,
@@ -110,6 +114,8 @@ impl WorldProbe {
         Self::LimitRefusedByAnotherLeader,
         Self::RequestRetried,
         Self::AskedAgain,
+        Self::LoadSurge,
+        Self::RequestWaitedLong,
     ];
 }
 

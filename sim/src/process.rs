@@ -14,6 +14,7 @@ use crate::disk::{Disk, Image};
 use crate::fault::Point;
 use crate::rng::Stream;
 use crate::schedule::Schedule;
+use crate::world::Backlog;
 
 /// A machine with one node's process on it.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub struct Process {
     pub clock: Clock,
     /// While the process is paused: what will be delivered when it goes on.
     pub paused: Option<VecDeque<Input>>,
+    /// What waits while it is busy.
+    pub backlog: Backlog,
     /// Counts pauses, so that the end of one does not end another.
     pub pauses: u64,
     /// Kills, cuts and pauses that wait for their occasion.
@@ -136,6 +139,7 @@ impl Process {
             disk: disk(schedule, number),
             clock: make(clock.drift_ppm, clock.wall_offset_ms),
             paused: None,
+            backlog: Backlog::default(),
             pauses: 0,
             triggers: Vec::new(),
             failing: Vec::new(),
@@ -183,6 +187,7 @@ impl Process {
         self.node = None;
         self.seen = None;
         self.paused = None;
+        self.backlog = Backlog::default();
         self.wake = None;
         self.wake_queued = None;
         self.sync_failed = None;

@@ -68,9 +68,12 @@ impl TraceHash {
                 self.word(2);
                 self.word(conn.0);
             }
-            Input::Bytes { conn, data } => {
+            Input::Bytes { conn, data, waited } => {
                 self.word(3);
                 self.word(conn.0);
+                if waited.0 > 0 {
+                    self.word(waited.0);
+                }
                 self.bytes(data);
             }
             Input::Drained { conn, bytes } => {
@@ -140,7 +143,7 @@ impl TraceHash {
                 self.word(conn.0);
                 self.bytes(data);
             }
-            Output::SendPeer { to, frame } => {
+            Output::SendPeer { to, frame, .. } => {
                 self.word(25);
                 self.word(u64::from(to.0));
                 self.bytes(frame);
@@ -163,6 +166,10 @@ impl TraceHash {
                 self.word(27);
                 self.token(*token);
                 self.debug(job);
+            }
+            Output::Forget { token } => {
+                self.word(33);
+                self.token(*token);
             }
             Output::WakeAt(at) => {
                 self.word(28);
@@ -219,7 +226,7 @@ pub fn describe_input(input: &Input) -> (&'static str, String) {
     match input {
         Input::Tick => ("tick", String::new()),
         Input::Connected { conn, .. } => ("connected", format!("conn {conn}")),
-        Input::Bytes { conn, data } => ("bytes", format!("conn {conn}, {} bytes", data.len())),
+        Input::Bytes { conn, data, .. } => ("bytes", format!("conn {conn}, {} bytes", data.len())),
         Input::Drained { conn, bytes } => ("drained", format!("conn {conn}, {bytes} bytes")),
         Input::Disconnected { conn } => ("hung up", format!("conn {conn}")),
         Input::Peer { frame } => ("frame in", peer_frame(frame)),
@@ -239,7 +246,7 @@ pub fn describe_output(output: &Output) -> (&'static str, String) {
     match output {
         Output::Disk { token, op } => ("disk", format!("{} {}", name(*token), disk_op(op))),
         Output::Send { conn, data } => ("send", format!("conn {conn}, {} bytes", data.len())),
-        Output::SendPeer { to, frame } => ("frame out", format!("to n{to}, {}", peer_frame(frame))),
+        Output::SendPeer { to, frame, .. } => ("frame out", format!("to n{to}, {}", peer_frame(frame))),
         Output::Peers(peers) => {
             let one = |peer: &PeerAddress| format!("n{} at {}", peer.node, peer.addresses.join(" or "));
             ("peers", peers.iter().map(one).collect::<Vec<_>>().join(", "))
@@ -249,6 +256,7 @@ pub fn describe_output(output: &Output) -> (&'static str, String) {
             let job = format!("{job:?}");
             ("compute", format!("{} {}", name(*token), job.split(' ').next().unwrap_or_default()))
         }
+        Output::Forget { token } => ("forget", name(*token)),
         Output::WakeAt(at) => ("wake at", at.to_string()),
         Output::Trace(event) => ("says", format!("{event:?}")),
         Output::Halt(reason) => ("halt", reason.to_string()),

@@ -57,6 +57,32 @@ fn leased(rates: [i32; 3]) -> impl Iterator<Item = Schedule> {
     })
 }
 
+/// Runs without other faults whose last second is a surge, after which clients have three seconds for their last operations; how often
+/// something of a client waited for long.
+fn surged(cost_us: u64) -> u64 {
+    use steadfast_sim::fault::{Fault, FaultKind};
+    let runs = (0..).map(calm).filter(|run| run.cluster.nodes == 3).take(8);
+    let waited = runs.map(|mut run| {
+        let at_us = run.safety_us.saturating_sub(1_000_000);
+        let what = FaultKind::Surge { times: 10, cost_us, for_us: 10_000_000 };
+        run.faults.push(Fault { at_us, what });
+        (run.bounds.leader_us, run.bounds.clients_us) = (2_000_000, 3_000_000);
+        let outcome = run::twice(&run);
+        assert_eq!(outcome.verdict, Verdict::Passed, "seed {}", run.seed);
+        let probes = outcome.probes.list();
+        let count = |wanted: &str| probes.iter().find(|(name, _)| name == wanted).expect("a probe").1;
+        assert_eq!(count("LoadSurge"), 1);
+        count("RequestWaitedLong")
+    });
+    waited.sum()
+}
+
+#[test]
+fn after_a_surge_clients_get_their_operations_through_in_bounded_time() {
+    assert!(surged(4_000) > 0, "nothing waited: that was no surge");
+    assert_eq!(surged(0), 0, "where nothing costs anything nothing waits");
+}
+
 /// The bound is what a lease rests on (Raft thesis, section 6.4.1): within it no read is stale, and past it the judge finds one.
 #[test]
 fn a_lease_hides_no_write_while_clocks_keep_to_their_bound_and_does_when_they_do_not() {

@@ -116,7 +116,14 @@ impl Ledger {
 /// What one command is told, at the latest at its deadline.
 pub fn tell(client: &mut RawClient, args: &[&str]) -> Told {
     let args = args.iter().map(|arg| Blob::from(*arg)).collect();
-    let request = Request { id: Uuid::from_u128(1), once: None, deadline_ms: DEADLINE_MS, trace: None, args };
+    let request = Request {
+        id: Uuid::from_u128(1),
+        once: None,
+        deadline_ms: DEADLINE_MS,
+        trace: None,
+        unknowns: 0,
+        args,
+    };
     if client.send(&ClientFrame::Request(request)).is_err() {
         return Told::Unknown;
     }

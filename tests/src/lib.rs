@@ -11,6 +11,7 @@
 //! | `namespaces.rs` | a network of their own, whose links can be cut |
 //! | `recording.rs` | what clients do and see becomes a history |
 //! | `ledger.rs` | one client that writes keys, and looks whether they are there |
+//! | `pressure.rs` | writes at a rate that no answer slows down, and what became of them |
 //! | `load.rs` | clients that write counters, registers and unique keys |
 //! | `final_log.rs` | the log that a data directory holds, read without touching it |
 //! | `raw.rs` | a client that says byte by byte what it likes |
@@ -36,6 +37,7 @@ pub mod interpose;
 pub mod ledger;
 pub mod load;
 pub mod namespaces;
+pub mod pressure;
 pub mod process;
 pub mod raw;
 pub mod recording;

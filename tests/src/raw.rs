@@ -22,6 +22,8 @@ pub struct RawClient {
     /// For bytes of any kind.
     pub stream: TcpStream,
     decoder: Decoder<ServerFrame>,
+    /// How many answers of unknown outcome whoever uses it has counted, to say so in requests.
+    pub unknowns: u32,
 }
 
 impl RawClient {
@@ -38,7 +40,7 @@ impl RawClient {
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket has time-outs");
         stream.set_write_timeout(Some(PATIENCE)).expect("a socket has time-outs");
         stream.set_nodelay(true).expect("a socket has this option");
-        Self { stream, decoder: Decoder::new(MAX_FRAME) }
+        Self { stream, decoder: Decoder::new(MAX_FRAME), unknowns: 0 }
     }
 
     /// Connects and logs in; tries again while the server is not ready to check a password.
@@ -143,7 +145,7 @@ pub fn hello(auth: Option<(&str, &str)>) -> ClientFrame {
 /// A request without a session.
 pub fn request<T: Into<Blob>>(id: Uuid, args: impl IntoIterator<Item = T>) -> ClientFrame {
     let args = args.into_iter().map(Into::into).collect();
-    ClientFrame::Request(Request { id, once: None, deadline_ms: 0, trace: None, args })
+    ClientFrame::Request(Request { id, once: None, deadline_ms: 0, trace: None, unknowns: 0, args })
 }
 
 /// A frame's bytes.

@@ -138,7 +138,8 @@ impl Client {
         let mut decoder = std::mem::replace(decoder, ServerDecoder::new(0));
         decoder.set_maximum(self.config.max_frame as usize);
         let flights = Flights::default();
-        self.link = Link::Live(Box::new(Live { conn: *conn, decoder, welcome, flights, leaving: None }));
+        self.link =
+            Link::Live(Box::new(Live { conn: *conn, decoder, welcome, flights, unknowns: 0, leaving: None }));
     }
 
     /// Where the leader is, if it is elsewhere and worth going to. Every node takes every command, so after a few

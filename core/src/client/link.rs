@@ -38,6 +38,8 @@ pub(super) struct Live {
     pub(super) decoder: ServerDecoder,
     pub(super) welcome: Welcome,
     pub(super) flights: Flights,
+    /// How many answers said that an outcome is unknown; the server counts the same.
+    pub(super) unknowns: u32,
     /// Nothing more is sent; once nothing flies, or at this time, the connection is left.
     pub(super) leaving: Option<Micros>,
 }
@@ -93,7 +95,9 @@ pub(super) struct Flight {
     pub(super) purpose: Purpose,
     /// Bytes of its frame.
     pub(super) bytes: usize,
-    until: Micros,
+    /// The unknown outcomes that it was sent in knowledge of.
+    pub(super) unknowns: u32,
+    pub(super) until: Micros,
 }
 
 /// The attempts without an answer on one connection.
@@ -118,10 +122,10 @@ impl Flights {
         self.bytes
     }
 
-    pub(super) fn start(&mut self, id: Uuid, purpose: Purpose, bytes: usize, until: Micros) {
-        self.bytes += bytes;
-        self.ends.insert((until, id));
-        let doubled = self.table.insert(id, Flight { purpose, bytes, until });
+    pub(super) fn start(&mut self, id: Uuid, flight: Flight) {
+        self.bytes += flight.bytes;
+        self.ends.insert((flight.until, id));
+        let doubled = self.table.insert(id, flight);
         assert!(doubled.is_none(), "the identity of an attempt is fresh");
     }
 

@@ -63,6 +63,8 @@ pub struct Client {
     next_conn: ConnId,
     /// Connections that ended since the last answer.
     failures: u32,
+    /// Answers in a row that said that the deadline passed.
+    late: u32,
     /// What went wrong last, for whoever wonders why a deadline passed.
     trouble: String,
     now: Micros,
@@ -113,6 +115,7 @@ impl Client {
             hops: 0,
             next_conn: ConnId(1),
             failures: 0,
+            late: 0,
             trouble: "no connection was made yet".into(),
             now: Micros(0),
             wish: None,

@@ -44,6 +44,13 @@ impl Pace {
         let half = whole / 2;
         Micros(half + self.pauses.next_u64() % (whole - half + 1))
     }
+
+    /// How long to wait if the server says after how many milliseconds it has room: no less, and up to half more, or all who were
+    /// refused at once would come back at once.
+    pub(super) fn after(&mut self, millis: u32) -> Micros {
+        let whole = Micros::from_millis(u64::from(millis)).0;
+        Micros(whole + self.pauses.next_u64() % (whole / 2 + 1))
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::protocol::native::{ClientFrame, Once, REQUEST_BYTES, Request};
 use crate::time::Micros;
 use crate::types::Blob;
 
-use super::link::{Link, Live, Purpose};
+use super::link::{Flight, Link, Live, Purpose};
 use super::ops::{Kind, Order, Stand};
 use super::{Client, ClientOutput, Opening};
 
@@ -144,13 +144,15 @@ impl Client {
         once: Option<Once>,
         deadline_ms: u32,
     ) -> Result<(Uuid, Bytes), EncodeError> {
-        let (most, longest) = match &self.link {
-            Link::Live(live) => (live.welcome.max_frame as usize, live.welcome.deadline_ms.max(1)),
-            _ => (0, 1),
+        let (most, longest, unknowns) = match &self.link {
+            Link::Live(live) => {
+                (live.welcome.max_frame as usize, live.welcome.deadline_ms.max(1), live.unknowns)
+            }
+            _ => (0, 1, 0),
         };
         let id = self.pace.id();
         let deadline_ms = deadline_ms.clamp(1, longest);
-        let frame = ClientFrame::Request(Request { id, once, deadline_ms, trace: None, args });
+        let frame = ClientFrame::Request(Request { id, once, deadline_ms, trace: None, unknowns, args });
         Ok((id, frame.encode(most)?))
     }
 
@@ -159,7 +161,8 @@ impl Client {
         // The server says itself when an attempt's time is up; that answer is worth waiting for.
         let until = self.now.after(attempt).after(Micros(attempt.0 / 4)).after(wait);
         if let Some(live) = self.link.live() {
-            live.flights.start(id, purpose, data.len(), until);
+            let flight = Flight { purpose, bytes: data.len(), unknowns: live.unknowns, until };
+            live.flights.start(id, flight);
             out.push(ClientOutput::Send { conn: live.conn, data });
         }
     }

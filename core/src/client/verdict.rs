@@ -18,6 +18,8 @@ pub(super) enum Verdict {
     Refused,
     /// This attempt was not executed. Another may be, on this connection, after a pause.
     Again,
+    /// This attempt was not executed, because it was sent before another one's outcome was told. Another may be, on this connection, at once.
+    Onward,
     /// This attempt was not executed. Another may be, on another node if there is one.
     Elsewhere,
     /// This attempt was not executed, and this connection will execute no other.
@@ -36,8 +38,9 @@ pub(super) fn judge(reply: &Reply) -> Verdict {
         ErrorCode::ReplyTooLarge => Verdict::Unseen,
         ErrorCode::SessionUnknown => Verdict::SessionGone,
         ErrorCode::AfterIndeterminate | ErrorCode::Unauthenticated => Verdict::Leave,
-        ErrorCode::NoLeader | ErrorCode::ShuttingDown | ErrorCode::DeadlineExceeded => Verdict::Elsewhere,
-        ErrorCode::Overloaded
+        ErrorCode::NoLeader | ErrorCode::ShuttingDown => Verdict::Elsewhere,
+        ErrorCode::DeadlineExceeded
+        | ErrorCode::Overloaded
         | ErrorCode::DurabilityLag
         | ErrorCode::TooManyRequests
         | ErrorCode::TooManyConnections

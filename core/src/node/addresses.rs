@@ -12,7 +12,7 @@ use super::replica::Replica;
 use super::startup::send_founding;
 use crate::config::Member;
 use crate::founding::FoundingMessage;
-use crate::io::{Outbox, Output, PeerAddress};
+use crate::io::{Lane, Outbox, Output, PeerAddress};
 use crate::membership::{MAX_MEMBERS, MAX_VOTERS, is_address};
 use crate::protocol::peer;
 use crate::time::Micros;
@@ -154,7 +154,7 @@ impl Replica {
         let told = Whereabouts(own.into_iter().chain(others).collect());
         let body = postcard::to_stdvec(&told).expect("addresses are plain data");
         let frame = peer::encode(&self.peers.header(to, Kind::Whereabouts), &body);
-        out.push(Output::SendPeer { to, frame });
+        out.push(Output::SendPeer { to, lane: Lane::Control, frame });
     }
 
     /// Another node has told where the members are.

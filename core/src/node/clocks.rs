@@ -9,7 +9,7 @@ use super::peers::Kind;
 use super::replica::{Replica, notice, probe};
 use crate::clock::samples::{Accord, Samples, Survey};
 use crate::config::Timing;
-use crate::io::{Outbox, Output};
+use crate::io::{Lane, Outbox, Output};
 use crate::protocol::peer::{self, PeerHeader};
 use crate::time::{Micros, Millis};
 use crate::trace::{Event, Probe};
@@ -124,7 +124,8 @@ impl Replica {
 
     fn send_clock(&self, to: NodeId, message: &ClockMessage, out: &mut Outbox) {
         let body = postcard::to_stdvec(message).expect("a message about clocks is plain numbers");
-        out.push(Output::SendPeer { to, frame: peer::encode(&self.peers.header(to, Kind::Clock), &body) });
+        let frame = peer::encode(&self.peers.header(to, Kind::Clock), &body);
+        out.push(Output::SendPeer { to, lane: Lane::Control, frame });
     }
 
     /// Tells the cluster's clock what is known by now, and everybody else if that is news.

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rand_chacha::ChaCha8Rng;
 
+use super::budgets::{Budget, Held};
 use super::forward::{Task, Ticket};
 use super::login::Busy;
 use super::requests::{GivenUp, Inflight};
@@ -39,6 +40,8 @@ pub(super) struct Connections {
     /// New work is refused: the node is stopping.
     pub stopping: bool,
     pub table: BTreeMap<ConnId, Connection>,
+    /// What they hold together.
+    pub budget: Budget,
     /// When each request's time is up.
     pub deadlines: BTreeSet<(Micros, Ticket)>,
     /// When each greeting's time is up.
@@ -48,8 +51,8 @@ pub(super) struct Connections {
     /// Tickets whose answer nobody waits for.
     pub abandoned: Vec<(Ticket, GivenUp)>,
     /// Password computations under way, by the number of their token. Nothing stops them, so they count until they
-    /// end, even if the connection is gone.
-    pub jobs: BTreeMap<u64, ConnId>,
+    /// end, even if the connection is gone. Each with its beginning.
+    pub jobs: BTreeMap<u64, (ConnId, Micros)>,
     pub next_job: u64,
 }
 
@@ -68,12 +71,25 @@ pub(super) struct Connection {
     pub busy: Option<Busy>,
     /// Requests behind that.
     pub blocked: VecDeque<(Request, Micros)>,
-    /// An earlier command has an unknown outcome.
-    pub poisoned: bool,
+    /// How many of its commands have an unknown outcome. What comes after them is executed once the client knows.
+    pub unknowns: u32,
     /// Bytes sent and not yet taken by the operating system.
     unsent: u64,
     /// The largest frame that the client takes.
     max_frame: usize,
+    /// What the budget knows of.
+    pub counted: Held,
+}
+
+impl Connection {
+    /// What it holds.
+    pub fn holds(&self) -> Held {
+        Held {
+            partial: self.decoder.buffered() as u64,
+            requests: self.inflight_bytes as u64,
+            unsent: self.unsent,
+        }
+    }
 }
 
 impl Connections {
@@ -87,6 +103,7 @@ impl Connections {
             leader_address: None,
             stopping: false,
             table: BTreeMap::new(),
+            budget: Budget::default(),
             deadlines: BTreeSet::new(),
             greetings: BTreeSet::new(),
             tasks: VecDeque::new(),
@@ -130,41 +147,50 @@ impl Connections {
             inflight_bytes: 0,
             busy: None,
             blocked: VecDeque::new(),
-            poisoned: false,
+            unknowns: 0,
             unsent: 0,
             max_frame: limits.frame_bytes,
+            counted: Held::default(),
         };
         self.greetings.insert((now.after(Micros::from_millis(limits.greeting_ms)), conn));
         let before = self.table.insert(conn, connection);
         assert!(before.is_none(), "a driver uses a connection's number once");
     }
 
-    /// A client sent bytes.
-    pub fn bytes(&mut self, now: Micros, conn: ConnId, data: &[u8], out: &mut Outbox) {
+    /// A client sent bytes, and they waited so long to be looked at.
+    pub fn bytes(&mut self, now: Micros, conn: ConnId, waited: Micros, data: &[u8], out: &mut Outbox) {
+        let came = Micros(now.0.saturating_sub(waited.0));
         let Some(connection) = self.table.get_mut(&conn) else { return };
         connection.decoder.push(data);
         while let Some(connection) = self.table.get_mut(&conn) {
             match connection.decoder.next() {
                 Ok(Some(ClientFrame::Hello(hello))) => self.hello(now, conn, hello, out),
-                Ok(Some(ClientFrame::Request(request))) => self.request(now, conn, request, out),
+                Ok(Some(ClientFrame::Request(request))) => self.request((now, came), conn, request, out),
                 Ok(None) => break,
                 Err(error) => {
                     self.goodbye(conn, Failure::from(&error), out);
                 }
             }
         }
+        self.mind_budget(conn, out);
     }
 
     /// The operating system took bytes.
     pub fn drained(&mut self, conn: ConnId, bytes: u64) {
         if let Some(connection) = self.table.get_mut(&conn) {
             connection.unsent = connection.unsent.saturating_sub(bytes);
+            self.budget.count(connection);
         }
     }
 
     /// The connection is gone: what it asked may still happen, but nobody is told.
-    pub fn disconnected(&mut self, conn: ConnId) {
+    pub fn disconnected(&mut self, conn: ConnId, out: &mut Outbox) {
         let Some(connection) = self.table.remove(&conn) else { return };
+        self.budget.release(&connection);
+        if connection.busy.is_some() {
+            // In a storm of logins most of those who gave up come again: what they left behind must not be computed first.
+            self.forget_jobs(conn, out);
+        }
         self.greetings.remove(&(self.greeting_deadline(connection.opened), conn));
         for (number, inflight) in connection.inflight {
             let ticket = Ticket { conn, number };
@@ -289,9 +315,9 @@ impl Connections {
         self.close(conn, out);
     }
 
-    fn close(&mut self, conn: ConnId, out: &mut Outbox) {
+    pub fn close(&mut self, conn: ConnId, out: &mut Outbox) {
         if self.table.contains_key(&conn) {
-            self.disconnected(conn);
+            self.disconnected(conn, out);
             out.push(Output::Close { conn });
         }
     }

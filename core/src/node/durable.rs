@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::peers::Kind;
 use super::replica::Replica;
 use crate::hard::HardState;
-use crate::io::{Outbox, Output};
+use crate::io::{Lane, Outbox, Output};
 use crate::protocol::peer;
 use crate::raft::Needs;
 use crate::types::{Index, NodeId, Term, WriteSeq};
@@ -19,6 +19,7 @@ pub(super) struct Held {
     to: NodeId,
     /// The term in which it was said; in a later one it is stale and goes nowhere.
     term: Term,
+    lane: Lane,
     body: Bytes,
     hard: WriteSeq,
     log: WriteSeq,
@@ -76,8 +77,9 @@ impl Replica {
                 Needs::Log => self.wal.issued(),
             };
             let body = outgoing.message.encode();
-            let (to, term, hard) = (outgoing.to, self.raft.term(), self.hard.issued());
-            self.held.push(Held { to, term, body, hard, log });
+            let (to, lane) = (outgoing.to, outgoing.lane);
+            let (term, hard) = (self.raft.term(), self.hard.issued());
+            self.held.push(Held { to, term, lane, body, hard, log });
         }
     }
 
@@ -88,7 +90,7 @@ impl Replica {
         for held in self.held.extract_if(.., |held| ready(held) || held.term < term) {
             if held.term == term {
                 let frame = peer::encode(&self.peers.header(held.to, Kind::Raft), &held.body);
-                out.push(Output::SendPeer { to: held.to, frame });
+                out.push(Output::SendPeer { to: held.to, lane: held.lane, frame });
             }
         }
     }

@@ -52,7 +52,18 @@ pub enum ForwardMessage {
         seq: u64,
         /// The answer.
         reply: Reply,
+        /// If it is a refusal: after so many milliseconds another attempt is likelier to be taken in; 0 where nobody knows.
+        retry_after_ms: u32,
     },
+}
+
+impl ForwardMessage {
+    /// The answer to a command.
+    #[must_use]
+    pub fn reply(boot: BootNumber, seq: u64, reply: Reply) -> Self {
+        let retry_after_ms = reply.outcome.as_ref().err().map_or(0, |failure| failure.retry_after_ms);
+        Self::Reply { boot, seq, reply, retry_after_ms }
+    }
 }
 
 /// A command on its way to evaluation, with all that evaluation needs.
@@ -162,6 +173,12 @@ impl Forwarder {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// How long the one that waits longest has.
+    #[must_use]
+    pub fn oldest_waits(&self, now: Micros) -> Micros {
+        self.outstanding.first_key_value().map_or(Micros(0), |(_, command)| now.since(command.since))
     }
 
     /// Takes a command; [`Forwarder::send`] hands it on.

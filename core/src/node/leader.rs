@@ -352,7 +352,7 @@ impl Replica {
             Asker::Nobody => {}
             Asker::There { node, seq, .. } if node == self.config.id => self.relayed(seq, reply),
             Asker::There { node, boot, seq, .. } => {
-                self.send_forward(node, &ForwardMessage::Reply { boot, seq, reply }, out);
+                self.send_forward(node, &ForwardMessage::reply(boot, seq, reply), out);
             }
         }
         Ok(())

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::peers::{Boot, Kind};
 use super::replica::{Replica, notice, probe};
-use crate::io::{HaltReason, Outbox, Output};
+use crate::io::{HaltReason, Lane, Outbox, Output};
 use crate::protocol::peer::{self, PeerHeader};
 use crate::state::effect::{Cause, Effect, Entry, WITNESS_LEVEL};
 use crate::time::Micros;
@@ -58,7 +58,7 @@ impl Replica {
         self.levels.say_at = self.now.mono.after(SAY_EVERY);
         let body = postcard::to_stdvec(&Supports(own)).expect("a number always encodes");
         let frame = peer::encode(&self.peers.header(leader, Kind::Level), &body);
-        out.push(Output::SendPeer { to: leader, frame });
+        out.push(Output::SendPeer { to: leader, lane: Lane::Control, frame });
     }
 
     /// The founding told what all founders support, or not.

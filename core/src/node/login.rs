@@ -29,7 +29,16 @@ pub(super) enum Busy {
     /// The password is being verified.
     Verify { id: Option<Uuid>, principal: Option<Principal> },
     /// A new password is being hashed for a command.
-    Hash { id: Uuid, once: Option<Once>, deadline: Micros, principal: Principal, user: Blob, creates: bool },
+    Hash {
+        id: Uuid,
+        once: Option<Once>,
+        deadline: Micros,
+        principal: Principal,
+        user: Blob,
+        creates: bool,
+        /// The unknown outcomes that the client knew of.
+        unknowns: u32,
+    },
 }
 
 impl Connections {
@@ -46,7 +55,8 @@ impl Connections {
     ) {
         // Before the leader is asked: in a storm of logins that alone would be work without end.
         if self.jobs.len() >= self.config.limits.password_jobs {
-            return self.login_failed(now, conn, id, too_many_jobs(), out);
+            let failure = self.too_many_jobs(now);
+            return self.login_failed(now, conn, id, failure, out);
         }
         let span = self.config.limits.deadline_ms.min(self.config.limits.greeting_ms);
         let Some(connection) = self.table.get_mut(&conn) else { return };
@@ -72,8 +82,9 @@ impl Connections {
             Some((hash, generation)) => (hash, Some(Principal::User { name: user, generation })),
             None => (dummy_hash(self.config.password_cost), None),
         };
-        if !self.start_job(conn, Job::Verify { password, hash }, out) {
-            return self.login_failed(now, conn, id, too_many_jobs(), out);
+        if !self.start_job(now, conn, Job::Verify { password, hash }, out) {
+            let failure = self.too_many_jobs(now);
+            return self.login_failed(now, conn, id, failure, out);
         }
         if let Some(connection) = self.table.get_mut(&conn) {
             connection.busy = Some(Busy::Verify { id, principal });
@@ -91,6 +102,7 @@ impl Connections {
     #[allow(clippy::too_many_arguments)]
     pub fn begin_hash(
         &mut self,
+        now: Micros,
         conn: ConnId,
         id: Uuid,
         once: Option<Once>,
@@ -109,17 +121,19 @@ impl Connections {
         // A retry in a session must come to the same hash, or it would look like another command.
         let salt = salt_for(self.cluster, once.map(|once| (once.session, once.seq)), drawn);
         let job = Job::Hash { password, salt, cost: self.config.password_cost };
-        if !self.start_job(conn, job, out) {
-            return self.refuse(conn, id, too_many_jobs(), out);
+        if !self.start_job(now, conn, job, out) {
+            let failure = self.too_many_jobs(now);
+            return self.refuse(conn, id, failure, out);
         }
         if let Some(connection) = self.table.get_mut(&conn) {
-            connection.busy = Some(Busy::Hash { id, once, deadline, principal, user, creates });
+            let unknowns = connection.unknowns;
+            connection.busy = Some(Busy::Hash { id, once, deadline, principal, user, creates, unknowns });
         }
     }
 
     /// A computation has ended. What it was for is evaluated now, against the state as it is now.
     pub fn computed(&mut self, now: Micros, token: Token, result: JobResult, out: &mut Outbox) {
-        let Some(conn) = self.jobs.remove(&token.seq) else { return };
+        let Some((conn, _)) = self.jobs.remove(&token.seq) else { return };
         let Some(connection) = self.table.get_mut(&conn) else { return };
         match (connection.busy.take(), result) {
             (Some(Busy::Verify { id, principal: Some(principal) }), JobResult::Verified(true)) => {
@@ -132,10 +146,8 @@ impl Connections {
                 }
             }
             (Some(Busy::Verify { id, .. }), JobResult::Failed) => {
-                let failure = Failure::new(
-                    ErrorCode::Overloaded,
-                    "there was no memory to check the password: try again later",
-                );
+                let text = "there was no memory to check the password: try again later";
+                let failure = Failure::overloaded(text, Micros::from_millis(1000));
                 return self.login_failed(now, conn, id, failure, out);
             }
             (Some(Busy::Verify { id, .. }), _) => {
@@ -144,13 +156,16 @@ impl Connections {
                 return self.login_failed(now, conn, id, failure, out);
             }
             // An earlier command's outcome became unknown meanwhile: this one comes after it.
-            (Some(Busy::Hash { id, .. }), _) if connection.poisoned => {
+            (Some(Busy::Hash { id, unknowns, .. }), _) if connection.unknowns != unknowns => {
                 self.refuse(conn, id, after_indeterminate(), out);
             }
             (Some(Busy::Hash { id, deadline, .. }), _) if deadline <= now => {
                 self.refuse(conn, id, late(), out);
             }
-            (Some(Busy::Hash { id, once, deadline, principal, user, creates }), JobResult::Hashed(hash)) => {
+            (
+                Some(Busy::Hash { id, once, deadline, principal, user, creates, .. }),
+                JobResult::Hashed(hash),
+            ) => {
                 let command = if creates {
                     Command::UserAdd { name: user, password_hash: hash }
                 } else {
@@ -160,15 +175,14 @@ impl Connections {
                 self.push_task(conn, Some(id), 0, deadline, Task { principal, command, once, within });
             }
             (Some(Busy::Hash { id, .. }), _) => {
-                let failure = Failure::new(
-                    ErrorCode::Overloaded,
-                    "there was no memory to hash the password: try again later",
-                );
+                let text = "there was no memory to hash the password: try again later";
+                let failure = Failure::overloaded(text, Micros::from_millis(1000));
                 self.refuse(conn, id, failure, out);
             }
             (busy, _) => connection.busy = busy,
         }
         self.unblock(now, conn, out);
+        self.mind_budget(conn, out);
     }
 
     /// A login has failed. Where it came with the hello there is nothing else to talk about.
@@ -189,13 +203,27 @@ impl Connections {
         }
     }
 
+    /// Nobody waits for a connection's computations any more. They count until they are reported.
+    pub fn forget_jobs(&mut self, conn: ConnId, out: &mut Outbox) {
+        let its = self.jobs.iter().filter(|(_, (owner, _))| *owner == conn);
+        for (seq, _) in its {
+            out.push(Output::Forget { token: Token { owner: Owner::Password, seq: *seq } });
+        }
+    }
+
+    fn too_many_jobs(&self, now: Micros) -> Failure {
+        let waited = self.jobs.values().map(|(_, since)| now.since(*since)).max();
+        let text = "too many passwords are being computed on this node: try again later";
+        Failure::overloaded(text, waited.unwrap_or_default())
+    }
+
     /// Starts a computation for a connection, unless too many are under way.
-    fn start_job(&mut self, conn: ConnId, job: Job, out: &mut Outbox) -> bool {
+    fn start_job(&mut self, now: Micros, conn: ConnId, job: Job, out: &mut Outbox) -> bool {
         if self.jobs.len() >= self.config.limits.password_jobs {
             return false;
         }
         self.next_job += 1;
-        self.jobs.insert(self.next_job, conn);
+        self.jobs.insert(self.next_job, (conn, now));
         let (token, job) =
             (Token { owner: Owner::Password, seq: self.next_job }, crate::job::Job::Password(job));
         out.push(Output::Compute { token, job });
@@ -212,8 +240,4 @@ fn record_of(value: &Value) -> Option<(String, Index)> {
         }
         _ => None,
     }
-}
-
-fn too_many_jobs() -> Failure {
-    Failure::new(ErrorCode::Overloaded, "too many passwords are being computed on this node: try again later")
 }

@@ -12,6 +12,7 @@
 //! file decides nothing but the way of an input, what follows what within a step, and when to be woken.
 
 mod addresses;
+mod budgets;
 mod clocks;
 mod connections;
 mod durable;
@@ -49,7 +50,7 @@ use crate::error::{ErrorCode, Failure};
 use crate::founding::FoundingMessage;
 use crate::hard::HardState;
 use crate::inspect::{Inspection, RoleName};
-use crate::io::{HaltReason, Input, Outbox, Output, Owner};
+use crate::io::{HaltReason, Input, Lane, Outbox, Output, Owner};
 use crate::job::JobResult;
 use crate::membership::{MAX_MEMBERS, MAX_VOTERS, Membership};
 use crate::protocol::peer::{self, PeerHeader};
@@ -169,9 +170,11 @@ impl Node {
                 }
             }
             Input::Connected { conn, loopback } => self.connections.connected(now.mono, conn, loopback, out),
-            Input::Bytes { conn, data } => self.connections.bytes(now.mono, conn, &data, out),
+            Input::Bytes { conn, waited, data } => {
+                self.connections.bytes(now.mono, conn, waited, &data, out);
+            }
             Input::Drained { .. } => unreachable!("nothing follows from it"),
-            Input::Disconnected { conn } => self.connections.disconnected(conn),
+            Input::Disconnected { conn } => self.connections.disconnected(conn, out),
             Input::Peer { frame } => self.peer(now, &frame, out)?,
             Input::DiskDone { token, result } => match &mut self.phase {
                 Phase::Starting(startup) => {
@@ -360,6 +363,7 @@ impl Replica {
                 let to = header.from;
                 out.push(Output::SendPeer {
                     to,
+                    lane: Lane::Control,
                     frame: peer::encode(&self.peers.header(to, Kind::Quarantine), &body),
                 });
                 Ok(())

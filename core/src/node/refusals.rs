@@ -63,14 +63,23 @@ impl Replica {
     /// makes the database larger: the rest of the segment in use is kept for what makes room.
     pub fn overload(&self, logs: bool, grows: bool) -> Option<Failure> {
         let limits = &self.config.limits;
-        if self.tail_bytes >= limits.pending_bytes || self.waiting.len() >= limits.waiting_requests {
-            let what = if self.must_wait_for_snapshot() { "a snapshot to be written" } else { "a majority" };
+        // What a majority holds without this node's disk is committed, and still fills its memory until it is written.
+        let entries = self.tail_bytes.max(self.wal.queued_bytes());
+        let answers = (self.waiting.len(), self.waiting.bytes());
+        if entries >= limits.pending_bytes
+            || answers.0 >= limits.waiting_requests
+            || answers.1 >= limits.reply_bytes
+        {
+            let what = match (self.must_wait_for_snapshot(), entries > self.tail_bytes) {
+                (true, _) => "a snapshot to be written",
+                (false, true) => "the leader's disk",
+                (false, false) => "a majority",
+            };
             let text = format!(
-                "{} bytes of entries and {} answers wait for {what}: try again later",
-                self.tail_bytes,
-                self.waiting.len()
+                "{entries} bytes of entries and {} answers of {} bytes wait for {what}: try again later",
+                answers.0, answers.1
             );
-            return Some(Failure::new(ErrorCode::Overloaded, text));
+            return Some(Failure::overloaded(text, self.oldest_waits().unwrap_or_default()));
         }
         if logs && self.raft.log().bytes() >= limits.log_bytes {
             let text = format!("the log has reached its limit of {} bytes", limits.log_bytes);
@@ -103,8 +112,15 @@ impl Replica {
                 waited.0 / 1000,
                 within.0 / 1000
             );
-            Failure::new(ErrorCode::Overloaded, text)
+            Failure::overloaded(text, waited)
         })
+    }
+
+    /// For how long the oldest entry has waited to be committed, or to be written.
+    fn oldest_waits(&self) -> Option<Micros> {
+        let uncommitted = self.tail.front().map(|(since, _)| *since);
+        let unwritten = self.writes.front().map(|(_, _, since)| *since);
+        uncommitted.into_iter().chain(unwritten).min().map(|since| self.now.mono.since(since))
     }
 }
 

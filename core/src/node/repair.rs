@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::peers::Kind;
 use super::replica::{Replica, Stepped, notice, probe};
-use crate::io::{Outbox, Output};
+use crate::io::{Lane, Outbox, Output};
 use crate::protocol::peer::{self, PeerHeader};
 use crate::raft::LogEntry;
 use crate::state::effect::Entry;
@@ -265,6 +265,7 @@ impl Replica {
 
     fn send_repair(&mut self, to: NodeId, message: &RepairMessage, out: &mut Outbox) {
         let body = postcard::to_stdvec(message).expect("a repair message is plain data");
-        out.push(Output::SendPeer { to, frame: peer::encode(&self.peers.header(to, Kind::Repair), &body) });
+        let frame = peer::encode(&self.peers.header(to, Kind::Repair), &body);
+        out.push(Output::SendPeer { to, lane: Lane::Bulk, frame });
     }
 }

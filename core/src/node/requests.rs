@@ -42,15 +42,22 @@ pub(super) struct Inflight {
 }
 
 impl Connections {
-    /// A request has come: check the connection's bounds, then look at it, or let it wait for its turn.
-    pub fn request(&mut self, now: Micros, conn: ConnId, request: Request, out: &mut Outbox) {
+    /// A request has come, a while ago if the node is behind: check the connection's bounds, then look at it, or let it wait
+    /// for its turn. Its time runs since it came, whatever it waited for.
+    pub fn request(
+        &mut self,
+        (now, came): (Micros, Micros),
+        conn: ConnId,
+        request: Request,
+        out: &mut Outbox,
+    ) {
         let limits = &self.config.limits;
         let Some(connection) = self.table.get_mut(&conn) else { return };
         if !connection.greeted {
             let failure = Failure::new(ErrorCode::Protocol, "the first frame of a connection is a hello");
             return self.goodbye(conn, failure, out);
         }
-        let bytes: usize = request.args.iter().map(|argument| argument.len() + 16).sum();
+        let bytes = bytes_of(&request);
         let waiting = connection.inflight.len() + connection.blocked.len();
         if waiting >= limits.inflight_requests || connection.inflight_bytes + bytes > limits.inflight_bytes {
             let text = format!(
@@ -60,11 +67,16 @@ impl Connections {
             let failure = Failure::new(ErrorCode::TooManyRequests, text);
             return self.refuse(conn, request.id, failure, out);
         }
+        self.budget.count(connection);
+        if let Some(failure) = self.budget.refusal(bytes, &self.config.limits) {
+            return self.refuse(conn, request.id, failure, out);
+        }
+        let limits = &self.config.limits;
         let span = match request.deadline_ms {
             0 => limits.deadline_ms,
             asked => u64::from(asked).min(limits.deadline_ms),
         };
-        let deadline = now.after(Micros::from_millis(span));
+        let deadline = came.after(Micros::from_millis(span));
         if connection.busy.is_some() || !connection.blocked.is_empty() {
             connection.inflight_bytes += bytes;
             connection.blocked.push_back((request, deadline));
@@ -78,7 +90,7 @@ impl Connections {
         while let Some(connection) = self.table.get_mut(&conn).filter(|connection| connection.busy.is_none())
         {
             let Some((request, deadline)) = connection.blocked.pop_front() else { break };
-            let bytes: usize = request.args.iter().map(|argument| argument.len() + 16).sum();
+            let bytes = bytes_of(&request);
             connection.inflight_bytes -= bytes;
             self.look_at(now, conn, request, deadline, out);
         }
@@ -88,7 +100,7 @@ impl Connections {
     fn look_at(&mut self, now: Micros, conn: ConnId, request: Request, deadline: Micros, out: &mut Outbox) {
         let Some(connection) = self.table.get_mut(&conn) else { return };
         let id = request.id;
-        if connection.poisoned {
+        if connection.unknowns != request.unknowns {
             out.push(Output::Trace(Event::Probe(Probe::RefusedAfterIndeterminate)));
             return self.refuse(conn, id, after_indeterminate(), out);
         }
@@ -118,11 +130,11 @@ impl Connections {
                 // What may have to wait for others has that time, too.
                 let deadline = deadline.after(Micros::from_millis(command.wait_ms()));
                 let task = Task { principal, command, once: request.once, within };
-                let bytes = request.args.iter().map(|argument| argument.len() + 16).sum();
+                let bytes = bytes_of(&request);
                 self.push_task(conn, Some(id), bytes, deadline, task);
             }
             (Ok(password), Some(principal)) => {
-                self.begin_hash(conn, id, request.once, deadline, principal, password, out);
+                self.begin_hash(now, conn, id, request.once, deadline, principal, password, out);
             }
         }
     }
@@ -159,16 +171,17 @@ impl Connections {
         if unknown && inflight.write {
             self.poison(ticket, out);
         }
+        self.mind_budget(ticket.conn, out);
     }
 
-    /// A command's outcome is unknown: the later ones of its connection must not take effect.
+    /// A command's outcome is unknown: those that came behind it before its client could know must not take effect.
     fn poison(&mut self, ticket: Ticket, out: &mut Outbox) {
         let conn = ticket.conn;
         let Some(connection) = self.table.get_mut(&conn) else { return };
-        connection.poisoned = true;
         let later: Vec<u64> =
             connection.inflight.range(ticket.number + 1..).map(|(number, _)| *number).collect();
         let blocked: Vec<Request> = connection.blocked.drain(..).map(|(request, _)| request).collect();
+        connection.inflight_bytes -= blocked.iter().map(bytes_of).sum::<usize>();
         self.tasks.retain(|(waiting, _)| waiting.conn != conn || waiting.number <= ticket.number);
         let later = later.into_iter().map(|number| Ticket { conn, number });
         self.abandoned.extend(later.map(|ticket| (ticket, GivenUp::Poisoned)));
@@ -212,6 +225,7 @@ impl Connections {
         if poison {
             self.poison(ticket, out);
         }
+        self.mind_budget(ticket.conn, out);
     }
 
     fn take_inflight(&mut self, ticket: Ticket) -> Option<Inflight> {
@@ -230,13 +244,24 @@ impl Connections {
     /// Answers a request.
     pub fn respond(&mut self, conn: ConnId, id: Uuid, reply: Reply, out: &mut Outbox) {
         let node = self.config.id;
+        // The client counts the same answers.
+        if let (Err(failure), Some(connection)) = (&reply.outcome, self.table.get_mut(&conn))
+            && matches!(failure.code, ErrorCode::TimedOut | ErrorCode::LeaderLost)
+        {
+            connection.unknowns = connection.unknowns.saturating_add(1);
+        }
         self.send(conn, &ServerFrame::Response(Response { id, reply, node }), out);
     }
 }
 
+/// What a request counts while it waits.
+fn bytes_of(request: &Request) -> usize {
+    request.args.iter().map(|argument| argument.len() + 16).sum()
+}
+
 /// The refusal of a command after one whose outcome is unknown.
 pub(super) fn after_indeterminate() -> Failure {
-    let text = "an earlier command of this connection has an unknown outcome, so this one was not executed: connect anew";
+    let text = "an earlier command of this connection has an unknown outcome, so this one was not executed: say that you know, or connect anew";
     Failure::new(ErrorCode::AfterIndeterminate, text)
 }
 

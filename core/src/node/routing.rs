@@ -8,8 +8,8 @@ use super::peers::Kind;
 use super::replica::{Replica, Stepped, probe};
 use super::waiting::Asker;
 use crate::command::Command;
-use crate::error::{ErrorCode, Failure};
-use crate::io::{Outbox, Output};
+use crate::error::Failure;
+use crate::io::{Lane, Outbox, Output};
 use crate::protocol::peer::{self, PeerHeader};
 use crate::reply::Reply;
 use crate::trace::Probe;
@@ -36,7 +36,8 @@ impl Replica {
                 self.forwarder.len(),
                 self.forwarder.bytes()
             );
-            self.answers.push((ticket, Reply::refused(Failure::new(ErrorCode::Overloaded, text))));
+            let waited = self.forwarder.oldest_waits(self.now.mono);
+            self.answers.push((ticket, Reply::refused(Failure::overloaded(text, waited))));
         } else {
             self.forwarder.push(ticket, task, self.now.mono);
         }
@@ -49,7 +50,10 @@ impl Replica {
             return Ok(());
         }
         match message {
-            ForwardMessage::Reply { boot, seq, reply } => {
+            ForwardMessage::Reply { boot, seq, mut reply, retry_after_ms } => {
+                if let Err(failure) = &mut reply.outcome {
+                    failure.retry_after_ms = retry_after_ms;
+                }
                 // An answer to an earlier boot may be on its way for long.
                 if boot == self.peers.boot().number && !self.forwarder.is_late(seq, &reply) {
                     self.relayed(seq, reply);
@@ -67,7 +71,7 @@ impl Replica {
                 let overload = self.overload(task.command.is_write(), task.command.grows());
                 if let Some(why) = self.inbound.refusal(origin, seq) {
                     let reply = Reply::refused(why.clone());
-                    self.send_forward(header.from, &ForwardMessage::Reply { boot, seq, reply }, out);
+                    self.send_forward(header.from, &ForwardMessage::reply(boot, seq, reply), out);
                     return Ok(());
                 }
                 if overload.is_some() && (again || !self.inbound.may_refuse(origin)) {
@@ -102,7 +106,7 @@ impl Replica {
     pub fn send_forward(&mut self, to: NodeId, message: &ForwardMessage, out: &mut Outbox) {
         let body = postcard::to_stdvec(message).expect("a task is plain data");
         let frame = peer::encode(&self.peers.header(to, Kind::Forward), &body);
-        out.push(Output::SendPeer { to, frame });
+        out.push(Output::SendPeer { to, lane: Lane::Forward, frame });
     }
 
     /// The number in this node's own session under which it evaluates a waiting command itself.

@@ -14,7 +14,7 @@ use super::replica::{Replica, Stepped, notice, probe};
 use super::short::Short;
 use crate::config::SnapshotConfig;
 use crate::disk::{Pending, Tokens};
-use crate::io::{DiskError, DiskOp, DiskReply, FileName, Outbox, Output, Token};
+use crate::io::{DiskError, DiskOp, DiskReply, FileName, Lane, Outbox, Output, Token};
 use crate::protocol::peer::{self, PeerHeader};
 use crate::snapshot::format::Seal;
 use crate::snapshot::transfer::{Receiving, Sending, SnapshotMessage};
@@ -396,6 +396,7 @@ impl Replica {
 
     fn send_snapshot(&mut self, to: NodeId, message: &SnapshotMessage, out: &mut Outbox) {
         let body = message.encode();
-        out.push(Output::SendPeer { to, frame: peer::encode(&self.peers.header(to, Kind::Snapshot), &body) });
+        let frame = peer::encode(&self.peers.header(to, Kind::Snapshot), &body);
+        out.push(Output::SendPeer { to, lane: Lane::Bulk, frame });
     }
 }

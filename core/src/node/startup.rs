@@ -19,7 +19,7 @@ use super::streams::Streams;
 use crate::config::NodeConfig;
 use crate::founding::{Founders, FoundingMessage, FoundingRun, Step};
 use crate::hard::{self, HardRecovered, HardRecovery, HardRecoveryStep, HardState, HardStore};
-use crate::io::{DiskError, DiskReply, HaltReason, Outbox, Output, Owner, Token};
+use crate::io::{DiskError, DiskReply, HaltReason, Lane, Outbox, Output, Owner, Token};
 use crate::membership::Membership;
 use crate::protocol::peer::{self, PeerHeader};
 use crate::raft::{Log, LogEntry, Raft, Start};
@@ -496,5 +496,6 @@ fn other_members(config: &NodeConfig) -> impl Iterator<Item = NodeId> + use<'_> 
 /// Tells one node about the founding.
 pub(super) fn send_founding(peers: &PeerBook, to: NodeId, message: &FoundingMessage, out: &mut Outbox) {
     let body = postcard::to_stdvec(message).expect("a founding message is plain data");
-    out.push(Output::SendPeer { to, frame: peer::encode(&peers.header(to, Kind::Founding), &body) });
+    let frame = peer::encode(&peers.header(to, Kind::Founding), &body);
+    out.push(Output::SendPeer { to, lane: Lane::Control, frame });
 }

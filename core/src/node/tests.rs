@@ -1,6 +1,7 @@
 //! Whole nodes on perfect disks and a perfect network: what a reader should see happen first. Faults are the
 //! simulator's business.
 
+mod budgets;
 mod clocks;
 mod connections;
 mod disk;
@@ -32,7 +33,9 @@ use crate::access::password::{self, Cost};
 use crate::config::{AccessMode, Features, LogConfig, Member, NodeConfig, SnapshotConfig, Timing};
 use crate::error::ErrorCode;
 use crate::inspect::RoleName;
-use crate::io::{DiskError, DiskErrorKind, DiskOp, FileName, HaltReason, Input, Outbox, Output, PeerAddress};
+use crate::io::{
+    DiskError, DiskErrorKind, DiskOp, FileName, HaltReason, Input, Outbox, Output, Owner, PeerAddress,
+};
 use crate::job::JobResult;
 use crate::limits::Limits;
 use crate::protocol::frame::Message;
@@ -65,6 +68,9 @@ struct Cluster {
     memory: bool,
     /// The node whose disk has no space for snapshots.
     full: Option<NodeId>,
+    /// The node whose log's disk stands still, and what it has done meanwhile without saying so.
+    stalled: Option<NodeId>,
+    unsaid: Vec<(NodeId, Input)>,
 }
 
 fn config(id: u16, members: u16, access: AccessMode) -> NodeConfig {
@@ -111,6 +117,8 @@ impl Cluster {
             boots: 0,
             memory: true,
             full: None,
+            stalled: None,
+            unsaid: Vec::new(),
         }
     }
 
@@ -144,7 +152,11 @@ impl Cluster {
                         }
                         op => execute(self.disks.get_mut(&id).unwrap(), op),
                     };
-                    self.queue.push_back((id, Input::DiskDone { token, result }));
+                    let done = (id, Input::DiskDone { token, result });
+                    match self.stalled == Some(id) && token.owner == Owner::Wal {
+                        true => self.unsaid.push(done),
+                        false => self.queue.push_back(done),
+                    }
                 }
                 Output::Send { conn, data } => {
                     let (_, decoder, frames) = self.clients.get_mut(&conn).unwrap();
@@ -157,7 +169,7 @@ impl Cluster {
                 Output::Peers(peers) => {
                     self.peers.insert(id, peers);
                 }
-                Output::SendPeer { to, frame } => {
+                Output::SendPeer { to, frame, .. } => {
                     let linked = self.peers.get(&id).is_some_and(|all| all.iter().any(|it| it.node == to));
                     if linked && self.cut != Some(to) && self.cut != Some(id) {
                         self.queue.push_back((to, Input::Peer { frame }));
@@ -171,6 +183,8 @@ impl Cluster {
                     };
                     self.queue.push_back((id, Input::Computed { token, result }));
                 }
+                // A pool that has begun all its jobs.
+                Output::Forget { .. } => {}
                 Output::WakeAt(at) => {
                     self.wake.insert(id, at);
                 }
@@ -281,7 +295,7 @@ impl Cluster {
     fn send(&mut self, conn: ConnId, frame: &ClientFrame) {
         let id = self.clients[&conn].0;
         let data = frame.encode(8 << 20).unwrap();
-        self.queue.push_back((id, Input::Bytes { conn, data }));
+        self.queue.push_back((id, Input::Bytes { conn, waited: Micros(0), data }));
     }
 
     /// Sends a command without waiting.
@@ -294,7 +308,10 @@ impl Cluster {
         self.requests += 1;
         let id = Uuid::from_u128(self.requests);
         let args = words.split(' ').map(Blob::from).collect();
-        self.send(conn, &ClientFrame::Request(Request { id, once: None, deadline_ms, trace: None, args }));
+        self.send(
+            conn,
+            &ClientFrame::Request(Request { id, once: None, deadline_ms, trace: None, unknowns: 0, args }),
+        );
         id
     }
 

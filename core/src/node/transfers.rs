@@ -51,9 +51,10 @@ impl Replica {
                 return self.answer(asker, led_by(), out);
             }
             Ok(()) if self.transfers.asked.len() < MOST_ASKERS => None,
-            Ok(()) => {
-                Some(Failure::new(ErrorCode::Overloaded, "too many wait for this transfer: try again later"))
-            }
+            Ok(()) => Some(Failure::overloaded(
+                "too many wait for this transfer: try again later",
+                Micros::from_millis(1000),
+            )),
             Err(why) => Some(Failure::new(ErrorCode::MembersBusy, why.to_string())),
         };
         if let Some(failure) = failure {

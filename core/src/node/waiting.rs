@@ -59,6 +59,17 @@ pub struct Waiting {
     rounds: BTreeMap<(Round, u64), Waiter>,
     /// The askers on other nodes, so that a repetition is told from a new command.
     askers: BTreeSet<Asker>,
+    /// Of all answers.
+    bytes: usize,
+}
+
+impl Waiter {
+    fn bytes(&self) -> usize {
+        match &self.reply.outcome {
+            Ok(value) => value.size(),
+            Err(failure) => failure.message.len(),
+        }
+    }
 }
 
 impl Waiting {
@@ -66,6 +77,12 @@ impl Waiting {
     #[must_use]
     pub fn len(&self) -> usize {
         self.queue.len() + self.others.len() + self.rounds.len()
+    }
+
+    /// Their bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Whether this asker waits.
@@ -77,6 +94,7 @@ impl Waiting {
     /// Adds an answer.
     pub fn push(&mut self, waiter: Waiter) {
         self.next += 1;
+        self.bytes += waiter.bytes();
         if matches!(waiter.asker, Asker::There { .. }) {
             self.askers.insert(waiter.asker);
         }
@@ -120,6 +138,7 @@ impl Waiting {
         }
         for waiter in &ready {
             self.askers.remove(&waiter.asker);
+            self.bytes -= waiter.bytes();
         }
         ready
     }
@@ -127,6 +146,7 @@ impl Waiting {
     /// Takes everything out: the term is lost.
     pub fn take_all(&mut self) -> Vec<Waiter> {
         self.askers.clear();
+        self.bytes = 0;
         let committed = std::iter::from_fn(|| self.pop_committed(Index(u64::MAX)));
         let mut all: Vec<Waiter> = committed.map(|(_, waiter)| waiter).collect();
         all.extend(std::mem::take(&mut self.rounds).into_values());
@@ -181,9 +201,10 @@ mod tests {
         for (number, depends) in [(1, 5), (2, 7), (3, 6), (4, 7), (5, 5), (6, 8)] {
             waiting.push(waiter(number, depends, None));
         }
-        assert_eq!(waiting.len(), 6);
+        assert_eq!((waiting.len(), waiting.bytes()), (6, 6 * Value::ok().size()));
         assert_eq!(released(&mut waiting, 6, 0), [1, 5, 3]);
         assert_eq!(released(&mut waiting, 7, 0), [2, 4]);
+        assert_eq!(waiting.bytes(), Value::ok().size());
         waiting.push(waiter(7, 3, Some(9)));
         assert_eq!(waiting.take_all().len(), 2);
         assert_eq!(waiting.len(), 0);

@@ -27,7 +27,7 @@ pub const GREETING_BYTES: usize = 4096;
 pub const MAX_ARGUMENTS: usize = 1 << 16;
 
 /// Bytes of a request's frame without its arguments, each of which takes four more than its length; at most.
-pub const REQUEST_BYTES: usize = super::frame::HEADER_BYTES + 65;
+pub const REQUEST_BYTES: usize = super::frame::HEADER_BYTES + 69;
 
 /// The kinds of frames.
 mod kind {
@@ -42,6 +42,7 @@ mod kind {
 mod option {
     pub const ONCE: u8 = 1;
     pub const TRACE: u8 = 2;
+    pub const UNKNOWNS: u8 = 4;
 }
 
 /// The first frame of a connection: who the client is, and what it can do.
@@ -113,6 +114,9 @@ pub struct Request {
     pub deadline_ms: u32,
     /// Travels along for whoever follows a request through logs.
     pub trace: Option<Uuid>,
+    /// How many answers TIMED_OUT or LEADER_LOST the client has read on this connection. If there were more, the request is not
+    /// executed: it would come after a command of unknown outcome, and the client does not know that yet.
+    pub unknowns: u32,
     /// The command's name and arguments, at least one.
     pub args: Vec<Blob>,
 }
@@ -327,7 +331,8 @@ fn write_request(out: &mut Vec<u8>, request: &Request) -> Result<(), EncodeError
     out.extend_from_slice(&request.deadline_ms.to_le_bytes());
     let once = if request.once.is_some() { option::ONCE } else { 0 };
     let trace = if request.trace.is_some() { option::TRACE } else { 0 };
-    out.push(once | trace);
+    let unknowns = if request.unknowns > 0 { option::UNKNOWNS } else { 0 };
+    out.push(once | trace | unknowns);
     if let Some(Once { session, seq, floor }) = request.once {
         for number in [session.0, seq, floor] {
             out.extend_from_slice(&number.to_le_bytes());
@@ -335,6 +340,9 @@ fn write_request(out: &mut Vec<u8>, request: &Request) -> Result<(), EncodeError
     }
     if let Some(trace) = request.trace {
         out.extend_from_slice(trace.as_bytes());
+    }
+    if request.unknowns > 0 {
+        out.extend_from_slice(&request.unknowns.to_le_bytes());
     }
     out.reserve(request.args.iter().map(|arg| 4 + arg.len()).sum::<usize>() + 4);
     put_count(out, request.args.len());
@@ -348,11 +356,15 @@ fn read_request(reader: &mut Reader<'_>) -> Result<Request, BodyError> {
     let id = reader.uuid("id")?;
     let deadline_ms = reader.u32("deadline")?;
     let options = reader.u8("options")?;
-    if options & !(option::ONCE | option::TRACE) != 0 {
+    if options & !(option::ONCE | option::TRACE | option::UNKNOWNS) != 0 {
         return Err(BodyError::Invalid { field: "options", value: u64::from(options) });
     }
     let once = if options & option::ONCE != 0 { Some(read_once(reader)?) } else { None };
     let trace = if options & option::TRACE != 0 { Some(reader.uuid("trace")?) } else { None };
+    let unknowns = if options & option::UNKNOWNS != 0 { reader.u32("unknown outcomes")? } else { 0 };
+    if options & option::UNKNOWNS != 0 && unknowns == 0 {
+        return Err(BodyError::Invalid { field: "unknown outcomes", value: 0 });
+    }
     let count = reader.count("arguments", MAX_ARGUMENTS, 4)?;
     if count == 0 {
         return Err(BodyError::Invalid { field: "arguments", value: 0 });
@@ -361,7 +373,7 @@ fn read_request(reader: &mut Reader<'_>) -> Result<Request, BodyError> {
     for _ in 0..count {
         args.push(reader.blob("argument")?);
     }
-    Ok(Request { id, once, deadline_ms, trace, args })
+    Ok(Request { id, once, deadline_ms, trace, unknowns, args })
 }
 
 fn read_once(reader: &mut Reader<'_>) -> Result<Once, BodyError> {

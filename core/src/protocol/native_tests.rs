@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::protocol::frame::{Decoder, FrameError, HEADER_BYTES};
 use crate::reply::{Receipt, Value};
-use crate::time::Millis;
+use crate::time::{Micros, Millis};
 use crate::types::{Index, Term};
 
 const LARGE: usize = 1 << 20;
@@ -42,6 +42,7 @@ fn request() -> Request {
         once: Some(Once { session: SessionId(77), seq: 9, floor: 4 }),
         deadline_ms: 1500,
         trace: Some(Uuid::from_u128(1)),
+        unknowns: 2,
         args: vec![Blob::from("SET"), Blob::from("k"), Blob::from(&[0u8, 255][..])],
     }
 }
@@ -65,7 +66,8 @@ fn response() -> Response {
 }
 
 fn refusal() -> Response {
-    let failure = Failure::new(ErrorCode::Overloaded, "100000 requests wait: try again later");
+    let waited = Micros::from_millis(120);
+    let failure = Failure::overloaded("100000 requests wait: try again later", waited);
     Response { id: Uuid::from_u128(5), reply: Reply::refused(failure), node: NodeId(1) }
 }
 
@@ -190,7 +192,8 @@ fn a_reply_too_large_too_deep_or_too_wide_is_refused_when_written_and_when_read(
 #[test]
 fn a_request_without_arguments_or_with_unknown_options_is_refused() {
     let mut body = Vec::new();
-    write_request(&mut body, &Request { once: None, trace: None, args: vec![], ..request() }).expect("small");
+    write_request(&mut body, &Request { once: None, trace: None, unknowns: 0, args: vec![], ..request() })
+        .expect("small");
     assert_eq!(
         ClientFrame::read(kind::REQUEST, &body),
         Err(BodyError::Invalid { field: "arguments", value: 0 })
@@ -198,7 +201,13 @@ fn a_request_without_arguments_or_with_unknown_options_is_refused() {
     body[20] = 4;
     assert_eq!(
         ClientFrame::read(kind::REQUEST, &body),
-        Err(BodyError::Invalid { field: "options", value: 4 })
+        Err(BodyError::Invalid { field: "unknown outcomes", value: 0 }),
+        "of none there is nothing to know"
+    );
+    body[20] = 8;
+    assert_eq!(
+        ClientFrame::read(kind::REQUEST, &body),
+        Err(BodyError::Invalid { field: "options", value: 8 })
     );
 }
 

@@ -76,10 +76,11 @@ pub fn read_reply(reader: &mut Reader<'_>) -> Result<Reply, BodyError> {
     Ok(Reply { outcome, receipt })
 }
 
-/// Appends an error: its number (u16) and its sentence.
+/// Appends an error: its number (u16), its sentence, and when to come again.
 pub fn write_failure(out: &mut Vec<u8>, failure: &Failure) {
     out.extend_from_slice(&failure.code.number().to_le_bytes());
     put_bytes(out, failure.message.as_bytes());
+    out.extend_from_slice(&failure.retry_after_ms.to_le_bytes());
 }
 
 /// Reads an error. A number that this version does not have is invalid: new errors come with a new version.
@@ -90,7 +91,8 @@ pub fn read_failure(reader: &mut Reader<'_>) -> Result<Failure, BodyError> {
     let number = reader.u16("error code")?;
     let code = ErrorCode::from_number(number)
         .ok_or(BodyError::Invalid { field: "error code", value: u64::from(number) })?;
-    Ok(Failure { code, message: reader.text("error message")? })
+    let message = reader.text("error message")?;
+    Ok(Failure { code, message, retry_after_ms: reader.u32("retry after")? })
 }
 
 fn write_value(

@@ -73,6 +73,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::config::Timing;
 use crate::inspect::RoleName;
+use crate::io::Lane;
 use crate::limits::Limits;
 use crate::membership::{Membership, Voter};
 use crate::time::Micros;
@@ -99,6 +100,8 @@ pub enum Needs {
 pub struct Outgoing {
     /// To whom.
     pub to: NodeId,
+    /// Before or behind which others.
+    pub lane: Lane,
     /// What.
     pub message: Message,
     /// What it waits for.
@@ -497,6 +500,10 @@ impl Raft {
     }
 
     fn send(&mut self, to: NodeId, message: Message, needs: Needs) {
-        self.outgoing.push(Outgoing { to, message, needs });
+        self.send_by(Lane::Control, to, message, needs);
+    }
+
+    fn send_by(&mut self, lane: Lane, to: NodeId, message: Message, needs: Needs) {
+        self.outgoing.push(Outgoing { to, lane, message, needs });
     }
 }

@@ -7,6 +7,12 @@ use crate::membership::Voter;
 use crate::time::Micros;
 use crate::types::{Incarnation, Index};
 
+/// What a member that seemed to be gone is sent at once, in bytes: more follows as it is answered.
+const FIRST_WINDOW: usize = 64 << 10;
+
+/// From so many bytes on their way on, a heartbeat does not wait behind them.
+const MUCH: usize = 64 << 10;
+
 /// How a leader sends to a member.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Mode {
@@ -38,6 +44,9 @@ pub(super) struct Progress {
     inflight: VecDeque<(Index, usize)>,
     /// The sum of these bytes.
     inflight_bytes: usize,
+    /// Most of these bytes, should it be less than the limit: a member that seemed to be gone is not flooded when it comes
+    /// back. Doubled, about, with each round trip (slow start: RFC 5681, section 3.1).
+    window: usize,
     /// When it last answered in this term.
     pub heard_at: Micros,
     /// When it last got further, or lacked nothing.
@@ -61,6 +70,7 @@ impl Progress {
             mode: Mode::Probe { asked: false },
             inflight: VecDeque::new(),
             inflight_bytes: 0,
+            window: usize::MAX,
             // Grace until the first quorum check.
             heard_at: now,
             moved_at: now,
@@ -111,6 +121,7 @@ impl Progress {
         self.next = self.next.max(self.matched.next());
         while let Some((_, bytes)) = self.inflight.pop_front_if(|(last, _)| *last <= index) {
             self.inflight_bytes -= bytes;
+            self.window = self.window.saturating_add(bytes);
         }
         self.mode = Mode::Replicate;
     }
@@ -139,10 +150,15 @@ impl Progress {
             Mode::Probe { asked } => !asked,
             Mode::Replicate => {
                 self.inflight.len() < limits.inflight_appends
-                    && self.inflight_bytes < limits.inflight_append_bytes
+                    && self.inflight_bytes < limits.inflight_append_bytes.min(self.window)
             }
             Mode::Snapshot => false,
         }
+    }
+
+    /// Most bytes of the next message, which has one entry at least.
+    pub fn room(&self, limits: &Limits) -> usize {
+        limits.append_bytes.min(self.window - self.inflight_bytes.min(self.window))
     }
 
     /// A message with entries up to `last`, of so many bytes, went out.
@@ -159,16 +175,27 @@ impl Progress {
     }
 
     /// Nothing was heard for so long that what is on its way is taken for lost. It is sent again once a heartbeat
-    /// is answered.
+    /// is answered, in one bounded message, and more as that is.
     pub fn presume_lost(&mut self) {
         self.forget_inflight();
+        self.window = FIRST_WINDOW;
         self.next = self.matched.next();
         self.mode = Mode::Probe { asked: true };
+    }
+
+    /// It has answered for long.
+    pub fn open_window(&mut self) {
+        self.window = usize::MAX;
     }
 
     fn forget_inflight(&mut self) {
         self.inflight.clear();
         self.inflight_bytes = 0;
+    }
+
+    /// Whether so much is on its way that nothing small is to wait behind it.
+    pub fn has_much_inflight(&self) -> bool {
+        self.inflight_bytes >= MUCH
     }
 
     /// Whether messages with entries wait for an answer.
@@ -204,6 +231,36 @@ mod tests {
         peer.presume_lost();
         peer.match_to(Index(4));
         assert_eq!(full_after(&mut peer, &[100, 1]), 1);
+    }
+
+    #[test]
+    fn a_member_that_comes_back_is_sent_little_until_it_answers() {
+        let limits = Limits::default();
+        let mut peer = Progress::new(Index(100), Micros(0));
+        peer.match_to(Index(100));
+        assert_eq!(peer.room(&limits), limits.append_bytes, "one that answers is sent whole messages");
+        // What a round trip carries, in messages as large as they may be.
+        let fill = |peer: &mut Progress| {
+            let mut sent = 0;
+            while peer.may_send(&limits) {
+                let bytes = peer.room(&limits);
+                peer.sent(peer.next, bytes);
+                sent += bytes;
+            }
+            sent
+        };
+        peer.presume_lost();
+        assert!(!peer.may_send(&limits), "not before a heartbeat is answered");
+        peer.match_to(Index(100));
+        let mut carried = Vec::new();
+        for _ in 0..9 {
+            carried.push(fill(&mut peer));
+            peer.match_to(peer.next.prev());
+        }
+        assert_eq!(carried[0], FIRST_WINDOW);
+        assert!(carried.windows(2).all(|two| two[1] <= 2 * two[0]), "{carried:?}");
+        let most = limits.inflight_append_bytes;
+        assert!(carried[8] >= most && carried[8] < most + limits.append_bytes, "{carried:?}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::message::{Append, ENTRY_HEAD_BYTES, Message, Verdict};
 use super::progress::{Mode, Progress};
 use super::{Leadership, Needs, Raft, RaftEvent, Role};
+use crate::io::Lane;
 use crate::membership::Membership;
 use crate::time::Micros;
 use crate::types::{EntryId, Incarnation, Index, NodeId, Term};
@@ -111,7 +112,7 @@ impl Raft {
         peer.mind_start(self.log.start().index);
         // A heartbeat is only a question, so that it is answered at once, whatever the follower's disk does.
         let mut entries = if peer.may_send(&self.limits) && !heartbeat {
-            self.log.slice(peer.next, self.limits.append_entries, self.limits.append_bytes)
+            self.log.slice(peer.next, self.limits.append_entries, peer.room(&self.limits))
         } else {
             Vec::new()
         };
@@ -124,9 +125,13 @@ impl Raft {
         if entries.is_empty() && !heartbeat && peer.asked_round == round {
             return false;
         }
+        // A question that overtakes many bytes can't speak of them. Behind them follows the usual one, to find out whether
+        // they arrived; a round needs no more than an answer.
+        let overtakes = entries.is_empty() && peer.has_much_inflight();
         let prev = match peer.mode {
             // It is only asked whether it is there: every log has the place before its first entry in common.
             Mode::Snapshot => EntryId::default(),
+            Mode::Replicate if overtakes && !heartbeat => EntryId::default(),
             Mode::Probe { .. } | Mode::Replicate => {
                 let index = peer.next.prev();
                 let term = self.log.term_at(index).expect("a leader's log reaches to every next index");
@@ -137,13 +142,21 @@ impl Raft {
         let last = Index(prev_index.0 + entries.len() as u64);
         let more = !entries.is_empty() && last < most.unwrap_or(self.log.last()).min(self.log.last());
         peer.asked_round = round;
+        // What speaks of entries that are on their way must not be there before them.
+        let speaks = !entries.is_empty() || peer.mode == Mode::Replicate && prev_index > peer.matched;
+        let lane = if speaks { Lane::Bulk } else { Lane::Control };
         if !entries.is_empty() {
             let bytes = entries.iter().map(|entry| entry.payload.len() + ENTRY_HEAD_BYTES).sum();
             peer.sent(last, bytes);
         }
         let append =
             Append { term: self.term, prev_index, prev_term, commit: self.commit, round, relies, entries };
-        self.send(to, Message::Append(append), Needs::Term);
+        if overtakes && lane == Lane::Bulk {
+            let EntryId { index: prev_index, term: prev_term } = EntryId::default();
+            let question = Append { prev_index, prev_term, entries: Vec::new(), ..append };
+            self.send(to, Message::Append(question), Needs::Term);
+        }
+        self.send_by(lane, to, Message::Append(append), Needs::Term);
         more
     }
 

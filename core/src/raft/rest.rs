@@ -26,6 +26,7 @@ impl Raft {
             for peer in leader.progress.values_mut() {
                 peer.heard_at = now;
                 peer.moved_at = now;
+                peer.open_window();
             }
         }
     }

@@ -168,6 +168,41 @@ fn an_answer_that_no_member_can_mean_changes_nothing() {
 }
 
 #[test]
+fn a_heartbeat_does_not_wait_behind_many_bytes_and_asks_nothing_that_depends_on_them() {
+    let mut cluster = cluster::Cluster::found(3, &<_>::default(), 1);
+    let (leader, peer) = (NodeId(1), NodeId(2));
+    cluster.host(leader).now = cluster.host(leader).election_at();
+    cluster.step(leader, |raft, now| raft.tick(now));
+    cluster.deliver_all();
+    cluster.hold((leader, peer));
+    let long = bytes::Bytes::from(vec![0; 100 << 10]);
+    cluster.step(leader, |raft, now| {
+        raft.propose(now, long);
+    });
+    cluster.host(leader).now = cluster.host(leader).heartbeat_at();
+    cluster.step(leader, |raft, now| raft.tick(now));
+    let places = |cluster: &cluster::Cluster| cluster.on_link((leader, peer));
+    let at = |cluster: &mut cluster::Cluster, place: usize| match &cluster.queue()[place].message {
+        Message::Append(append) => (append.prev_index, append.entries.len()),
+        other => panic!("{other:?}"),
+    };
+    let sent: Vec<_> = places(&cluster).into_iter().map(|place| at(&mut cluster, place)).collect();
+    assert_eq!(
+        sent,
+        [(Index(1), 1), (Index(0), 0), (Index(2), 0)],
+        "entries, a question, and whether they came"
+    );
+    // The question overtakes, and is answered; nothing is sent again for that.
+    let question = places(&cluster)[1];
+    let packet = cluster.queue().remove(question);
+    cluster.queue().insert(0, packet);
+    cluster.release((leader, peer));
+    let delivered = cluster.deliver_all();
+    assert_eq!(delivered.get("Append").copied(), Some(6), "three to each, and nothing again: {delivered:?}");
+    assert_eq!(cluster.host(leader).raft().commit(), Index(2));
+}
+
+#[test]
 fn terms_without_a_leader_widen_the_time_out_and_a_leader_narrows_it() {
     let (node, peer) = (NodeId(1), NodeId(2));
     let wait = |cluster: &mut cluster::Cluster| {

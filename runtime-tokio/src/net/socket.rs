@@ -10,6 +10,9 @@ use tokio::net::TcpStream;
 /// connection that met a partition waits for the kernel's own retransmission, whose back-off reaches two
 /// minutes, long after the partition has healed.
 const PEER_UNACKNOWLEDGED: Duration = Duration::from_secs(3);
+/// So many bytes, and not its whole send buffer, the kernel takes of a link ahead of what it may send: what is in there can't be overtaken any more.
+#[cfg(target_os = "linux")]
+const LINK_UNSENT: u32 = 256 << 10;
 /// How long a client's connection may be silent before the kernel asks whether anybody is there.
 const CLIENT_SILENCE: Duration = Duration::from_secs(60);
 
@@ -24,6 +27,8 @@ pub fn prepare_link(stream: &TcpStream) -> io::Result<()> {
     socket.set_tcp_keepalive(
         &TcpKeepalive::new().with_time(PEER_UNACKNOWLEDGED).with_interval(Duration::from_secs(1)),
     )?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_notsent_lowat(LINK_UNSENT)?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(PEER_UNACKNOWLEDGED))?;
     Ok(())

@@ -13,6 +13,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc::unbounded_channel;
+use tokio::time::Instant;
 
 use super::node_loop::{Event, NodeHandle};
 use crate::net::read_some;
@@ -67,9 +68,11 @@ async fn read_all(
 ) -> io::Result<()> {
     let mut data = first;
     loop {
+        // Before it waits for its turn: the time of its requests runs.
+        let read_at = Instant::now();
         let Some(permit) = node.client_permit().await else { return Ok(()) };
         let drained = drained.swap(0, Ordering::Relaxed);
-        if !node.send(Event::Bytes { conn, drained, data, permit }) {
+        if !node.send(Event::Bytes { conn, drained, read: read_at, data, permit }) {
             return Ok(());
         }
         data = read_some(read).await?;

@@ -9,7 +9,8 @@ use steadfast_core::types::NodeId;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::link::{self, LinkQueue};
+use super::link;
+use super::link_queue::LinkQueue;
 
 /// Frames for each node.
 pub type Queues = HashMap<NodeId, Arc<LinkQueue>>;
@@ -82,6 +83,7 @@ impl Links {
 mod tests {
     use super::*;
     use bytes::Bytes;
+    use steadfast_core::io::Lane;
     use tokio::io::AsyncReadExt;
     use tokio::net::TcpListener;
 
@@ -110,7 +112,7 @@ mod tests {
         let mut rest = Vec::new();
         stream.read_to_end(&mut rest).await.expect("it lets go");
         let (mut stream, _) = second.accept().await.expect("it goes there");
-        queue.push([Bytes::from("frame")].into_iter());
+        queue.push([(Lane::Control, Bytes::from("frame"))].into_iter());
         assert!(links.tell(Vec::new()).is_empty());
         stream.read_to_end(&mut rest).await.expect("it ends in order");
         assert_eq!(rest, b"frame");

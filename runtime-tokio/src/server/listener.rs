@@ -36,6 +36,10 @@ pub struct Door {
     greeting: Duration,
     most: usize,
     peer_frame: usize,
+    /// Most bytes of peers' frames that are not whole, over all links.
+    peer_partial: usize,
+    /// How many there are.
+    partial: AtomicUsize,
     open: AtomicUsize,
     peers: AtomicUsize,
     hints: Throttle,
@@ -53,6 +57,8 @@ impl Door {
             greeting: Duration::from_millis(limits.greeting_ms),
             most: limits.connections + PEER_LINKS + REFUSED,
             peer_frame: limits.peer_frame_bytes,
+            peer_partial: limits.peer_partial_bytes,
+            partial: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
             peers: AtomicUsize::new(0),
             hints: Throttle::default(),
@@ -161,6 +167,7 @@ async fn serve_peer(stream: TcpStream, first: Bytes, door: &Door) -> Result<(), 
     // Nothing is ever sent to a peer on its own link, so this half stays open and unused.
     let (mut read, _write) = stream.into_split();
     let mut splitter = PeerSplitter::new(door.peer_frame);
+    let mut partial = Partial { door, bytes: 0 };
     let mut data = first;
     while !data.is_empty() {
         for frame in splitter.push(&data).map_err(|error| error.to_string())? {
@@ -173,6 +180,12 @@ async fn serve_peer(stream: TcpStream, first: Bytes, door: &Door) -> Result<(), 
                 return Ok(());
             }
         }
+        if !partial.holds(splitter.buffered()) {
+            return Err(format!(
+                "all links together hold {} bytes of frames that are not whole",
+                door.peer_partial
+            ));
+        }
         // A reset is how a killed peer's link ends; that it is gone is reported by our own link to it.
         match read_some(&mut read).await {
             Ok(next) => data = next,
@@ -183,6 +196,31 @@ async fn serve_peer(stream: TcpStream, first: Bytes, door: &Door) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// The bytes of a frame that is not whole, among all of those.
+struct Partial<'a> {
+    door: &'a Door,
+    bytes: usize,
+}
+
+impl Partial<'_> {
+    /// So many now. False if that is more than all may hold together.
+    fn holds(&mut self, bytes: usize) -> bool {
+        let sum = &self.door.partial;
+        sum.fetch_add(bytes, Ordering::Relaxed);
+        let before = sum.fetch_sub(self.bytes, Ordering::Relaxed);
+        let less = bytes <= self.bytes;
+        let now = before - self.bytes;
+        self.bytes = bytes;
+        less || now <= self.door.peer_partial
+    }
+}
+
+impl Drop for Partial<'_> {
+    fn drop(&mut self) {
+        self.door.partial.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// What a stranger may have meant.

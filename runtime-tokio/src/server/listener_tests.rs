@@ -205,6 +205,23 @@ async fn a_peers_bad_frame_closes_its_link() {
 }
 
 #[tokio::test]
+async fn all_links_together_hold_a_bounded_part_of_frames() {
+    let limits = Limits { peer_frame_bytes: 1 << 20, peer_partial_bytes: 3_000, ..Limits::default() };
+    let mut bench = Bench::new(limits).await;
+    let long = frame(&[0; 2_500]);
+    let (mut first, mut second) = (bench.connect().await, bench.connect().await);
+    first.write_all(&long[..2_000]).await.expect("it is sent");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    second.write_all(&long[..2_000]).await.expect("it is sent");
+    assert_eq!(rest(&mut second).await, b"", "it would be too much");
+    first.write_all(&long[2_000..]).await.expect("it is sent");
+    assert!(matches!(bench.event().await, Event::Peer { .. }), "the other one goes on");
+    let mut third = bench.connect().await;
+    third.write_all(&long).await.expect("it is sent");
+    assert!(matches!(bench.event().await, Event::Peer { .. }), "there is room again");
+}
+
+#[tokio::test]
 async fn strangers_are_closed_at_their_first_byte() {
     let bench = Bench::new(Limits::default()).await;
     let mut stream = bench.connect().await;

@@ -26,6 +26,7 @@ pub mod logging;
 mod connection;
 mod disk_threads;
 mod link;
+mod link_queue;
 mod links;
 mod listener;
 mod node_loop;

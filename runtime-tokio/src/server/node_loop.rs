@@ -57,6 +57,8 @@ pub enum Event {
         conn: ConnId,
         /// Bytes handed to the operating system.
         drained: u64,
+        /// When they were read.
+        read: Instant,
         /// At least one byte.
         data: Bytes,
         /// For one chunk.
@@ -279,13 +281,14 @@ fn handle(node: &mut Node, now: Stamp, event: Event, router: &mut Router, out: &
             router.connect(conn, sender);
             step(router, Input::Connected { conn, loopback });
         }
-        Event::Bytes { conn, drained, data, permit } => {
+        Event::Bytes { conn, drained, read, data, permit } => {
             if router.is_connected(conn) {
                 router.heard(conn);
                 if drained > 0 {
                     step(router, Input::Drained { conn, bytes: drained });
                 }
-                step(router, Input::Bytes { conn, data });
+                let waited = u64::try_from(read.elapsed().as_micros()).map_or(Micros(u64::MAX), Micros);
+                step(router, Input::Bytes { conn, waited, data });
             }
             drop(permit);
         }
@@ -323,7 +326,13 @@ mod tests {
     async fn fill(node: &NodeHandle, chunks: u64, frames: usize) {
         for conn in (0..chunks).map(ConnId) {
             let permit = node.client_permit().await.expect("nobody has closed");
-            assert!(node.send(Event::Bytes { conn, drained: 0, data: Bytes::from_static(b"x"), permit }));
+            assert!(node.send(Event::Bytes {
+                conn,
+                drained: 0,
+                read: Instant::now(),
+                data: Bytes::from_static(b"x"),
+                permit
+            }));
         }
         for _ in 0..frames {
             let frame = Bytes::from_static(b"y");

@@ -4,18 +4,17 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 
 use bytes::Bytes;
-use steadfast_core::io::{HaltReason, Input, Output, PeerAddress, Token};
-use steadfast_core::job::Job;
+use steadfast_core::io::{HaltReason, Input, Lane, Output, PeerAddress};
 use steadfast_core::time::Micros;
 use steadfast_core::trace::Event;
 use steadfast_core::types::{ConnId, NodeId};
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::compute::Pool;
 use super::disk_threads::DiskThreads;
-use super::link::LinkQueue;
+use super::link_queue::LinkQueue;
 use super::links::Queues;
 use crate::net::writer::Outgoing;
 
@@ -31,7 +30,7 @@ struct Connection {
 #[derive(Debug)]
 struct Peer {
     queue: Arc<LinkQueue>,
-    gathered: Vec<Bytes>,
+    gathered: Vec<(Lane, Bytes)>,
 }
 
 /// Which clients have asked anything since a batch of the log was last given away.
@@ -59,7 +58,7 @@ pub struct Router {
     askers: Askers,
     /// Whether the last [`Router::flush`] had bytes for any client.
     answered: bool,
-    compute: Sender<(Token, Job)>,
+    compute: Pool,
     watcher: Watcher,
     wake: Option<Micros>,
     halted: Option<HaltReason>,
@@ -67,7 +66,7 @@ pub struct Router {
 
 impl Router {
     /// A router without connections. `linker` opens links, `watcher` sees every trace event.
-    pub fn new(disk: DiskThreads, compute: Sender<(Token, Job)>, linker: Linker, watcher: Watcher) -> Self {
+    pub fn new(disk: DiskThreads, compute: Pool, linker: Linker, watcher: Watcher) -> Self {
         Self {
             connections: HashMap::new(),
             written: Vec::new(),
@@ -120,7 +119,8 @@ impl Router {
         match output {
             // A send fails only when its receiver is gone, which happens while the process ends.
             Output::Disk { token, op } => self.disk.take(token, op),
-            Output::Compute { token, job } => drop(self.compute.send((token, job))),
+            Output::Compute { token, job } => self.compute.compute(token, job),
+            Output::Forget { token } => self.compute.forget(token),
             Output::Send { conn, data } => {
                 if let Some(connection) = self.connections.get_mut(&conn) {
                     if connection.gathered.is_empty() {
@@ -129,9 +129,9 @@ impl Router {
                     connection.gathered.push(data);
                 }
             }
-            Output::SendPeer { to, frame } => {
+            Output::SendPeer { to, lane, frame } => {
                 if let Some(peer) = self.peers.get_mut(&to) {
-                    peer.gathered.push(frame);
+                    peer.gathered.push((lane, frame));
                 }
             }
             Output::Peers(peers) => self.link(peers),
@@ -207,11 +207,11 @@ impl Router {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::compute;
     use crate::server::disk::Disk;
     use crate::server::disk_threads::{DiskThread, Work};
     use crate::server::scratch::Scratch;
-    use std::sync::mpsc::{Receiver, channel};
-    use steadfast_core::io::{DiskOp, FileName, Owner};
+    use steadfast_core::io::{DiskOp, FileName, Owner, Token};
     use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
     const CONN: ConnId = ConnId(1);
@@ -221,7 +221,6 @@ mod tests {
         outgoing: UnboundedReceiver<Outgoing>,
         link: Arc<LinkQueue>,
         _disk: [Work; 2],
-        _compute: Receiver<(Token, Job)>,
     }
 
     fn bench() -> Bench {
@@ -233,8 +232,8 @@ mod tests {
         let thread = || DiskThread::new(Disk::new(scratch.path()).expect("the scratch directory is there"));
         let ((log, writing), (snapshots, keeping)) = (thread(), thread());
         let (disk, _disk) = (DiskThreads::new(log, snapshots), [writing, keeping]);
-        let (compute, _compute) = channel();
-        let link = Arc::new(LinkQueue::new(10, 1000));
+        let compute = compute::start(|_, _| {}).expect("threads can be started");
+        let link = Arc::new(LinkQueue::default());
         let queue = link.clone();
         let open =
             move |peers: Vec<PeerAddress>| peers.iter().map(|peer| (peer.node, queue.clone())).collect();
@@ -243,7 +242,7 @@ mod tests {
         router.route(Output::Peers(peers.iter().map(named).collect()));
         let (sender, outgoing) = unbounded_channel();
         router.connect(CONN, sender);
-        Bench { router, outgoing, link, _disk, _compute }
+        Bench { router, outgoing, link, _disk }
     }
 
     fn send(text: &'static str) -> Output {
@@ -290,8 +289,8 @@ mod tests {
     #[tokio::test]
     async fn frames_go_to_their_peer_and_unknown_peers_are_ignored() {
         let mut bench = bench();
-        bench.router.route(Output::SendPeer { to: NodeId(2), frame: Bytes::from("x") });
-        bench.router.route(Output::SendPeer { to: NodeId(9), frame: Bytes::from("y") });
+        bench.router.route(Output::SendPeer { to: NodeId(2), lane: Lane::Bulk, frame: Bytes::from("x") });
+        bench.router.route(Output::SendPeer { to: NodeId(9), lane: Lane::Bulk, frame: Bytes::from("y") });
         bench.router.flush();
         assert_eq!(bench.link.take().await, Some(vec![Bytes::from("x")]));
     }

@@ -269,7 +269,7 @@ impl Host {
         self.settle(broken);
         self.raft.flush(NOW);
         self.settle(broken);
-        for Outgoing { to, message, needs } in self.raft.take_outgoing() {
+        for Outgoing { to, message, needs, .. } in self.raft.take_outgoing() {
             let log = if needs == Needs::Log { self.disk.log_issued() } else { 0 };
             let packet = Packet { from: self.id, to, incarnation: self.incarnation, message };
             self.held.push(Held { packet, term: self.raft.term(), hard: self.disk.hard_issued(), log });

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use steadfast_core::error::ErrorCode;
 use steadfast_core::protocol::native::{
     ClientDecoder, ClientFrame, Request, Response, ServerDecoder, ServerFrame,
 };
@@ -30,8 +31,8 @@ pub struct Pipeline {
     /// Requests that were not answered.
     open: BTreeMap<Uuid, Asked>,
     next: u64,
-    /// The first write whose outcome the client was told to be unknown.
-    unknown: Option<u64>,
+    /// The requests whose outcome the client was told to be unknown, in the order in which it was told.
+    unknown: Vec<(u64, bool)>,
     /// Where the writes took effect that have an entry of their own, by their place among the requests.
     effects: BTreeMap<u64, Index>,
 }
@@ -40,6 +41,8 @@ pub struct Pipeline {
 struct Asked {
     place: u64,
     writes: bool,
+    /// Of how many unknown outcomes the client knew.
+    unknowns: u32,
     /// Whether a success means an entry of this very request: not for a retry, and not for one that may find
     /// nothing to do.
     logged: bool,
@@ -52,7 +55,7 @@ impl Default for Pipeline {
             answers: ServerDecoder::new(MAX_FRAME),
             open: BTreeMap::new(),
             next: 0,
-            unknown: None,
+            unknown: Vec::new(),
             effects: BTreeMap::new(),
         }
     }
@@ -92,13 +95,18 @@ impl Pipeline {
         let writes = WRITES.contains(&word(0).as_str());
         let always =
             matches!(word(0).as_str(), "INCRBY" | "MSET") || (word(0) == "SET" && request.args.len() == 3);
-        let asked = Asked { place: self.next, writes, logged: always && request.once.is_none() };
+        let asked = Asked {
+            place: self.next,
+            writes,
+            unknowns: request.unknowns,
+            logged: always && request.once.is_none(),
+        };
         self.next += 1;
         self.open.insert(request.id, asked);
     }
 
     fn response(&mut self, response: &Response) -> Result<(), String> {
-        let Some(Asked { place, writes, logged }) = self.open.remove(&response.id) else {
+        let Some(Asked { place, writes, unknowns, logged }) = self.open.remove(&response.id) else {
             return Err(format!(
                 "a node answers {}, which was not asked or was answered before",
                 response.id
@@ -108,18 +116,28 @@ impl Pipeline {
             Reply { outcome: Ok(value), receipt: Some(receipt) } => {
                 // What was answered ahead may be lost, and a later one then take its place.
                 let logged = logged && receipt.ahead.is_none();
-                self.success(place, logged, value, receipt.position)
+                self.success((place, unknowns), logged, value, receipt.position)
             }
-            Reply { outcome: Err(failure), .. } if writes && !failure.is_definite() => {
-                self.unknown = Some(self.unknown.map_or(place, |first| first.min(place)));
+            Reply { outcome: Err(failure), .. }
+                if matches!(failure.code, ErrorCode::TimedOut | ErrorCode::LeaderLost) =>
+            {
+                self.unknown.push((place, writes));
                 Ok(())
             }
             _ => Ok(()),
         }
     }
 
-    fn success(&mut self, place: u64, logged: bool, value: &Value, position: Index) -> Result<(), String> {
-        if let Some(unknown) = self.unknown.filter(|unknown| *unknown < place) {
+    fn success(
+        &mut self,
+        (place, known): (u64, u32),
+        logged: bool,
+        value: &Value,
+        position: Index,
+    ) -> Result<(), String> {
+        let mut news =
+            self.unknown.iter().skip(known as usize).filter(|(other, writes)| *writes && *other < place);
+        if let Some((unknown, _)) = news.next() {
             return Err(format!(
                 "request {place} of a connection is answered {value:?} at {position}, after its request {unknown} was \
                  answered as of unknown outcome"
@@ -143,7 +161,7 @@ impl Pipeline {
 
 #[cfg(test)]
 mod tests {
-    use steadfast_core::error::{ErrorCode, Failure};
+    use steadfast_core::error::Failure;
     use steadfast_core::protocol::frame::Message as _;
     use steadfast_core::reply::Receipt;
     use steadfast_core::time::Millis;
@@ -152,8 +170,13 @@ mod tests {
     use super::*;
 
     fn ask(pipeline: &mut Pipeline, id: u128, words: &str) {
+        ask_knowing(pipeline, id, words, 0);
+    }
+
+    fn ask_knowing(pipeline: &mut Pipeline, id: u128, words: &str, unknowns: u32) {
         let args = words.split(' ').map(Blob::from).collect();
-        let request = Request { id: Uuid::from_u128(id), once: None, deadline_ms: 0, trace: None, args };
+        let request =
+            Request { id: Uuid::from_u128(id), once: None, deadline_ms: 0, trace: None, unknowns, args };
         pipeline.asked(&ClientFrame::Request(request).encode(MAX_FRAME).unwrap());
     }
 
@@ -198,6 +221,17 @@ mod tests {
         let mut pipeline = asked(["GET b", "SET a 1"]);
         answer(&mut pipeline, 2, None).unwrap();
         answer(&mut pipeline, 1, Some(6)).unwrap();
+    }
+
+    #[test]
+    fn who_knows_of_an_unknown_outcome_goes_on_and_does_not_know_of_the_next() {
+        let mut pipeline = asked(["SET a 1", "SET b 1"]);
+        answer(&mut pipeline, 1, None).unwrap();
+        ask_knowing(&mut pipeline, 3, "SET c 1", 1);
+        answer(&mut pipeline, 3, Some(6)).unwrap();
+        answer(&mut pipeline, 2, None).unwrap();
+        ask_knowing(&mut pipeline, 4, "SET c 2", 1);
+        assert!(answer(&mut pipeline, 4, Some(7)).unwrap_err().contains("unknown outcome"));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod disk;
 mod leaders;
 mod releases;
+mod surges;
 mod witness;
 
 use crate::fault::{Cut, Fault, FaultKind, Point, Who};
@@ -54,6 +55,7 @@ pub fn schedule(seed: u64) -> Schedule {
     }
     witness::alone(&mut Stream::new(seed, "draw nodes beside a witness"), &cluster, &mut faults, safety_us);
     witness::homes(&cluster, &mut clients);
+    faults.extend(surges::surges(&mut Stream::new(seed, "draw surges"), safety_us));
     leaders::leases(&mut Stream::new(seed, "draw leases"), &mut cluster, &mut faults);
     faults.sort_by_key(|fault| fault.at_us);
     Schedule {
@@ -435,7 +437,7 @@ mod tests {
         let all: Vec<Schedule> = (0..300).map(schedule).collect();
         let kinds: std::collections::BTreeSet<&str> =
             all.iter().flat_map(|run| run.faults.iter().map(|fault| fault.what.name())).collect();
-        assert_eq!(kinds.len(), 31, "{kinds:?}");
+        assert_eq!(kinds.len(), 32, "{kinds:?}");
         for nodes in 1..=5 {
             assert!(all.iter().any(|run| run.cluster.nodes == nodes));
         }

@@ -13,6 +13,7 @@ use steadfast_core::Node;
 use steadfast_core::client::{ClientInput, ClientOutput};
 use steadfast_core::inspect::RoleName;
 use steadfast_core::io::{HaltReason, Input, Outbox, Output};
+use steadfast_core::time::Micros;
 use steadfast_core::types::{ConnId, Index};
 
 use super::callers::{Caller, Item, Wire};
@@ -280,7 +281,9 @@ impl Cluster {
                 wire.to_caller.push_back(Item::Closed);
                 Ok(())
             }
-            Some(Item::Data(data)) if wire.open => self.feed(node, Input::Bytes { conn, data }),
+            Some(Item::Data(data)) if wire.open => {
+                self.feed(node, Input::Bytes { conn, waited: Micros(0), data })
+            }
             Some(Item::Closed) if wire.open => {
                 wire.open = false;
                 self.feed(node, Input::Disconnected { conn })
@@ -367,7 +370,7 @@ impl Cluster {
                 wire.to_caller.push_back(Item::Data(data));
                 self.boundary(node, Point::Reply);
             }
-            Output::SendPeer { to, frame } => {
+            Output::SendPeer { to, frame, .. } => {
                 Arc::make_mut(&mut machine.ledger).frame(holds, &frame)?;
                 let link = (node, usize::from(to.0) - 1);
                 self.frames.entry(link).or_default().push_back(frame);
@@ -382,6 +385,7 @@ impl Cluster {
                 }
             }
             Output::Compute { token, job } => machine.computed.push_back((token, glue::compute(&job))),
+            Output::Forget { .. } => {}
             Output::WakeAt(at) => machine.wake = Some(at.0),
             Output::Trace(event) => self.said(node, &event),
             Output::Halt(reason) => {

@@ -144,6 +144,7 @@ impl Restart<'_> {
                 Output::Compute { token, job } => {
                     self.inputs.push_back(Input::Computed { token, result: glue::compute(&job) });
                 }
+                Output::Forget { .. } => {}
                 Output::WakeAt(at) => self.wake = Some(at.0),
                 Output::SendPeer { frame, .. } => {
                     if let Ok((header, body)) = peer::decode(&frame) {

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use steadfast_core::client::ClientInput;
 use steadfast_core::io::Input;
+use steadfast_core::time::Micros;
 use steadfast_core::types::ConnId;
 
 use super::{Event, World};
@@ -158,7 +159,7 @@ impl World<'_> {
         match item {
             Item::Data(data) => {
                 self.conns.get_mut(&conn).expect("it was just there").order.asked(&data);
-                self.deliver(node, Input::Bytes { conn: id, data });
+                self.deliver(node, Input::Bytes { conn: id, waited: Micros(0), data });
             }
             Item::End | Item::Reset => {
                 self.conns.get_mut(&conn).expect("it was just there").node_open = false;

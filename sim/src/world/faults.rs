@@ -20,6 +20,8 @@ pub(super) enum Active {
     SlowDisk { nodes: Vec<usize>, by_us: u64 },
     /// Disks have a bound.
     Full { nodes: Vec<usize> },
+    /// Clients ask as many times as fast, and nodes are busy for so many microseconds.
+    Surge { times: u64, cost_us: u64 },
     /// Syncs lie.
     Lie { nodes: Vec<usize> },
     /// An image of a disk grows old, since the boot with this number.
@@ -97,6 +99,10 @@ impl World<'_> {
                 let conns: usize = self.resolve(who).into_iter().map(|node| self.half_open(node)).sum();
                 self.probes.world(WorldProbe::HalfOpen, conns as u64);
             }
+            FaultKind::Surge { times, cost_us, for_us } => {
+                self.surge(times, cost_us);
+                self.lasts(fault, Active::Surge { times, cost_us }, for_us);
+            }
             FaultKind::ClientCrash { client, down_us } => {
                 if usize::from(client) + 1 < self.workers.len() {
                     self.client_crash(usize::from(client), down_us);
@@ -125,6 +131,7 @@ impl World<'_> {
             Active::Full { nodes } => {
                 nodes.iter().for_each(|node| self.nodes[*node].disk.bound(None, false));
             }
+            Active::Surge { times, cost_us } => self.surge_ends(times, cost_us),
             Active::Lie { nodes } => nodes.iter().for_each(|node| self.nodes[*node].disk.lying = false),
             image @ Active::Image { .. } => self.image_returns(image),
         }

@@ -2,7 +2,7 @@
 //! time, every output executed in order with the points between at which a node can die.
 //!
 //! Read `mod.rs` for the loop, `step.rs` for what happens to a node, `conns.rs` for the wires to clients,
-//! `workers.rs` for what clients do, `faults.rs` for what goes wrong, `damage.rs` for what disks do, `budget.rs` for how
+//! `workers.rs` for what clients do, `faults.rs` for what goes wrong, `damage.rs` for what disks do, `surges.rs` for load, `budget.rs` for how
 //! much of it, `halts.rs` for nodes that stop themselves, `phases.rs` for how a run ends, and `scrubbing.rs` for the rot
 //! that a node must find by itself, and `timekeeping.rs` for what the judge of cluster time is shown.
 //! Nothing here judges a history; that comes after, in `run.rs`.
@@ -17,6 +17,7 @@ mod phases;
 mod releases;
 mod scrubbing;
 mod step;
+mod surges;
 mod timekeeping;
 mod workers;
 
@@ -41,6 +42,7 @@ use crate::trace::{Line, TraceHash};
 
 pub use budget::Budget;
 pub use phases::{Committed, Phase, describe};
+pub use surges::Backlog;
 use timekeeping::Timekeeping;
 use workers::Worker;
 
@@ -99,6 +101,8 @@ enum Event {
     FaultEnd { fault: usize },
     /// A flapping partition turns.
     Flap { fault: usize },
+    /// A busy node is done with what it does.
+    Work { node: usize, boot: u64 },
     /// A paused process goes on.
     Resume { node: usize, pause: u64 },
     /// The safety phase is over.
@@ -164,6 +168,10 @@ pub struct World<'a> {
     /// Frames that wait for the healing of their link, from the first node to the second.
     held: BTreeMap<(usize, usize), Vec<Bytes>>,
     active: BTreeMap<usize, faults::Active>,
+    /// How many times as fast as usual clients ask.
+    pace: u64,
+    /// How long an input keeps a node busy, in microseconds.
+    cost_us: u64,
     /// Rot that a node has to find.
     scrubbing: Option<scrubbing::Scrubbing>,
     /// Whether a node had to find some, or there was nothing to find.
@@ -237,6 +245,8 @@ impl<'a> World<'a> {
             phase_began: 0,
             held: BTreeMap::new(),
             active: BTreeMap::new(),
+            pace: 1,
+            cost_us: 0,
             scrubbing: None,
             scrubbed: false,
             budget: Budget::new(&schedule.cluster),
@@ -311,6 +321,7 @@ impl<'a> World<'a> {
             Event::Fault { fault } => self.fault(fault),
             Event::FaultEnd { fault } => self.fault_end(fault),
             Event::Flap { fault } => self.flap(fault),
+            Event::Work { node, boot } => self.work(node, boot),
             Event::Resume { node, pause } => self.resume(node, pause),
             Event::EndOfFaults => self.end_of_faults(),
             Event::Look => self.look(),

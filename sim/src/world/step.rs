@@ -73,12 +73,12 @@ impl World<'_> {
     pub(super) fn deliver(&mut self, node: usize, input: Input) {
         match &mut self.nodes[node].paused {
             Some(waiting) => waiting.push_back(input),
-            None => self.step(node, input),
+            None => self.hand_in(node, input),
         }
     }
 
     /// One step of the core, and the execution of what comes out.
-    fn step(&mut self, node: usize, input: Input) {
+    pub(super) fn step(&mut self, node: usize, input: Input) {
         let process = &mut self.nodes[node];
         let Some(core) = process.node.as_mut() else { return };
         let (stamp, boot) = (process.clock.stamp(self.now), process.boot);
@@ -195,7 +195,7 @@ impl World<'_> {
                 self.send_to_client(conn.0, data);
                 self.reach(node, Point::AfterReply);
             }
-            Output::SendPeer { to, frame } => {
+            Output::SendPeer { to, frame, .. } => {
                 self.send_to_peer(node, usize::from(to.0).wrapping_sub(1), frame);
                 self.reach(node, Point::PeerSent);
             }
@@ -206,6 +206,8 @@ impl World<'_> {
                 let at = self.now + self.schedule.cluster.compute.draw(&mut self.compute);
                 self.push(at, Event::Computed { node, boot, token, result });
             }
+            // A pool that has begun all its jobs already: they are reported in their time.
+            Output::Forget { .. } => {}
             Output::WakeAt(at) => self.wants_wake(node, at.0),
             Output::Trace(Said::Probe(probe)) => self.probes.core(probe),
             Output::Trace(Said::Damaged { what, .. }) => self.blames_its_log(node, &what),
@@ -460,7 +462,8 @@ impl World<'_> {
         if !process.is_up() || process.paused.is_some() {
             return;
         }
-        process.paused = Some(VecDeque::new());
+        process.paused = Some(process.backlog.drain(now));
+        process.backlog.busy = false;
         process.pauses += 1;
         if suspended {
             process.clock.suspend(now);

@@ -167,7 +167,7 @@ impl World<'_> {
                 (op, None)
             }
         };
-        let at = self.now + op.think_us;
+        let at = self.now + op.think_us / self.pace;
         (state.lanes[lane].op, state.lanes[lane].again) = (Some(op), again);
         let incarnation = state.incarnation;
         self.push(at, Event::Think { worker, incarnation, lane });

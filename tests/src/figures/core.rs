@@ -116,7 +116,11 @@ impl Bench {
                 auth: None,
             };
             bench.inputs.push_back(Input::Connected { conn, loopback: true });
-            bench.inputs.push_back(Input::Bytes { conn, data: encode(&ClientFrame::Hello(hello)) });
+            bench.inputs.push_back(Input::Bytes {
+                conn,
+                waited: Micros(0),
+                data: encode(&ClientFrame::Hello(hello)),
+            });
         }
         bench.pass(Micros::from_millis(1));
         bench
@@ -156,7 +160,11 @@ impl Bench {
                 }
                 Output::WakeAt(at) => self.wake = Some(at),
                 Output::Halt(reason) => panic!("the node halted: {reason}"),
-                Output::SendPeer { .. } | Output::Peers(_) | Output::Close { .. } | Output::Trace(_) => {}
+                Output::Forget { .. }
+                | Output::SendPeer { .. }
+                | Output::Peers(_)
+                | Output::Close { .. }
+                | Output::Trace(_) => {}
             }
         }
     }
@@ -185,7 +193,7 @@ impl Bench {
     fn ask(&mut self, at_once: u64, writes: bool, key: impl Fn(u64) -> u64) -> Result<Duration, String> {
         for conn in (1..=CONNECTIONS).map(ConnId) {
             let frames: Vec<u8> = (0..at_once).flat_map(|_| self.request(writes, &key)).collect();
-            self.inputs.push_back(Input::Bytes { conn, data: frames.into() });
+            self.inputs.push_back(Input::Bytes { conn, waited: Micros(0), data: frames.into() });
         }
         self.elsewhere = Duration::ZERO;
         let begun = Instant::now();
@@ -203,7 +211,14 @@ impl Bench {
             false => vec!["GET".into(), key],
         };
         let id = Uuid::from_u128(u128::from(self.requests));
-        encode(&ClientFrame::Request(Request { id, once: None, deadline_ms: 1000, trace: None, args }))
+        encode(&ClientFrame::Request(Request {
+            id,
+            once: None,
+            deadline_ms: 1000,
+            trace: None,
+            unknowns: 0,
+            args,
+        }))
     }
 
     /// So many requests were answered, and none with an error.

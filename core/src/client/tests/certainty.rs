@@ -136,9 +136,10 @@ fn a_read_is_asked_again_whatever_happened_and_never_unknown() {
     t.submit_until(1, "GET k", 5000);
     let first = t.accept();
     let request = t.request(first);
-    t.reply(first, &request, refusal(ErrorCode::TimedOut));
-    assert_eq!(t.closed, [first], "the connection refuses all later commands");
+    t.reply(first, &request, refusal(ErrorCode::LeaderLost));
+    assert_eq!(t.closed, [first], "who has lost its term may be cut off");
     let second = t.accept();
+    t.pass(20);
     t.request(second);
     t.hang_up(second);
     let third = t.accept();

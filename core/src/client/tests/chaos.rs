@@ -84,7 +84,8 @@ struct Chaos {
     rng: ChaCha8Rng,
     model: Model,
     /// Connections that a server has taken, and whether it executes nothing more on them.
-    poisoned: BTreeMap<ConnId, bool>,
+    /// Each open connection, with how many unknown outcomes it was told of.
+    unknowns: BTreeMap<ConnId, u32>,
     /// Each command's key, which is its own.
     submitted: BTreeMap<u64, Blob>,
     calm: bool,
@@ -111,7 +112,7 @@ impl Chaos {
             bench: Bench::new(config),
             rng: ChaCha8Rng::from_seed(seeds),
             model: Model { forgetful, ..Model::default() },
-            poisoned: BTreeMap::new(),
+            unknowns: BTreeMap::new(),
             submitted: BTreeMap::new(),
             calm: false,
         }
@@ -159,12 +160,12 @@ impl Chaos {
                 0 if !self.calm => self.bench.step(ClientInput::ConnectFailed { conn }),
                 1 if !self.calm => {} // Never answers.
                 _ => {
-                    self.poisoned.insert(conn, false);
+                    self.unknowns.insert(conn, 0);
                     self.bench.step(ClientInput::Connected { conn });
                 }
             }
         }
-        let conns: Vec<ConnId> = self.poisoned.keys().copied().collect();
+        let conns: Vec<ConnId> = self.unknowns.keys().copied().collect();
         for conn in conns {
             while let Some(frame) = self.bench.next_frame(conn) {
                 self.receive(conn, frame);
@@ -190,7 +191,7 @@ impl Chaos {
             1 => self.bench.step(ClientInput::Bytes { conn, data: bytes(b"SFC1 and then rubbish") }),
             _ => self.bench.say(conn, ServerFrame::Goodbye(Failure::new(ErrorCode::ShuttingDown, ""))),
         }
-        self.poisoned.remove(&conn);
+        self.unknowns.remove(&conn);
     }
 
     fn receive(&mut self, conn: ConnId, frame: ClientFrame) {
@@ -203,7 +204,7 @@ impl Chaos {
             }
             ClientFrame::Request(request) => request,
         };
-        if self.poisoned.get(&conn).is_none_or(|poisoned| *poisoned) {
+        if self.unknowns.get(&conn).is_none_or(|unknowns| *unknowns != request.unknowns) {
             return self.bench.reply(conn, &request, refusal(ErrorCode::AfterIndeterminate));
         }
         if self.chance(8) {
@@ -211,7 +212,7 @@ impl Chaos {
             return self.bench.reply(conn, &request, refusal(code));
         }
         if self.chance(8) {
-            self.poisoned.insert(conn, true);
+            *self.unknowns.entry(conn).or_default() += 1;
             match self.below(2) {
                 0 => drop(self.model.execute(&request)),
                 _ => self.model.parked.push(request.clone()),

@@ -17,6 +17,7 @@ use crate::types::{Index, SessionId};
 mod certainty;
 mod chaos;
 mod connecting;
+mod overload;
 mod sessions;
 
 const LARGE: usize = 8 << 20;

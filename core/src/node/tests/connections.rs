@@ -16,11 +16,11 @@ use uuid::Uuid;
 
 const NOW: Micros = Micros(1);
 
-fn connections(access: AccessMode) -> (Connections, Outbox) {
+pub fn connections(access: AccessMode) -> (Connections, Outbox) {
     (Connections::new(config(1, 1, access), Streams::new([1; 32]).passwords), Outbox::default())
 }
 
-fn greet(connections: &mut Connections, conn: ConnId, auth: Option<(&str, &str)>, out: &mut Outbox) {
+pub fn greet(connections: &mut Connections, conn: ConnId, auth: Option<(&str, &str)>, out: &mut Outbox) {
     connections.connected(NOW, conn, true, out);
     let hello = Hello {
         versions: (1, 1),
@@ -31,14 +31,15 @@ fn greet(connections: &mut Connections, conn: ConnId, auth: Option<(&str, &str)>
         auth: auth.map(|(user, password)| (Blob::from(user), password.to_owned())),
     };
     let bytes = ClientFrame::Hello(hello).encode(8 << 20).unwrap();
-    connections.bytes(NOW, conn, &bytes, out);
+    connections.bytes(NOW, conn, Micros(0), &bytes, out);
 }
 
-fn ask(connections: &mut Connections, conn: ConnId, id: u128, words: &str, out: &mut Outbox) {
+pub fn ask(connections: &mut Connections, conn: ConnId, id: u128, words: &str, out: &mut Outbox) {
     let args = words.split(' ').map(Blob::from).collect();
-    let request = Request { id: Uuid::from_u128(id), once: None, deadline_ms: 0, trace: None, args };
+    let request =
+        Request { id: Uuid::from_u128(id), once: None, deadline_ms: 0, trace: None, unknowns: 0, args };
     let bytes = ClientFrame::Request(request).encode(8 << 20).unwrap();
-    connections.bytes(NOW, conn, &bytes, out);
+    connections.bytes(NOW, conn, Micros(0), &bytes, out);
 }
 
 /// What the outputs say: frames sent, and tokens of computations.
@@ -86,14 +87,17 @@ fn a_client_that_goes_away_does_not_make_room_for_another_password_job() {
         greet(&mut connections, conn, Some(("root", "guess")), &mut out);
         let Some((ticket, _)) = connections.tasks.pop_front() else {
             assert!(number > most as u64, "there is room for this one");
-            connections.disconnected(conn);
+            connections.disconnected(conn, &mut out);
             continue;
         };
         assert_eq!(ticket, Ticket { conn, number: 1 });
         let record = Value::List(vec![Value::Bytes(Blob::from("hash")), Value::Int(Index(1).0 as i64)]);
         connections.answered(NOW, ticket, Reply { outcome: Ok(record), receipt: None }, &mut out);
-        connections.disconnected(conn);
         jobs.extend(said(&mut out).1);
+        connections.disconnected(conn, &mut out);
+        let forgotten =
+            |output: &Output| matches!(output, Output::Forget { token } if Some(token) == jobs.last());
+        assert!(out.drain().any(|output| forgotten(&output)), "it need not be begun");
     }
     assert_eq!(jobs.len(), most, "what is under way goes on, whoever asked for it");
     connections.computed(NOW, jobs[0], JobResult::Verified(false), &mut out);

@@ -64,6 +64,7 @@ fn a_command_that_was_refused_is_not_executed_when_its_frame_comes_again() {
     let failure =
         cluster.answer(conn, id).expect("an answer").outcome.expect_err("the leader was overloaded");
     assert_eq!(failure.code, ErrorCode::Overloaded);
+    assert!(failure.retry_after_ms >= 10, "the leader's word on when to come again is passed on");
     assert_eq!(cluster.value(conn, "GET n"), Value::Nil, "a refusal says that nothing happens");
 }
 

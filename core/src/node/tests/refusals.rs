@@ -2,9 +2,10 @@
 
 use super::{AccessMode, Cluster, bytes};
 use crate::error::ErrorCode;
+use crate::io::Input;
 use crate::reply::Value;
 use crate::state::effect::{Cause, Entry};
-use crate::time::Millis;
+use crate::time::{Micros, Millis};
 use crate::types::NodeId;
 
 const NODE: NodeId = NodeId(1);
@@ -35,6 +36,52 @@ fn the_first_administrator_is_created_although_there_was_no_memory_at_first() {
     cluster.memory = true;
     cluster.run(1000);
     assert_eq!(cluster.nodes[&NODE].state().user_count(), 1);
+}
+
+#[test]
+fn what_a_leaders_own_disk_has_not_written_counts_although_the_others_have_it() {
+    let mut cluster = Cluster::new(3, AccessMode::InsecureNoAuth);
+    let leader = cluster.leader();
+    let conn = cluster.connect(leader, None);
+    cluster.replica(leader).config.limits.pending_bytes = 400;
+    cluster.stalled = Some(leader);
+    // The first is being written, and the next wait for that.
+    let words = format!("SET k {}", "x".repeat(100));
+    for _ in 0..5 {
+        let id = cluster.ask(conn, &words);
+        cluster.run(5);
+        assert_eq!(cluster.answer(conn, id).expect("a majority has it").outcome, Ok(Value::ok()));
+    }
+    assert_eq!(cluster.replica(leader).tail_bytes, 0, "everything is committed");
+    let id = cluster.ask(conn, &words);
+    cluster.run(5);
+    let failure = cluster.answer(conn, id).expect("an answer").outcome.expect_err("there is no room");
+    assert_eq!(failure.code, ErrorCode::Overloaded, "{failure}");
+    assert!((10..100).contains(&failure.retry_after_ms), "as long as the first has waited: {failure:?}");
+    cluster.stalled = None;
+    let unsaid = std::mem::take(&mut cluster.unsaid);
+    cluster.queue.extend(unsaid);
+    cluster.run(20);
+    assert_eq!(cluster.value(conn, &words), Value::ok());
+}
+
+#[test]
+fn what_a_request_waited_before_it_was_looked_at_is_taken_from_its_time() {
+    let mut cluster = Cluster::new(1, AccessMode::InsecureNoAuth);
+    let conn = cluster.connect(NODE, None);
+    let mut ask = |words: &str, waited: u64| {
+        let id = cluster.ask_within(conn, words, 80);
+        let Some((_, Input::Bytes { waited: told, .. })) = cluster.queue.back_mut() else {
+            panic!("the request is the last input")
+        };
+        *told = Micros::from_millis(waited);
+        cluster.run(20);
+        cluster.answer(conn, id).expect("an answer").outcome
+    };
+    assert_eq!(ask("SET k 1", 79), Ok(Value::ok()));
+    let failure = ask("SET k 2", 80).expect_err("nobody waits for it any more");
+    assert_eq!(failure.code, ErrorCode::DeadlineExceeded, "{failure}");
+    assert_eq!(ask("GET k", 0), Ok(bytes("1")));
 }
 
 #[test]

@@ -60,7 +60,7 @@ impl Replica {
         };
         if self.watches.waiting.len() >= self.config.limits.watches {
             let text = "too many wait for changes at this node: ask another, or again later";
-            *reply = Reply::refused(Failure::new(ErrorCode::Overloaded, text));
+            *reply = Reply::refused(Failure::overloaded(text, Micros::from_millis(1000)));
             return false;
         }
         let deadline = self.now.mono.after(Micros::from_millis(asked.command.wait_ms()));

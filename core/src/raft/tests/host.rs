@@ -218,7 +218,7 @@ impl Host {
         let now = self.now;
         self.running().flush(now);
         self.settle();
-        for Outgoing { to, message, needs } in self.running().take_outgoing() {
+        for Outgoing { to, message, needs, .. } in self.running().take_outgoing() {
             let log = if needs == Needs::Log { self.disk.log_issued() } else { 0 };
             let (term, hard) = (self.raft().term(), self.disk.hard_issued());
             let packet =

@@ -190,7 +190,14 @@ impl Work<'_> {
     fn ask(&mut self, request: UnderWay) {
         self.next += 1;
         let args = words(request.op, request.key, &self.load.value, request.token);
-        let frame = Request { id: Uuid::from_u128(self.next), once: None, deadline_ms: 0, trace: None, args };
+        let frame = Request {
+            id: Uuid::from_u128(self.next),
+            once: None,
+            deadline_ms: 0,
+            trace: None,
+            unknowns: 0,
+            args,
+        };
         self.out.extend_from_slice(&encode(&ClientFrame::Request(frame)));
         self.under_way.insert(self.next, request);
     }
