@@ -63,7 +63,7 @@ impl Wanderer {
         let (destroyed, imaged, script) = (Vec::new(), Vec::new(), Vec::new());
         let changes = rng.next_u32().is_multiple_of(2);
         let sights = [0; SIGHTS.len()];
-        let witness = (size == 3 && seed % 3 == 0).then_some(NodeId(3));
+        let witness = (size == 3 && seed.is_multiple_of(3)).then_some(NodeId(3));
         let mut wanderer =
             Self { rng, story, size, changes, witness, destroyed, imaged, names, script, sights };
         let (window, batch) = (1 + wanderer.below(4), 1 + wanderer.below(3));
