@@ -74,7 +74,9 @@ impl Raft {
     }
 
     /// Whether it is not known of an entry that both nodes with data hold it durably, although there is a witness. A leader knows what the
-    /// other one holds; everybody else, that both hold what is committed once it is committed that both have to.
+    /// other one holds. The other one knows, of what is committed and durable here, that the leader holds it too, as long as it does not
+    /// hear that one disk is enough: the leader that appended such an entry holds it durably, or its commit rests on this node's copy of that.
+    /// Whoever else copies the log can't know.
     #[must_use]
     pub fn rests_on_one_disk(&self, index: Index) -> bool {
         let members = self.membership();
@@ -82,7 +84,9 @@ impl Raft {
             let held = members.beside_witness().map(|voter| self.held_by(voter)).min();
             held.is_some_and(|held| held < index)
         } else {
-            let whole = !members.is_degraded() && self.commit >= self.memberships.place().max(index);
+            let known = self.commit >= self.memberships.place().max(index);
+            let held = members.is_voter(self.voter()) && self.durable >= index;
+            let whole = !members.is_degraded() && known && held;
             members.witness().is_some() && !whole
         }
     }
