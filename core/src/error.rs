@@ -167,7 +167,7 @@ pub struct Failure {
 }
 
 /// Bounds on what a refusal says about when to come again, in milliseconds.
-const RETRY_AFTER_MS: std::ops::RangeInclusive<u64> = 10..=2000;
+pub(crate) const RETRY_AFTER_MS: std::ops::RangeInclusive<u64> = 10..=2000;
 
 impl Failure {
     /// An error with its sentence.

@@ -138,6 +138,8 @@ pub enum Output {
     Close {
         /// Which.
         conn: ConnId,
+        /// Not once, but at once: what was not sent is let go of, for there is no room for it.
+        at_once: bool,
     },
     /// Run slow, pure work elsewhere ([`Job::run`]) and report `Computed` with the token.
     Compute {
@@ -468,9 +470,12 @@ mod tests {
         assert!(!out.is_empty());
         send(&mut out, 2, "c");
         send(&mut out, 1, "d");
-        out.push(Output::Close { conn: ConnId(1) });
+        out.push(Output::Close { conn: ConnId(1), at_once: false });
         send(&mut out, 1, "e");
-        assert_eq!(shown(&mut out), ["1: ab", "2: c", "1: d", "Close { conn: ConnId(1) }", "1: e"]);
+        assert_eq!(
+            shown(&mut out),
+            ["1: ab", "2: c", "1: d", "Close { conn: ConnId(1), at_once: false }", "1: e"]
+        );
         assert!(out.is_empty());
         let long = "x".repeat(GROWN);
         send(&mut out, 1, &long);

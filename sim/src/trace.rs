@@ -152,7 +152,7 @@ impl TraceHash {
                 self.word(32);
                 self.debug(peers);
             }
-            Output::Close { conn } => {
+            Output::Close { conn, .. } => {
                 self.word(26);
                 self.word(conn.0);
             }
@@ -251,7 +251,7 @@ pub fn describe_output(output: &Output) -> (&'static str, String) {
             let one = |peer: &PeerAddress| format!("n{} at {}", peer.node, peer.addresses.join(" or "));
             ("peers", peers.iter().map(one).collect::<Vec<_>>().join(", "))
         }
-        Output::Close { conn } => ("close", format!("conn {conn}")),
+        Output::Close { conn, .. } => ("close", format!("conn {conn}")),
         Output::Compute { token, job } => {
             let job = format!("{job:?}");
             ("compute", format!("{} {}", name(*token), job.split(' ').next().unwrap_or_default()))

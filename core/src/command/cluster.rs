@@ -298,7 +298,7 @@ impl Evaluation<'_> {
                         addresses.get(&node).map_or(Value::Nil, |it| Value::Bytes(it.as_str().into())),
                     ),
                     ("priority", Value::Int(priorities.get(&node).copied().unwrap_or(0).into())),
-                    ("degraded", flag(members.witness() == Some(node) && members.is_degraded())),
+                    ("degraded", flag(members.witness() == Some(node) && self.request.info.witness.degraded)),
                 ]
                 .map(|(name, value)| (name.to_owned(), value))
                 .into(),

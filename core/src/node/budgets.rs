@@ -53,7 +53,8 @@ impl Budget {
         self.sum = self.sum.moved(connection.counted, Held::default());
     }
 
-    /// Why there is no room for so many more bytes of requests, if so.
+    /// Why there is no room for so many more bytes of requests, if so. Whoever has less than its share of all room is not asked this: so a
+    /// few that take much keep out only themselves, and there are at most twice as many bytes.
     pub fn refusal(&self, bytes: usize, limits: &Limits) -> Option<Failure> {
         (self.sum.requests.saturating_add(bytes as u64) > limits.requests_bytes).then(|| {
             let text = format!(
@@ -83,7 +84,7 @@ impl Connections {
         while self.budget.sum.unsent > unsent {
             // It does not read: there is no way to tell it why.
             let Some(conn) = self.most(|held| held.unsent) else { break };
-            self.close(conn, out);
+            self.close(conn, true, out);
         }
     }
 

@@ -133,7 +133,7 @@ impl Connections {
         };
         if let Some((code, text)) = refusal {
             send_raw(conn, &ServerFrame::Goodbye(Failure::new(code, text)), usize::MAX, out);
-            out.push(Output::Close { conn });
+            out.push(Output::Close { conn, at_once: false });
             return;
         }
         let limits = &self.config.limits;
@@ -192,12 +192,17 @@ impl Connections {
             self.forget_jobs(conn, out);
         }
         self.greetings.remove(&(self.greeting_deadline(connection.opened), conn));
+        // What nobody has looked at yet is nothing that could be given up: no answer to it would ever come.
+        let unseen: BTreeSet<Ticket> =
+            self.tasks.iter().map(|(ticket, _)| *ticket).filter(|ticket| ticket.conn == conn).collect();
+        self.tasks.retain(|(ticket, _)| ticket.conn != conn);
         for (number, inflight) in connection.inflight {
             let ticket = Ticket { conn, number };
             self.deadlines.remove(&(inflight.deadline, ticket));
-            self.abandoned.push((ticket, GivenUp::Gone));
+            if !unseen.contains(&ticket) {
+                self.abandoned.push((ticket, GivenUp::Gone));
+            }
         }
-        self.tasks.retain(|(ticket, _)| ticket.conn != conn);
     }
 
     /// The first frame of a connection: what both sides can do, and perhaps a login.
@@ -312,13 +317,14 @@ impl Connections {
     /// The last frame of a connection.
     pub fn goodbye(&mut self, conn: ConnId, failure: Failure, out: &mut Outbox) {
         self.send(conn, &ServerFrame::Goodbye(failure), out);
-        self.close(conn, out);
+        self.close(conn, false, out);
     }
 
-    pub fn close(&mut self, conn: ConnId, out: &mut Outbox) {
+    /// Closes a connection: at once, with all that was not sent, or once that is.
+    pub fn close(&mut self, conn: ConnId, at_once: bool, out: &mut Outbox) {
         if self.table.contains_key(&conn) {
             self.disconnected(conn, out);
-            out.push(Output::Close { conn });
+            out.push(Output::Close { conn, at_once });
         }
     }
 
@@ -327,8 +333,8 @@ impl Connections {
         let sent = send_raw(conn, frame, connection.max_frame, out);
         connection.unsent = connection.unsent.saturating_add(sent as u64);
         if connection.unsent > self.config.limits.unsent_bytes {
-            // It reads more slowly than it asks, and there is no room to tell it so.
-            self.close(conn, out);
+            // It reads more slowly than it asks, and there is no room to tell it so, nor to keep what it does not read.
+            self.close(conn, true, out);
         }
     }
 }

@@ -68,6 +68,7 @@ impl Replica {
         assert_eq!(Some(start), self.raft.term_start(), "a term starts with its leader's own entry");
         self.clocks = Clocks::new(&self.config.timing);
         self.was_in_vain();
+        self.tell_if_degraded(out);
         self.execute_kept(out)
     }
 
@@ -219,7 +220,8 @@ impl Replica {
         match task.command {
             Command::Info => self.info = self.current_info(),
             ref command if command.concerns_members() => {
-                self.info.members_seen = self.raft.members_seen(self.now.mono)
+                self.info.members_seen = self.raft.members_seen(self.now.mono);
+                self.info.witness = self.witness_info();
             }
             _ => {}
         }

@@ -17,6 +17,9 @@ use crate::time::Micros;
 use crate::trace::{Event, Probe};
 use crate::types::ConnId;
 
+/// How many times the bytes of a greeting somebody may have under way who has not logged in.
+const STRANGER_GREETINGS: usize = 4;
+
 /// Why nobody waits for an answer any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum GivenUp {
@@ -59,7 +62,12 @@ impl Connections {
         }
         let bytes = bytes_of(&request);
         let waiting = connection.inflight.len() + connection.blocked.len();
-        if waiting >= limits.inflight_requests || connection.inflight_bytes + bytes > limits.inflight_bytes {
+        // Whoever has not logged in holds no more than a login takes.
+        let most = match &connection.principal {
+            Some(_) => limits.inflight_bytes,
+            None => limits.inflight_bytes.min(STRANGER_GREETINGS * limits.greeting_bytes),
+        };
+        if waiting >= limits.inflight_requests || connection.inflight_bytes + bytes > most {
             let text = format!(
                 "this connection has {waiting} requests with {} bytes under way: wait for answers",
                 connection.inflight_bytes
@@ -68,9 +76,13 @@ impl Connections {
             return self.refuse(conn, request.id, failure, out);
         }
         self.budget.count(connection);
-        if let Some(failure) = self.budget.refusal(bytes, &self.config.limits) {
+        let share = self.config.limits.requests_bytes / self.table.len() as u64;
+        let connection = &self.table[&conn];
+        let beyond = connection.counted.requests.saturating_add(bytes as u64) > share;
+        if let Some(failure) = self.budget.refusal(bytes, &self.config.limits).filter(|_| beyond) {
             return self.refuse(conn, request.id, failure, out);
         }
+        let Some(connection) = self.table.get_mut(&conn) else { return };
         let limits = &self.config.limits;
         let span = match request.deadline_ms {
             0 => limits.deadline_ms,

@@ -213,7 +213,10 @@ impl Replica {
         // A follower that gets no further for so long is sent the newest one, once it is heard again.
         let give_up = Micros(self.config.timing.election.0.saturating_mul(32));
         let now = self.now.mono;
-        sending.retain(|peer, it| wanting.contains(peer) && now < it.moved_at().after(give_up));
+        sending.retain(|peer, it| {
+            let fits = it.is_made() == self.raft.is_witness_at(*peer);
+            fits && wanting.contains(peer) && now < it.moved_at().after(give_up)
+        });
         let patience = Micros(self.config.timing.heartbeat.0.saturating_mul(4));
         let (witnesses, others): (Vec<_>, Vec<_>) =
             wanting.into_iter().partition(|peer| self.raft.is_witness_at(*peer));
@@ -243,7 +246,8 @@ impl Replica {
             .get_mut(&peer)
             .and_then(|it| Some((*it.meta(), it.next_made(now, patience)?)))
         {
-            self.send_snapshot(peer, &SnapshotMessage::Block { term, meta, number, data }, out);
+            let withheld = true;
+            self.send_snapshot(peer, &SnapshotMessage::Block { term, meta, number, data, withheld }, out);
         }
     }
 
@@ -294,7 +298,9 @@ impl Replica {
             match it.disk_done(result) {
                 Ok((number, data)) => {
                     let term = self.raft.term();
-                    self.send_snapshot(peer, &SnapshotMessage::Block { term, meta, number, data }, out);
+                    let withheld = false;
+                    let block = SnapshotMessage::Block { term, meta, number, data, withheld };
+                    self.send_snapshot(peer, &block, out);
                 }
                 Err(flaw) => {
                     notice(out, format!("the snapshot of entry {} is damaged: {flaw}", meta.seal.at));
@@ -384,9 +390,11 @@ impl Replica {
                     it.wanted(self.now.mono, next);
                 }
             }
-            SnapshotMessage::Block { term, meta, number, data } => {
+            SnapshotMessage::Block { term, meta, number, data, withheld } => {
                 let leads = self.raft.leader() == Some(header.from) && !self.raft.is_leader();
-                if leads && term == self.raft.term() && self.wants(&meta) {
+                // A leader may not know yet whether this directory is a witness's: one under the same number was of the other kind.
+                let fits = withheld == self.raft.is_witness();
+                if fits && leads && term == self.raft.term() && self.wants(&meta) {
                     self.receive_block(header.from, meta, number, data, out);
                 }
             }

@@ -17,8 +17,9 @@ use crate::types::{EntryId, NodeId};
 impl Replica {
     /// From here on one node with data and the witness are enough for a commit, or both with data are needed again.
     pub fn say_degraded(&mut self, degraded: bool, out: &mut Outbox) {
-        let now = self.raft.membership().is_degraded();
-        if !self.raft.is_leader() || now == degraded || self.state.level_at_tail() < WITNESS_LEVEL {
+        let members = self.raft.membership();
+        let is_so = members.is_degraded() == degraded || members.witness().is_none();
+        if !self.raft.is_leader() || is_so || self.state.level_at_tail() < WITNESS_LEVEL {
             return;
         }
         let next = self.raft.membership().with_degraded(degraded);
@@ -33,6 +34,14 @@ impl Replica {
             format!("whole again from entry {index} on: both nodes with data have to hold what is answered")
         };
         notice(out, text);
+    }
+
+    /// What this new leader has inherited: nobody else says it again.
+    pub fn tell_if_degraded(&self, out: &mut Outbox) {
+        if self.raft.membership().is_degraded() {
+            let text = "leads a cluster that is degraded: answers rest on one disk with data, until the other node that has it is back";
+            notice(out, text.into());
+        }
     }
 
     /// This witness would not elect a node.
@@ -53,7 +62,9 @@ impl Replica {
         let why = self.raft.refusal().map(|(node, end)| {
             if self.raft.is_witness() { refused_text(node, end, own) } else { too_old_text(node, end, own) }
         });
-        WitnessInfo { node: members.witness(), degraded: members.is_degraded(), why }
+        // Said to be whole again, it is so once the other node has all that was answered meanwhile.
+        let lags = self.raft.is_leader() && self.raft.rests_on_one_disk(self.raft.commit());
+        WitnessInfo { node: members.witness(), degraded: members.is_degraded() || lags, why }
     }
 
     /// What a client hears from a witness, which has neither data nor users; none if this node is no witness.

@@ -15,7 +15,7 @@
 
 use super::frame::EncodeError;
 use super::wire::{BodyError, Reader, put_bytes, put_count};
-use crate::error::{ErrorCode, Failure};
+use crate::error::{ErrorCode, Failure, RETRY_AFTER_MS};
 use crate::reply::{Receipt, Reply, Value};
 use crate::time::Millis;
 use crate::types::{Index, Term};
@@ -92,7 +92,9 @@ pub fn read_failure(reader: &mut Reader<'_>) -> Result<Failure, BodyError> {
     let code = ErrorCode::from_number(number)
         .ok_or(BodyError::Invalid { field: "error code", value: u64::from(number) })?;
     let message = reader.text("error message")?;
-    Ok(Failure { code, message, retry_after_ms: reader.u32("retry after")? })
+    // Nobody is kept away for longer by a node's word.
+    let retry_after_ms = reader.u32("retry after")?.min(*RETRY_AFTER_MS.end() as u32);
+    Ok(Failure { code, message, retry_after_ms })
 }
 
 fn write_value(

@@ -98,6 +98,10 @@ pub struct Append {
     /// Whether the leader may rest on what the receiver said and may have forgotten: a receiver in doubt then
     /// stays so.
     pub relies: bool,
+    /// Up to where both nodes with data beside a witness are known to hold the log durably; zero without a witness.
+    pub held_by_both: Index,
+    /// Whether the entries are what a witness may know of them: nobody else takes those.
+    pub withheld: bool,
     /// The entries after `prev_index`, possibly none.
     pub entries: Vec<LogEntry>,
 }
@@ -138,8 +142,23 @@ enum Head {
     PreVoteReply(Term, bool),
     Vote(Term, Index, Term, bool),
     VoteReply(Term, bool),
-    Append { term: Term, prev: (Index, Term), commit: Index, round: u64, relies: bool, entries: u32 },
-    AppendReply { term: Term, round: u64, abstains: bool, promises: bool, verdict: Verdict },
+    Append {
+        term: Term,
+        prev: (Index, Term),
+        commit: Index,
+        round: u64,
+        relies: bool,
+        held_by_both: Index,
+        withheld: bool,
+        entries: u32,
+    },
+    AppendReply {
+        term: Term,
+        round: u64,
+        abstains: bool,
+        promises: bool,
+        verdict: Verdict,
+    },
     TimeoutNow(Term),
     Gone(Term, Index),
     Ahead(Term, EntryId),
@@ -165,6 +184,8 @@ impl Message {
                     commit: append.commit,
                     round: append.round,
                     relies: append.relies,
+                    held_by_both: append.held_by_both,
+                    withheld: append.withheld,
                     entries: append.entries.len() as u32,
                 },
                 &append.entries,
@@ -210,15 +231,19 @@ impl Message {
                 Self::Vote { term, last_index, last_term, forced }
             }
             Head::VoteReply(term, granted) => Self::VoteReply { term, granted },
-            Head::Append { term, prev, commit, round, relies, entries } => Self::Append(Append {
-                term,
-                prev_index: prev.0,
-                prev_term: prev.1,
-                commit,
-                round,
-                relies,
-                entries: decode_entries(rest, entries)?,
-            }),
+            Head::Append { term, prev, commit, round, relies, held_by_both, withheld, entries } => {
+                Self::Append(Append {
+                    term,
+                    prev_index: prev.0,
+                    prev_term: prev.1,
+                    commit,
+                    round,
+                    relies,
+                    held_by_both,
+                    withheld,
+                    entries: decode_entries(rest, entries)?,
+                })
+            }
             Head::AppendReply { term, round, abstains, promises, verdict } => {
                 Self::AppendReply { term, round, abstains, promises, verdict }
             }
@@ -286,7 +311,17 @@ mod tests {
     fn append(prev_term: u64, entries: Vec<LogEntry>) -> Message {
         let (prev_index, prev_term) = (Index(7), Term(prev_term));
         let (term, commit) = (Term(4), Index(9));
-        Message::Append(Append { term, prev_index, prev_term, commit, round: 1, relies: true, entries })
+        Message::Append(Append {
+            term,
+            prev_index,
+            prev_term,
+            commit,
+            round: 1,
+            relies: true,
+            held_by_both: commit,
+            withheld: false,
+            entries,
+        })
     }
 
     #[test]

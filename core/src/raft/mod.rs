@@ -219,6 +219,8 @@ pub struct Raft {
     withhold: Withhold,
     /// Who would not elect whom because of an older log, since a leader was last known.
     refusal: Option<Refusal>,
+    /// Up to where both nodes with data beside a witness hold the log durably, by the leader's last word.
+    held_by_both: Index,
     outgoing: Vec<Outgoing>,
     events: Vec<RaftEvent>,
 }
@@ -298,6 +300,7 @@ impl Raft {
             answered_round: 0,
             withhold,
             refusal: None,
+            held_by_both: Index(0),
             outgoing: Vec::new(),
             events: Vec::new(),
         };

@@ -183,7 +183,7 @@ impl Progress {
         self.mode = Mode::Probe { asked: true };
     }
 
-    /// It has answered for long.
+    /// As after many answers: what is left of a pause is forgotten.
     pub fn open_window(&mut self) {
         self.window = usize::MAX;
     }

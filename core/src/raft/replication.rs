@@ -149,8 +149,17 @@ impl Raft {
             let bytes = entries.iter().map(|entry| entry.payload.len() + ENTRY_HEAD_BYTES).sum();
             peer.sent(last, bytes);
         }
-        let append =
-            Append { term: self.term, prev_index, prev_term, commit: self.commit, round, relies, entries };
+        let append = Append {
+            term: self.term,
+            prev_index,
+            prev_term,
+            commit: self.commit,
+            round,
+            relies,
+            held_by_both: self.held_by_both(),
+            withheld: most.is_some(),
+            entries,
+        };
         if overtakes && lane == Lane::Bulk {
             let EntryId { index: prev_index, term: prev_term } = EntryId::default();
             let question = Append { prev_index, prev_term, entries: Vec::new(), ..append };
@@ -177,6 +186,13 @@ impl Raft {
         self.reset_election_timer(now);
         if self.repairing {
             // It hears its leader; what it holds is for `node/repair.rs` to find out.
+            self.reply_append(from, append.round, Verdict::Heard, Needs::Term);
+            return;
+        }
+        self.held_by_both = append.held_by_both;
+        if append.withheld && !append.entries.is_empty() && !self.is_witness() {
+            // Its leader takes this directory for a witness's, which another one under the same number was. It hears the truth with this
+            // answer, and finds out that nothing came.
             self.reply_append(from, append.round, Verdict::Heard, Needs::Term);
             return;
         }
@@ -386,6 +402,8 @@ mod tests {
             commit: Index(1),
             round: 1,
             relies: false,
+            held_by_both: Index(0),
+            withheld: false,
             entries: vec![entry],
         };
         raft.receive(Micros(1), NodeId(1), Incarnation(1), Message::Append(append.clone()));

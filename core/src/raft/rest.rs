@@ -61,13 +61,14 @@ impl Hash for Raft {
             answered_round,
             withhold: _,
             refusal,
+            held_by_both,
             outgoing,
             events,
         } = self;
         assert!(outgoing.is_empty() && events.is_empty(), "a node at rest has nothing left to say");
         (id, incarnation, memberships, doubtful, repairing, gone).hash(state);
         (term, vote, log, commit, durable, role, answered_round).hash(state);
-        refusal.hash(state);
+        (refusal, held_by_both).hash(state);
         (election_at, unled, passes_until, promised_until, heard_leader_at).hash(state);
     }
 }

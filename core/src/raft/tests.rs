@@ -131,6 +131,7 @@ scripts! {
     witness_does_not_elect_a_stale_node
     witness_hears_what_is_durable
     witness_never_leads
+    witness_place_taken_by_a_node_with_data
     witness_votes_for_either_while_whole
     witness_whole_when_the_other_has_caught_up
 }
@@ -224,7 +225,10 @@ fn terms_without_a_leader_widen_the_time_out_and_a_leader_narrows_it() {
         }
         let (prev_index, prev_term, commit) = (Index(0), Term(0), Index(0));
         let (term, round, relies, entries) = (Term(7), 1, false, Vec::new());
-        let append = Message::Append(Append { term, prev_index, prev_term, commit, round, relies, entries });
+        let (held_by_both, withheld) = (Index(0), false);
+        let append =
+            Append { term, prev_index, prev_term, commit, round, relies, held_by_both, withheld, entries };
+        let append = Message::Append(append);
         cluster.step(node, |raft, now| raft.receive(now, peer, Incarnation(2), append));
         assert!(wait(&mut cluster) <= 2 * usual, "a leader was heard");
     }

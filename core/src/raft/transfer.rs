@@ -5,9 +5,10 @@ use std::fmt;
 
 use super::progress::Progress;
 use super::{Message, Needs, Raft, RaftEvent, Role};
+use crate::io::Lane;
 use crate::membership::ChangeError;
 use crate::time::Micros;
-use crate::types::{NodeId, Term};
+use crate::types::{Index, NodeId, Term};
 
 /// A transfer under way.
 #[derive(Clone, Copy, Debug, Hash)]
@@ -122,7 +123,8 @@ impl Raft {
     }
 
     /// This leader can't make anything durable: it hands over to the follower that has most, and does not stand for
-    /// election itself for a while.
+    /// election itself for a while. It goes on leading where nobody who could win is there: beside a witness one node with data may lack
+    /// what the witness knows of.
     pub fn hand_over(&mut self, now: Micros) {
         let Role::Leader(leader) = &self.role else { return };
         let heard = |peer: &&Progress| now < peer.heard_at.after(self.timing.election);
@@ -131,8 +133,14 @@ impl Raft {
             let peer = leader.progress.get(&voter.0).filter(|peer| peer.counts_as(*voter)).filter(heard)?;
             Some((peer.matched, voter.0))
         });
-        let Some((_, to)) = held.max_by_key(|(matched, _)| *matched) else { return };
-        self.send(to, Message::TimeoutNow { term: self.term }, Needs::Term);
+        let witness = self.membership().witness().and_then(|witness| leader.progress.get(&witness));
+        let known = witness.map_or(Index(0), |witness| witness.matched.max(self.commit));
+        let Some((_, to)) = held.filter(|(matched, _)| *matched >= known).max_by_key(|(matched, _)| *matched)
+        else {
+            return;
+        };
+        // Behind the entries that are on their way to it: with these it may win.
+        self.send_by(Lane::Bulk, to, Message::TimeoutNow { term: self.term }, Needs::Term);
         self.passes_until = now.after(Micros(self.timing.election.0.saturating_mul(8)));
         self.become_follower(now, self.term, None);
     }

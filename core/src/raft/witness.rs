@@ -73,22 +73,20 @@ impl Raft {
         }
     }
 
-    /// Whether it is not known of an entry that both nodes with data hold it durably, although there is a witness. A leader knows what the
-    /// other one holds. The other one knows, of what is committed and durable here, that the leader holds it too, as long as it does not
-    /// hear that one disk is enough: the leader that appended such an entry holds it durably, or its commit rests on this node's copy of that.
-    /// Whoever else copies the log can't know.
+    /// Up to where both nodes with data beside a witness are known to hold the log durably: by a leader from their answers, by everybody
+    /// else from its leader's last word. Zero without a witness.
+    pub(super) fn held_by_both(&self) -> Index {
+        if !self.is_leader() {
+            return self.held_by_both;
+        }
+        let held = self.membership().beside_witness().map(|voter| self.held_by(voter)).min();
+        held.unwrap_or_default()
+    }
+
+    /// Whether it is not known of an entry that both nodes with data hold it durably, although there is a witness.
     #[must_use]
     pub fn rests_on_one_disk(&self, index: Index) -> bool {
-        let members = self.membership();
-        if self.is_leader() {
-            let held = members.beside_witness().map(|voter| self.held_by(voter)).min();
-            held.is_some_and(|held| held < index)
-        } else {
-            let known = self.commit >= self.memberships.place().max(index);
-            let held = members.is_voter(self.voter()) && self.durable >= index;
-            let whole = !members.is_degraded() && known && held;
-            members.witness().is_some() && !whole
-        }
+        self.membership().witness().is_some() && self.held_by_both() < index
     }
 
     /// A heartbeat is due: whether a commit needs both nodes with data may change.
@@ -101,12 +99,12 @@ impl Raft {
         let heard =
             |peer: &Progress| now < peer.heard_at.after(self.timing.election.after(self.timing.heartbeat));
         let reached = others().all(|(voter, peer)| peer.counts_as(voter) && peer.matched >= leader.goal);
+        let stuck = Micros(self.timing.election.0.saturating_mul(STUCK_AFTER));
         let degraded = if members.is_degraded() {
-            let soon = now < leader.goal_at.after(self.timing.election);
+            let soon = now < leader.goal_at.after(stuck);
             let back = reached && soon && others().all(|(_, peer)| heard(peer));
             !(back && self.commit >= self.memberships.place())
         } else {
-            let stuck = Micros(self.timing.election.0.saturating_mul(STUCK_AFTER));
             let is_there = |(voter, peer): (Voter, &Progress)| {
                 let moves = peer.matched >= self.durable || now < peer.moved_at.after(stuck);
                 heard(peer) && moves && (peer.counts_as(voter) || peer.incarnation.is_none())

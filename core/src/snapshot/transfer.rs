@@ -35,6 +35,8 @@ pub enum SnapshotMessage {
         number: u32,
         /// The block as it lies in the file.
         data: Bytes,
+        /// Whether it is of what a witness may know of the state: nobody else takes that, and a witness nothing else.
+        withheld: bool,
     },
     /// A follower's answer.
     Wanted {

@@ -86,7 +86,7 @@ impl Recover {
         let Remains { hard: (mut owner, mut hard), segments, unfinished, begun, .. } = remains;
         // Were the same number drawn again, the directory would still be the old cluster's.
         let repeated = draws.incarnation == owner.incarnation.0;
-        owner.incarnation = Incarnation(draws.incarnation.wrapping_add(u64::from(repeated)));
+        owner.incarnation = Incarnation::of_data(draws.incarnation.wrapping_add(u64::from(repeated)));
         let members = vec![(owner.node, owner.incarnation)];
         let cluster = identity(&owner.cluster_name, &members);
         let founding = Founding { cluster, name: owner.cluster_name.clone(), members };

@@ -137,7 +137,7 @@ impl Driver {
             }
             ClientOutput::Send { conn, data } => {
                 if let Some(connection) = self.connections.get(&conn) {
-                    let _ = connection.send(Outgoing { chunks: vec![data], close: false });
+                    let _ = connection.send(Outgoing { chunks: vec![data], ..Outgoing::default() });
                 }
             }
             ClientOutput::Close { conn } => drop(self.connections.remove(&conn)),

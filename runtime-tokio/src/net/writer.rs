@@ -21,6 +21,8 @@ pub struct Outgoing {
     pub chunks: Vec<Bytes>,
     /// Nothing follows.
     pub close: bool,
+    /// And what came before is let go of.
+    pub at_once: bool,
 }
 
 /// Sends until the channel ends or says so, then takes at most `flush` for the rest. `sent` hears of every count
@@ -44,9 +46,13 @@ pub async fn write_all(
                 count => sent(count as u64),
             },
             next = outgoing.recv(), if give_up.is_none() => {
-                let mut close = take(next, &mut chunks);
+                let (mut close, mut at_once) = take(next, &mut chunks);
                 while let Ok(next) = outgoing.try_recv() {
-                    close |= take(Some(next), &mut chunks);
+                    let (closes, now) = take(Some(next), &mut chunks);
+                    (close, at_once) = (close || closes, at_once || now);
+                }
+                if at_once {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "the other side reads more slowly than it asks"));
                 }
                 if close {
                     give_up = Some(Instant::now() + flush);
@@ -60,11 +66,11 @@ pub async fn write_all(
     Ok(())
 }
 
-/// Takes a message's bytes; true if nothing follows, as it is at the end of the channel.
-fn take(next: Option<Outgoing>, chunks: &mut Chunks) -> bool {
-    let Some(next) = next else { return true };
+/// Takes a message's bytes; whether nothing follows, as it is at the end of the channel, and whether nothing more is to be sent.
+fn take(next: Option<Outgoing>, chunks: &mut Chunks) -> (bool, bool) {
+    let Some(next) = next else { return (true, false) };
     chunks.extend(next.chunks);
-    next.close
+    (next.close, next.at_once)
 }
 
 /// Waits for a moment, for ever if there is none.

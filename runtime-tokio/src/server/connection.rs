@@ -20,7 +20,7 @@ use crate::net::read_some;
 use crate::net::writer::write_all;
 
 /// Sent bytes are reported to the node with the next bytes received, and at the latest when they are this many.
-const REPORT: u64 = 64 << 10;
+const REPORT: u64 = 16 << 10;
 /// How long a closing connection may take to read what it was sent.
 const FLUSH: Duration = Duration::from_secs(5);
 /// How long a closed connection's incoming bytes are discarded. A socket that is closed with unread bytes

@@ -70,7 +70,7 @@ impl Bench {
 }
 
 fn outgoing(text: &'static str, close: bool) -> Outgoing {
-    Outgoing { chunks: vec![Bytes::from(text)], close }
+    Outgoing { chunks: vec![Bytes::from(text)], close, at_once: false }
 }
 
 async fn rest(stream: &mut TcpStream) -> Vec<u8> {
@@ -143,7 +143,7 @@ async fn what_was_sent_is_reported_with_the_next_bytes() {
 async fn much_sent_is_reported_without_waiting_for_bytes() {
     let mut bench = Bench::new(Limits::default()).await;
     let (mut stream, _, sender) = bench.client().await;
-    let chunk = Outgoing { chunks: vec![Bytes::from(vec![1; 1 << 20])], close: true };
+    let chunk = Outgoing { chunks: vec![Bytes::from(vec![1; 1 << 20])], close: true, at_once: false };
     sender.send(chunk).expect("the connection is there");
     assert_eq!(rest(&mut stream).await.len(), 1 << 20);
     let mut drained = 0;

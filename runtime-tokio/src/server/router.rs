@@ -92,8 +92,15 @@ impl Router {
     pub fn disconnect(&mut self, conn: ConnId) -> bool {
         let Some(connection) = self.connections.remove(&conn) else { return false };
         // A client that closed its sending side still gets what was answered before.
-        let _ = connection.sender.send(Outgoing { chunks: connection.gathered, close: true });
+        let _ = connection.sender.send(Outgoing { chunks: connection.gathered, close: true, at_once: false });
         true
+    }
+
+    /// Ends a connection that does not read what it asked for.
+    fn cut_off(&mut self, conn: ConnId) {
+        if let Some(connection) = self.connections.remove(&conn) {
+            let _ = connection.sender.send(Outgoing { at_once: true, close: true, ..Outgoing::default() });
+        }
     }
 
     /// Whether the node knows this connection.
@@ -135,7 +142,8 @@ impl Router {
                 }
             }
             Output::Peers(peers) => self.link(peers),
-            Output::Close { conn } => drop(self.disconnect(conn)),
+            Output::Close { conn, at_once: false } => drop(self.disconnect(conn)),
+            Output::Close { conn, at_once: true } => self.cut_off(conn),
             Output::WakeAt(at) => self.wake = Some(at),
             Output::Trace(event) => (self.watcher)(&event),
             Output::Halt(reason) => self.halted = Some(reason),
@@ -157,7 +165,7 @@ impl Router {
         for conn in self.written.drain(..) {
             if let Some(connection) = self.connections.get_mut(&conn) {
                 let chunks = std::mem::take(&mut connection.gathered);
-                let _ = connection.sender.send(Outgoing { chunks, close: false });
+                let _ = connection.sender.send(Outgoing { chunks, ..Outgoing::default() });
             }
         }
         for peer in self.peers.values_mut().filter(|peer| !peer.gathered.is_empty()) {
@@ -265,7 +273,7 @@ mod tests {
     fn a_close_takes_the_bytes_before_it_along_and_ends_the_connection() {
         let mut bench = bench();
         bench.router.route(send("goodbye"));
-        bench.router.route(Output::Close { conn: CONN });
+        bench.router.route(Output::Close { conn: CONN, at_once: false });
         bench.router.route(send("never"));
         bench.router.flush();
         let got = bench.outgoing.try_recv().expect("the close was handed on");

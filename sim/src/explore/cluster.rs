@@ -324,7 +324,7 @@ impl Cluster {
                         wire.to_node.push_back(Item::Data(data));
                     }
                 }
-                ClientOutput::Close { conn } => {
+                ClientOutput::Close { conn, .. } => {
                     let id = self.callers[caller].wires.remove(&conn);
                     if let Some(wire) = id.and_then(|id| self.wires.get_mut(&id)) {
                         wire.wanted = false;
@@ -378,7 +378,7 @@ impl Cluster {
             }
             // All of them are there from the beginning.
             Output::Peers(_) => {}
-            Output::Close { conn } => {
+            Output::Close { conn, .. } => {
                 if let Some(wire) = self.wires.get_mut(&conn.0) {
                     wire.open = false;
                     wire.to_caller.push_back(Item::Closed);

@@ -200,7 +200,7 @@ impl World<'_> {
                 self.reach(node, Point::PeerSent);
             }
             Output::Peers(peers) => self.links_to(node, &peers),
-            Output::Close { conn } => self.node_closes(conn.0),
+            Output::Close { conn, .. } => self.node_closes(conn.0),
             Output::Compute { token, job } => {
                 let result = glue::compute(&job);
                 let at = self.now + self.schedule.cluster.compute.draw(&mut self.compute);

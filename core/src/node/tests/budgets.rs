@@ -31,7 +31,7 @@ fn told(out: &mut Outbox, conn: ConnId) -> (Vec<ErrorCode>, bool) {
     for output in out.drain() {
         match output {
             Output::Send { conn: to, data } if to == conn => decoder.push(&data),
-            Output::Close { conn: whom } => closed |= whom == conn,
+            Output::Close { conn: whom, .. } => closed |= whom == conn,
             _ => {}
         }
     }
@@ -113,4 +113,40 @@ fn who_reads_least_is_closed_when_too_much_waits_to_be_read() {
     connections.drained(CONNS[0], 1 << 20);
     connections.drained(CONNS[2], 1 << 20);
     assert_eq!(connections.budget.sum, Default::default());
+}
+
+#[test]
+fn who_has_less_than_a_share_is_served_whatever_the_others_hold() {
+    let (mut connections, mut out) = three();
+    connections.config.limits.requests_bytes = 10_000;
+    ask(&mut connections, CONNS[0], 1, &format!("SET k {}", "x".repeat(9_900)), &mut out);
+    ask(&mut connections, CONNS[1], 2, &format!("SET k {}", "x".repeat(3_000)), &mut out);
+    assert_eq!(told(&mut out, CONNS[1]), (vec![], false));
+    ask(&mut connections, CONNS[1], 3, &format!("SET k {}", "x".repeat(1_000)), &mut out);
+    assert_eq!(told(&mut out, CONNS[1]), (vec![ErrorCode::Overloaded], false), "that would be more");
+}
+
+#[test]
+fn who_has_not_logged_in_holds_no_more_than_a_few_greetings() {
+    let (mut connections, mut out) = connections(AccessMode::Enforced);
+    greet(&mut connections, CONNS[0], None, &mut out);
+    drop(out.drain());
+    ask(&mut connections, CONNS[0], 1, "AUTH root wrong", &mut out);
+    let words = format!("SET k {}", "x".repeat(3_800));
+    (2..9).for_each(|id| ask(&mut connections, CONNS[0], id, &words, &mut out));
+    let (codes, closed) = told(&mut out, CONNS[0]);
+    assert_eq!((codes, closed), (vec![ErrorCode::TooManyRequests; 3], false), "four are held");
+    assert!(connections.budget.sum.requests < 4 * 4096);
+}
+
+#[test]
+fn what_nobody_has_looked_at_is_not_given_up_when_its_connection_goes() {
+    let (mut connections, mut out) = three();
+    ask(&mut connections, CONNS[0], 1, "SET k v", &mut out);
+    ask(&mut connections, CONNS[0], 2, "SET k w", &mut out);
+    let (seen, _) = connections.tasks.pop_front().expect("it is to be evaluated");
+    connections.disconnected(CONNS[0], &mut out);
+    let given_up: Vec<_> = connections.abandoned.iter().map(|(ticket, _)| *ticket).collect();
+    assert_eq!(given_up, [seen], "no answer to the other one would ever come");
+    assert!(connections.tasks.is_empty());
 }

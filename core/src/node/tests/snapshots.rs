@@ -23,7 +23,7 @@ impl Cluster {
         let meta = Meta { seal, blocks: 2, last_bytes: 9, root: index };
         let mut data = Vec::new();
         encode_block(&seal, 0, &vec![7; seal.content_bytes()], &mut data);
-        let message = SnapshotMessage::Block { term, meta, number: 0, data: data.into() };
+        let message = SnapshotMessage::Block { term, meta, number: 0, data: data.into(), withheld: false };
         let frame = peer::encode(&replica.peers.header(to, Kind::Snapshot), &message.encode());
         self.deliver(to, &frame);
         self.run(5);

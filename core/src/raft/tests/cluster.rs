@@ -218,14 +218,18 @@ impl Cluster {
     }
 
     /// A node's disk is replaced by an empty one.
-    pub fn wipe(&mut self, id: NodeId) {
+    /// A witness stays one, unless it is to hold data.
+    pub fn wipe(&mut self, id: NodeId, data: bool) {
         self.wipes += 1;
         self.checker.forgot(id);
         let number = 100 + self.wipes;
         self.crash(id);
         let host = self.host(id);
-        let incarnation =
-            if host.incarnation.is_witness() { Incarnation::of_witness(number) } else { Incarnation(number) };
+        let incarnation = if host.incarnation.is_witness() && !data {
+            Incarnation::of_witness(number)
+        } else {
+            Incarnation(number)
+        };
         host.lose_disk(Image::default());
         // It is another disk now, of which nothing is missing.
         (host.incarnation, host.intact) = (incarnation, true);

@@ -153,7 +153,8 @@ impl Story {
                 self.cluster.crash(node(id));
                 self.cluster.start(node(id));
             }
-            ("wipe", [id]) => self.cluster.wipe(node(id)),
+            ("wipe", [id]) => self.cluster.wipe(node(id), false),
+            ("wipe", [id, "data"]) => self.cluster.wipe(node(id), true),
             ("image", [id]) => self.cluster.image(node(id)),
             ("restore", [id]) => self.cluster.restore(node(id)),
             ("doubt", [id]) => self.cluster.doubt(node(id)),
